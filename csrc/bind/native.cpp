@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// The module `_native`: what the machine is, the kernels by name, and programs.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "../core/host.hpp"
+#include "../core/table.hpp"
+#include "program.hpp"
+
+namespace forwardpass::bind {
+
+namespace {
+
+py::list list_isas() {
+  py::list result;
+  for (const IsaInfo& isa : isas()) {
+    py::dict d;
+    d["name"] = isa.name;
+    d["rank"] = isa.rank;
+    d["available"] = isa.available;
+    d["why_not"] = isa.why_not;
+    if (isa.table != nullptr) {
+      d["panel"] = isa.table->panel;
+      d["tile_m"] = isa.table->tile_m;
+    }
+    result.append(d);
+  }
+  return result;
+}
+
+py::list available_isas() {
+  py::list result;
+  for (const IsaInfo& isa : isas()) {
+    if (isa.available) result.append(isa.name);
+  }
+  return result;
+}
+
+py::dict describe(const ConfigProblem& problem) {
+  py::dict d;
+  d["message"] = problem.message;
+  d["where"] = problem.where;
+  d["expected"] = problem.expected;
+  d["got"] = problem.got;
+  d["hint"] = problem.hint;
+  return d;
+}
+
+// The ISA to use: (name, None) or (None, the problem's fields).
+py::tuple select(const std::string& forced) {
+  const Selection selection = forced.empty() ? select_isa(read_environment().isa) : select_isa(forced, "isa");
+  if (selection.isa == nullptr) return py::make_tuple(py::none(), describe(selection.problem));
+  return py::make_tuple(selection.isa->name, py::none());
+}
+
+// FORWARDPASS_NUM_THREADS: (number or 0, None) or (0, the problem's fields).
+py::tuple environment_threads() {
+  const Environment environment = read_environment();
+  if (environment.problem) return py::make_tuple(0, describe(environment.problem));
+  return py::make_tuple(environment.threads, py::none());
+}
+
+py::dict describe_host(const std::string& root, std::vector<int> affinity) {
+  const HostInfo host = detect_host(root, std::move(affinity));
+  py::dict d;
+  d["affinity_cpus"] = host.affinity_cpus;
+  d["quota"] = host.quota;
+  d["quota_source"] = host.quota_source;
+  d["physical_cores"] = host.physical_cores;
+  d["threads"] = host.threads;
+  d["reason"] = host.reason;
+  return d;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+  module.def("isas", &list_isas, "Every ISA of this build, best first, and why some cannot run here.");
+  module.def("available_isas", &available_isas);
+  module.def("select_isa", &select, py::arg("forced") = "");
+  module.def("environment_threads", &environment_threads);
+  module.def(
+      "detect_host",
+      [](const std::string& root, const std::optional<std::vector<int>>& affinity) {
+        return describe_host(root, affinity.value_or(std::vector<int>{}));
+      },
+      py::arg("root") = "/", py::arg("affinity") = py::none());
+  module.def("kernel_names", [] {
+    py::list names;
+    for (int i = 0; i < kKernelCount; ++i) names.append(kernel_names()[i]);
+    return names;
+  });
+  module.def("cpu_brand", &cpu_brand);
+  module.def("cache_sizes", [] {
+    const CacheSizes sizes = cache_sizes();
+    return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
+  });
+  module.attr("sanitize") = FORWARDPASS_SANITIZE;
+  bind_program(module);
+  bind_embedding(module);
+}
+
+}  // namespace forwardpass::bind

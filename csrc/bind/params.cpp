@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "params.hpp"
+
+#include <pybind11/numpy.h>
+
+#include <string>
+#include <type_traits>
+
+#include "../core/kernel.hpp"
+
+namespace forwardpass::bind {
+
+namespace {
+
+const char* const kActivationNames[] = {
+#define UNARY(name, expression) #name,
+#include "../kernels/unary.def"
+#undef UNARY
+};
+
+std::int64_t activation_index(py::handle value) {
+  if (value.is_none()) return kNone;
+  const auto name = value.cast<std::string>();
+  if (name.empty()) return kNone;
+  for (int i = 0; i < kActivationCount; ++i) {
+    if (name == kActivationNames[i]) return i;
+  }
+  throw py::value_error("unknown activation '" + name + "'");
+}
+
+// Gives each field its value from the dictionary, and counts the values that were used.
+struct Filler {
+  const py::dict& values;
+  std::vector<py::object>& keep_alive;
+  std::size_t used = 0;
+
+  py::handle find(const char* name) {
+    PyObject* value = PyDict_GetItemString(values.ptr(), name);
+    if (value != nullptr) ++used;
+    return value;
+  }
+  void i64(const char* name, std::int64_t& field) {
+    const bool is_activation = std::string_view(name) == "activation";
+    if (is_activation) field = kNone;
+    if (const py::handle value = find(name)) field = is_activation ? activation_index(value) : value.cast<std::int64_t>();
+  }
+  void f32(const char* name, float& field) {
+    if (const py::handle value = find(name)) field = value.cast<float>();
+  }
+  void dims(const char* name, std::int64_t (&field)[kMaxRank]) {
+    const py::handle value = find(name);
+    if (!value) return;
+    const auto items = py::reinterpret_borrow<py::sequence>(value);
+    if (items.size() > kMaxRank) throw py::value_error(std::string(name) + ": rank over " + std::to_string(kMaxRank));
+    for (std::size_t i = 0; i < items.size(); ++i) field[i] = items[i].cast<std::int64_t>();
+  }
+  void ptr(const char* name, const void*& field) {
+    const py::handle value = find(name);
+    if (!value || value.is_none()) return;
+    const auto array = py::reinterpret_borrow<py::array>(value);
+    keep_alive.push_back(array);
+    field = array.data();
+  }
+};
+
+struct Lister {
+  py::list fields;
+  void i64(const char* name, std::int64_t&) { add(name, "i64"); }
+  void f32(const char* name, float&) { add(name, "f32"); }
+  void dims(const char* name, std::int64_t (&)[kMaxRank]) { add(name, "dims"); }
+  void ptr(const char* name, const void*&) { add(name, "ptr"); }
+  void add(const char* name, const char* kind) { fields.append(py::make_tuple(name, kind)); }
+};
+
+#define PARAMS_BEGIN(Name)         \
+  template <class Visitor>         \
+  void visit(Name& p, Visitor& v) {
+#define PARAMS_END(Name) }
+#define I64(name) v.i64(#name, p.name);
+#define F32(name) v.f32(#name, p.name);
+#define DIMS(name) v.dims(#name, p.name);
+#define PTR(name) v.ptr(#name, p.name);
+#include "../kernels/params.def"
+#undef PARAMS_BEGIN
+#undef PARAMS_END
+#undef I64
+#undef F32
+#undef DIMS
+#undef PTR
+
+template <class Params>
+ParamBlock fill(const py::dict& values) {
+  static_assert(std::is_trivially_copyable_v<Params>);
+  ParamBlock block;
+  block.data = std::make_unique<std::byte[]>(sizeof(Params));
+  auto* params = new (block.data.get()) Params{};
+  Filler filler{values, block.keep_alive};
+  visit(*params, filler);
+  if (filler.used != values.size()) {
+    throw py::value_error("a field is not one of the kernel's parameters: " + std::string(py::str(values)));
+  }
+  return block;
+}
+
+template <class Params>
+py::list list_fields() {
+  Params params{};
+  Lister lister;
+  visit(params, lister);
+  return lister.fields;
+}
+
+}  // namespace
+
+ParamBlock make_params(int kernel, const py::dict& values) {
+  using Fill = ParamBlock (*)(const py::dict&);
+  static constexpr Fill kFills[] = {
+#define KERNEL(name, Params) &fill<Params>,
+#include "../kernels/kernels.def"
+#undef KERNEL
+  };
+  return kFills[kernel](values);
+}
+
+py::list describe_params(int kernel) {
+  using List = py::list (*)();
+  static constexpr List kLists[] = {
+#define KERNEL(name, Params) &list_fields<Params>,
+#include "../kernels/kernels.def"
+#undef KERNEL
+  };
+  return kLists[kernel]();
+}
+
+}  // namespace forwardpass::bind

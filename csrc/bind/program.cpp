@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "../core/table.hpp"
+
+namespace forwardpass::bind {
+
+namespace {
+
+// An operand from Python: None, or (kind, index, byte offset), or (array, byte offset) for a constant.
+Operand operand_from(py::handle value, std::vector<py::object>& constants) {
+  Operand operand;
+  if (value.is_none()) return operand;
+  const auto items = py::reinterpret_borrow<py::tuple>(value);
+  if (py::isinstance<py::array>(items[0])) {
+    const auto array = py::reinterpret_borrow<py::array>(items[0]);
+    constants.push_back(array);
+    operand.kind = Operand::Kind::kConstant;
+    operand.constant = array.data();
+    operand.offset = items[1].cast<std::int64_t>();
+    return operand;
+  }
+  const auto kind = items[0].cast<std::string>();
+  operand.kind = kind == "arena"   ? Operand::Kind::kArena
+                 : kind == "input" ? Operand::Kind::kInput
+                 : kind == "output"
+                     ? Operand::Kind::kOutput
+                     : throw py::value_error("an operand is 'arena', 'input' or 'output', not '" + kind + "'");
+  operand.index = items[1].cast<std::uint32_t>();
+  operand.offset = items[2].cast<std::int64_t>();
+  return operand;
+}
+
+int require_kernel(const std::string& name) {
+  const int index = kernel_index(name);
+  if (index < 0) throw py::value_error("unknown kernel '" + name + "'");
+  return index;
+}
+
+const KernelTable& require_table(const std::string& isa) {
+  const KernelTable* table = find_table(isa);
+  if (table == nullptr) throw py::value_error("ISA '" + isa + "' is not available here");
+  return *table;
+}
+
+void add_step(BoundProgram& self, const std::string& isa, const std::string& kernel, const py::dict& params,
+              const py::sequence& inputs, py::handle output, const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges,
+              bool barrier) {
+  const int index = require_kernel(kernel);
+  if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
+  if (ranges.size() != static_cast<std::size_t>(self.program.threads())) throw py::value_error("one range per thread");
+  ParamBlock block = make_params(index, params);
+  Operand in[kMaxInputs];
+  for (std::size_t i = 0; i < inputs.size(); ++i) in[i] = operand_from(inputs[i], self.constants);
+  std::vector<Range> parts;
+  for (const auto& [begin, end] : ranges) parts.push_back({begin, end});
+  self.program.add_step(require_table(isa).kernels[index], block.data.get(), in,
+                        operand_from(output, self.constants), parts, barrier);
+  self.params.push_back(std::move(block));
+}
+
+TensorInfo info_from(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
+  return {name, shape, bytes};
+}
+
+std::vector<const void*> addresses(const std::vector<py::array>& arrays) {
+  std::vector<const void*> result;
+  for (const py::array& a : arrays) result.push_back(a.data());
+  return result;
+}
+
+py::array_t<std::int64_t> run_profiled(const BoundProgram& self, const std::vector<py::array>& inputs,
+                                       const std::vector<py::array>& outputs) {
+  if (inputs.size() != self.program.inputs().size() || outputs.size() != self.program.outputs().size()) {
+    throw py::value_error("one array per input and output");
+  }
+  const auto in = addresses(inputs);
+  const auto out = addresses(outputs);
+  py::array_t<std::int64_t> times(static_cast<py::ssize_t>(self.program.steps()));
+  std::int64_t* ns = times.mutable_data();
+  std::fill(ns, ns + self.program.steps(), 0);
+  {
+    const py::gil_scoped_release release;
+    self.program.run_profiled(in.data(), const_cast<void* const*>(out.data()), ns);
+  }
+  return times;
+}
+
+void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
+                const std::vector<py::object>& inputs, py::array output, std::int64_t begin, std::int64_t end) {
+  const int index = require_kernel(kernel);
+  const ParamBlock block = make_params(index, params);
+  if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
+  KernelArgs args{};
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].is_none()) args.in[i] = py::reinterpret_borrow<py::array>(inputs[i]).data();
+  }
+  args.out = output.mutable_data();
+  args.params = block.data.get();
+  run_once(require_table(isa).kernels[index], args, {begin, end});
+}
+
+}  // namespace
+
+void bind_program(py::module_& module) {
+  py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan.py; called through `handle`.")
+      .def(py::init<int>(), py::arg("threads"))
+      .def(
+          "add_input",
+          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape,
+             std::int64_t bytes) { self.program.add_input(info_from(name, shape, bytes)); },
+          py::arg("name"), py::arg("shape"), py::arg("bytes"))
+      .def(
+          "add_output",
+          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape,
+             std::int64_t bytes) { self.program.add_output(info_from(name, shape, bytes)); },
+          py::arg("name"), py::arg("shape"), py::arg("bytes"))
+      .def("add_step", &add_step, py::arg("isa"), py::arg("kernel"), py::arg("params"), py::arg("inputs"),
+           py::arg("output"), py::arg("ranges"), py::arg("barrier"))
+      .def(
+          "finish", [](BoundProgram& self, std::size_t arena_bytes) { self.program.finish(arena_bytes); },
+          py::arg("arena_bytes"))
+      .def("run_profiled", &run_profiled, py::arg("inputs"), py::arg("outputs"))
+      .def_property_readonly(
+          "handle", [](const BoundProgram& self) { return reinterpret_cast<std::uintptr_t>(&self.program); },
+          "The address that the C interface calls fp_model.")
+      .def_property_readonly("threads", [](const BoundProgram& self) { return self.program.threads(); });
+  module.def("run_kernel", &run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"), py::arg("inputs"),
+             py::arg("output"), py::arg("begin"), py::arg("end"),
+             "Call one kernel of one ISA directly. Addresses are those of the arrays' first elements.");
+  module.def(
+      "describe_params", [](const std::string& kernel) { return describe_params(require_kernel(kernel)); },
+      py::arg("kernel"));
+}
+
+}  // namespace forwardpass::bind

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// A block of 64-byte aligned memory, zeroed once, in huge pages where it is large and the kernel grants them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace forwardpass {
+
+class Arena {
+ public:
+  static constexpr std::size_t kAlignment = 64;
+
+  Arena() = default;
+  explicit Arena(std::size_t bytes);  // throws std::bad_alloc
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace forwardpass

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contract between the tape (core/program.cpp) and the kernels (csrc/kernels), shared by every ISA.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace forwardpass {
+
+inline constexpr int kMaxRank = 6;
+inline constexpr int kMaxInputs = 4;
+inline constexpr int kMaxChunk = 256;  // longest run of products that brgemm sums before it starts a new sum
+
+#define PARAMS_BEGIN(Name) struct Name {
+#define PARAMS_END(Name) \
+  }                      \
+  ;
+#define I64(name) std::int64_t name;
+#define F32(name) float name;
+#define DIMS(name) std::int64_t name[kMaxRank];
+#define PTR(name) const void* name;
+#include "../kernels/params.def"
+#undef PARAMS_BEGIN
+#undef PARAMS_END
+#undef I64
+#undef F32
+#undef DIMS
+#undef PTR
+
+// What a kernel works on. `params` points at the struct that kernels.def names for the kernel.
+struct KernelArgs {
+  const void* in[kMaxInputs];
+  void* out;
+  const void* params;
+};
+
+// A part of a kernel's work: [begin, end) in the units that params.def names.
+struct Range {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+// A kernel is single-threaded over its range, writes only the outputs of that range, allocates nothing, and its
+// result for one output does not depend on the range that the output is in.
+using KernelFn = void (*)(const KernelArgs& args, Range range) noexcept;
+
+// An activation over n contiguous floats; in == out is allowed.
+using RowFn = void (*)(const float* in, float* out, std::int64_t n, float alpha, float beta) noexcept;
+
+// The activations of kernels/unary.def, in its order. kNone is no row of that list.
+enum Activation : std::int64_t {
+  kNone = -1,
+#define UNARY(name, expression) k_##name,
+#include "../kernels/unary.def"
+#undef UNARY
+  kActivationCount
+};
+
+enum KernelId : int {
+#define KERNEL(name, Params) kernel_##name,
+#include "../kernels/kernels.def"
+#undef KERNEL
+  kKernelCount
+};
+
+// Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).
+struct KernelTable {
+  const char* isa;
+  std::int64_t panel;   // NR: columns of a packed panel of B
+  std::int64_t tile_m;  // MR: most rows of a register tile
+  KernelFn kernels[kKernelCount];
+  RowFn activations[kActivationCount];
+};
+
+}  // namespace forwardpass

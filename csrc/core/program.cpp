@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "program.hpp"
+
+#include <chrono>
+
+#include "flush.hpp"
+
+namespace forwardpass {
+
+namespace {
+
+std::int64_t now() noexcept {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+void run_once(KernelFn fn, const KernelArgs& args, Range range) noexcept {
+  const FlushDenormals flush;
+  fn(args, range);
+}
+
+struct Program::Call {
+  const Program* program;
+  const Context* context;
+  std::int64_t* nanoseconds;
+};
+
+Program::~Program() {
+  for (auto& slot : pool_) delete slot.load();
+}
+
+void Program::set_operand(KernelArgs& args, std::uint16_t operand, const void* address) {
+  if (operand == kMaxInputs) {
+    args.out = const_cast<void*>(address);
+  } else {
+    args.in[operand] = address;
+  }
+}
+
+void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
+                       const std::vector<Range>& ranges, bool barrier) {
+  const auto step = static_cast<std::uint32_t>(steps_.size());
+  steps_.push_back({fn, barrier});
+  args_.push_back(KernelArgs{{}, nullptr, params});
+  ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
+  for (std::uint16_t i = 0; i <= kMaxInputs; ++i) {
+    const Operand& operand = i == kMaxInputs ? out : in[i];
+    switch (operand.kind) {
+      case Operand::Kind::kNone:
+        break;
+      case Operand::Kind::kConstant:
+        set_operand(args_.back(), i, static_cast<const std::byte*>(operand.constant) + operand.offset);
+        break;
+      case Operand::Kind::kArena:
+        arena_patches_.push_back({step, i, operand});
+        break;
+      case Operand::Kind::kInput:
+      case Operand::Kind::kOutput:
+        call_patches_.push_back({step, i, operand});
+        break;
+    }
+  }
+}
+
+std::unique_ptr<Program::Context> Program::make_context() const {
+  auto context = std::unique_ptr<Context>(new Context{Arena(arena_bytes_), args_});
+  for (const Patch& p : arena_patches_) {
+    set_operand(context->args[p.step], p.operand, context->arena.data() + p.where.offset);
+  }
+  return context;
+}
+
+void Program::finish(std::size_t arena_bytes) {
+  arena_bytes_ = arena_bytes;
+  pool_[0].store(make_context().release(), std::memory_order_release);
+  if (threads_ > 1) reserve_team(threads_);
+}
+
+Program::Context* Program::acquire() const {
+  for (auto& slot : pool_) {
+    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+    if (Context* context = slot.exchange(nullptr, std::memory_order_acquire)) return context;
+  }
+  return make_context().release();
+}
+
+void Program::release(Context* context) const noexcept {
+  for (auto& slot : pool_) {
+    Context* empty = nullptr;
+    if (slot.compare_exchange_strong(empty, context, std::memory_order_release, std::memory_order_relaxed)) return;
+  }
+  delete context;
+}
+
+void Program::work(void* call, int member, Barrier& barrier) noexcept {
+  const Call& c = *static_cast<const Call*>(call);
+  const Program& program = *c.program;
+  const FlushDenormals flush;
+  const KernelArgs* args = c.context->args.data();
+  const Range* range = program.ranges_.data() + member;
+  std::int64_t time = c.nanoseconds && member == 0 ? now() : 0;
+  for (std::size_t s = 0; s < program.steps_.size(); ++s, ++args, range += program.threads_) {
+    const Step& step = program.steps_[s];
+    if (range->begin < range->end) step.fn(*args, *range);
+    if (step.barrier) barrier.wait();
+    if (c.nanoseconds && member == 0) {
+      const std::int64_t after = now();
+      c.nanoseconds[s] += after - time;
+      time = after;
+    }
+  }
+}
+
+void Program::run_serially(const Context& context, std::int64_t* nanoseconds) const noexcept {
+  const FlushDenormals flush;
+  const KernelArgs* args = context.args.data();
+  const Range* range = ranges_.data();
+  std::int64_t time = nanoseconds ? now() : 0;
+  for (std::size_t s = 0; s < steps_.size(); ++s, ++args) {
+    for (int t = 0; t < threads_; ++t, ++range) {
+      if (range->begin < range->end) steps_[s].fn(*args, *range);
+    }
+    if (nanoseconds) {
+      const std::int64_t after = now();
+      nanoseconds[s] += after - time;
+      time = after;
+    }
+  }
+}
+
+void Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
+  Context* context = acquire();
+  for (const Patch& p : call_patches_) {
+    const void* base = p.where.kind == Operand::Kind::kInput ? inputs[p.where.index] : outputs[p.where.index];
+    set_operand(context->args[p.step], p.operand, static_cast<const std::byte*>(base) + p.where.offset);
+  }
+  Call call{this, context, nanoseconds};
+  if (threads_ == 1 || !run_on_team(threads_, &Program::work, &call)) run_serially(*context, nanoseconds);
+  release(context);
+}
+
+void Program::run(const void* const* inputs, void* const* outputs) const { run_with(inputs, outputs, nullptr); }
+
+void Program::run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
+  run_with(inputs, outputs, nanoseconds);
+}
+
+}  // namespace forwardpass

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tape: kernels with their arguments and work ranges, in order, made once per plan and run many times. A run
+// resolves the caller's addresses, then calls function pointers; it allocates nothing.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arena.hpp"
+#include "kernel.hpp"
+#include "team.hpp"
+
+namespace forwardpass {
+
+// Where an operand of a step lives.
+struct Operand {
+  enum class Kind : std::uint8_t { kNone, kArena, kConstant, kInput, kOutput };
+  Kind kind = Kind::kNone;
+  std::uint32_t index = 0;          // of the input or output
+  std::int64_t offset = 0;          // in bytes
+  const void* constant = nullptr;
+};
+
+struct TensorInfo {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  std::int64_t bytes = 0;
+};
+
+// Calls one kernel with denormals flushed, as a run does.
+void run_once(KernelFn fn, const KernelArgs& args, Range range) noexcept;
+
+class Program {
+ public:
+  explicit Program(int threads) : threads_(threads) {}
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  // ---- building, by one thread, before the first run
+  void add_input(TensorInfo info) { inputs_.push_back(std::move(info)); }
+  void add_output(TensorInfo info) { outputs_.push_back(std::move(info)); }
+  // `params` must live as long as the program. `ranges` has one range per thread; `barrier` says that all threads
+  // wait after this step.
+  void add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
+                const std::vector<Range>& ranges, bool barrier);
+  // Allocates the first context and starts the team's threads. Throws std::bad_alloc.
+  void finish(std::size_t arena_bytes);
+
+  // ---- running, by any number of threads
+  void run(const void* const* inputs, void* const* outputs) const;
+  // As run, and adds the nanoseconds of each step, as the first thread saw them, to `nanoseconds`.
+  void run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
+
+  int threads() const { return threads_; }
+  std::size_t steps() const { return steps_.size(); }
+  std::size_t arena_bytes() const { return arena_bytes_; }
+  const std::vector<TensorInfo>& inputs() const { return inputs_; }
+  const std::vector<TensorInfo>& outputs() const { return outputs_; }
+
+ private:
+  struct Step {
+    KernelFn fn;
+    bool barrier;
+  };
+  // An operand whose address is known per context (arena) or per run (inputs and outputs).
+  struct Patch {
+    std::uint32_t step;
+    std::uint16_t operand;  // index into KernelArgs::in, or kMaxInputs for out
+    Operand where;
+  };
+  struct Context {
+    Arena arena;
+    std::vector<KernelArgs> args;
+  };
+  struct Call;
+
+  static void set_operand(KernelArgs& args, std::uint16_t operand, const void* address);
+  static void work(void* call, int member, Barrier& barrier) noexcept;
+  std::unique_ptr<Context> make_context() const;
+  Context* acquire() const;
+  void release(Context* context) const noexcept;
+  void run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
+  void run_serially(const Context& context, std::int64_t* nanoseconds) const noexcept;
+
+  static constexpr int kPooled = 32;
+
+  int threads_;
+  std::size_t arena_bytes_ = 0;
+  std::vector<TensorInfo> inputs_;
+  std::vector<TensorInfo> outputs_;
+  std::vector<Step> steps_;
+  std::vector<KernelArgs> args_;
+  std::vector<Range> ranges_;  // threads_ per step
+  std::vector<Patch> arena_patches_;
+  std::vector<Patch> call_patches_;
+  mutable std::atomic<Context*> pool_[kPooled] = {};
+};
+
+}  // namespace forwardpass

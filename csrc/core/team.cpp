@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only file that mentions OpenMP. The workers are the threads of one parallel region, which a leader thread of
+// our own opens and which stays open: OpenMP keeps its pool per opening thread, so after a fork the child forgets
+// the leader and opens a new region in a new one, where libgomp would wait for ever for threads that fork did not
+// copy. Jobs and barriers are ours: OpenMP's cost several times as much and cannot be left early.
+#include "team.hpp"
+
+#include <omp.h>
+#include <pthread.h>
+
+#include <chrono>
+#include <new>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace forwardpass {
+
+namespace {
+
+constexpr auto kSpin = std::chrono::microseconds(50);
+
+inline void pause() noexcept {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+#endif
+}
+
+// Returns when `value` is no longer `old`: spins for kSpin, then sleeps.
+void wait_while(std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 64; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      pause();
+    }
+  } while (std::chrono::steady_clock::now() - start < kSpin);
+  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+struct Team {
+  std::atomic<bool> busy{false};
+  std::atomic<std::uint32_t> ticket{0};  // each increment is one job or the dismissal
+  std::atomic<std::uint32_t> finished{0};
+  Barrier barrier;
+  Job job = nullptr;
+  void* context = nullptr;
+  int members = 0;   // of the present job
+  int workers = 0;   // threads that the open region has
+  bool dismiss = false;
+  pthread_t leader{};
+  std::atomic<std::uint32_t> ready{0};
+  std::atomic<std::uint32_t> granted{0};  // threads that OpenMP really gave; written before the first `ready`
+
+  void work(int member) noexcept {
+    std::uint32_t seen = 0;
+    for (;;) {
+      wait_while(ticket, seen);
+      ++seen;
+      const auto all = static_cast<std::uint32_t>(workers);
+      const bool dismissed = dismiss;
+      if (!dismissed && member < members) job(context, member, barrier);
+      // All workers report, so that none can still be reading this job when the next one is written.
+      if (finished.fetch_add(1, std::memory_order_acq_rel) + 1 == all) finished.notify_one();
+      if (dismissed) return;
+    }
+  }
+
+  void announce() noexcept {
+    finished.store(0, std::memory_order_relaxed);
+    ticket.fetch_add(1, std::memory_order_release);
+    ticket.notify_all();
+  }
+
+  void await_workers() noexcept {
+    for (;;) {
+      const std::uint32_t done = finished.load(std::memory_order_acquire);
+      if (done == static_cast<std::uint32_t>(workers)) return;
+      wait_while(finished, done);
+    }
+  }
+
+  bool start(int count) noexcept;
+  void stop() noexcept;
+};
+
+// Never destroyed: the workers sleep in it until the process ends. A forked child gets a new one.
+std::atomic<Team*> the_team{nullptr};
+
+void* lead(void* argument) {
+  Team* team = static_cast<Team*>(argument);
+  const int workers = team->workers;
+#pragma omp parallel num_threads(workers)
+  {
+#pragma omp single
+    team->granted.store(static_cast<std::uint32_t>(omp_get_num_threads()), std::memory_order_relaxed);
+    const std::uint32_t member = team->ready.fetch_add(1, std::memory_order_acq_rel) + 1;
+    team->ready.notify_all();
+    team->work(static_cast<int>(member));
+  }
+  return nullptr;
+}
+
+bool Team::start(int count) noexcept {
+  workers = count;
+  dismiss = false;
+  ready.store(0, std::memory_order_relaxed);
+  ticket.store(0, std::memory_order_relaxed);
+  if (pthread_create(&leader, nullptr, &lead, this) != 0) {
+    workers = 0;
+    return false;
+  }
+  for (;;) {
+    const std::uint32_t started = ready.load(std::memory_order_acquire);
+    if (started != 0 && started == granted.load(std::memory_order_relaxed)) break;
+    ready.wait(started, std::memory_order_acquire);
+  }
+  workers = static_cast<int>(granted.load(std::memory_order_relaxed));
+  return workers == count;
+}
+
+void Team::stop() noexcept {
+  if (workers == 0) return;
+  dismiss = true;
+  announce();
+  await_workers();
+  pthread_join(leader, nullptr);
+  workers = 0;
+}
+
+void forget_after_fork() { the_team.store(nullptr, std::memory_order_release); }
+
+Team* get_team() noexcept {
+  Team* team = the_team.load(std::memory_order_acquire);
+  if (team != nullptr) return team;
+  static const bool registered = (pthread_atfork(nullptr, nullptr, &forget_after_fork), true);
+  static_cast<void>(registered);
+  Team* made = new (std::nothrow) Team;
+  if (made == nullptr) return nullptr;
+  if (the_team.compare_exchange_strong(team, made, std::memory_order_acq_rel)) return made;
+  delete made;
+  return team;
+}
+
+bool ensure(Team& team, int members) noexcept {
+  if (members - 1 <= team.workers) return true;
+  team.stop();
+  return team.start(members - 1);
+}
+
+}  // namespace
+
+void Barrier::wait() noexcept {
+  const std::uint32_t generation = generation_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+  } else {
+    wait_while(generation_, generation);
+  }
+}
+
+bool run_on_team(int members, Job job, void* context) noexcept {
+  Team* team = get_team();
+  if (team == nullptr || team->busy.exchange(true, std::memory_order_acquire)) return false;
+  const bool ready = ensure(*team, members);
+  if (ready) {
+    team->job = job;
+    team->context = context;
+    team->members = members;
+    team->barrier.reset(static_cast<std::uint32_t>(members));
+    team->announce();
+    job(context, 0, team->barrier);
+    team->await_workers();
+  }
+  team->busy.store(false, std::memory_order_release);
+  return ready;
+}
+
+bool reserve_team(int members) noexcept {
+  if (members <= 1) return true;
+  Team* team = get_team();
+  if (team == nullptr || team->busy.exchange(true, std::memory_order_acquire)) return false;
+  const bool ready = ensure(*team, members);
+  team->busy.store(false, std::memory_order_release);
+  return ready;
+}
+
+}  // namespace forwardpass

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The process's one team of worker threads. A job is one function that all members run once, with barriers of the
+// team inside; there is one job, so one fork and one join, per inference.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+namespace forwardpass {
+
+// A barrier for `members` threads that spins for a while and then sleeps. Reusable at once.
+class Barrier {
+ public:
+  void reset(std::uint32_t members) noexcept {
+    members_ = members;
+    arrived_.store(0, std::memory_order_relaxed);
+  }
+  void wait() noexcept;
+
+ private:
+  std::uint32_t members_ = 1;
+  alignas(64) std::atomic<std::uint32_t> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};
+};
+
+// Member 0 is the caller. `barrier` is for all members of this job.
+using Job = void (*)(void* context, int member, Barrier& barrier) noexcept;
+
+// Runs the job on `members` threads and returns true when all have finished. Returns false at once, having run
+// nothing, if the team is busy with another caller's job: that caller runs its parts one after another instead, with
+// the same result. The first call, and a call with more members than ever before, starts threads.
+bool run_on_team(int members, Job job, void* context) noexcept;
+
+// Starts the threads for jobs of so many members ahead of the first job. False if the system refuses them.
+bool reserve_team(int members) noexcept;
+
+}  // namespace forwardpass

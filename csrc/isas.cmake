@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Builds csrc/kernels once per folder of csrc/isa that this processor family can run. The only build code that knows
+# of ISAs; it knows none by name.
+#   FORWARDPASS_ISA_OBJECTS    their objects
+#   FORWARDPASS_GENERATED_DIR  where isas.inc is: ISA(name, rank, "features"), highest rank first
+
+set(FORWARDPASS_GENERATED_DIR ${CMAKE_CURRENT_BINARY_DIR}/generated)
+set(FORWARDPASS_ISA_OBJECTS)
+set(isa_lines)
+set(isa_names)
+set(symbol_arguments)
+set(object_lists)
+file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/*.cpp)
+file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa.cmake)
+
+foreach(isa_file ${isa_files})
+  get_filename_component(isa_dir ${isa_file} DIRECTORY)
+  get_filename_component(isa ${isa_dir} NAME)
+  include(${isa_file})
+  if(ISA_PROCESSORS AND NOT CMAKE_SYSTEM_PROCESSOR IN_LIST ISA_PROCESSORS)
+    continue()
+  endif()
+  add_library(kernels_${isa} OBJECT ${kernel_sources})
+  target_compile_definitions(kernels_${isa} PRIVATE FORWARDPASS_ISA=${isa})
+  target_include_directories(kernels_${isa} PRIVATE ${isa_dir} ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels)
+  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti)
+  target_link_libraries(kernels_${isa} PRIVATE fp_options)
+  # After fp_options, so that an ISA can switch a warning off.
+  target_compile_options(kernels_${isa} PRIVATE ${ISA_FLAGS})
+  list(APPEND FORWARDPASS_ISA_OBJECTS $<TARGET_OBJECTS:kernels_${isa}>)
+  list(APPEND isa_names ${isa})
+  list(JOIN ISA_REQUIRES " " required)
+  math(EXPR order "1000 + ${ISA_RANK}")
+  list(APPEND isa_lines "${order}:ISA(${isa}, ${ISA_RANK}, \"${required}\")")
+  set(object_list ${CMAKE_CURRENT_BINARY_DIR}/objects_${isa}.txt)
+  file(GENERATE OUTPUT ${object_list} CONTENT "$<JOIN:$<TARGET_OBJECTS:kernels_${isa}>,\n>\n")
+  list(APPEND symbol_arguments -DDIR_${isa}=${object_list})
+  list(APPEND object_lists ${object_list})
+endforeach()
+
+list(SORT isa_lines ORDER DESCENDING)
+list(TRANSFORM isa_lines REPLACE "^[0-9]+:" "")
+list(JOIN isa_lines "\n" isa_text)
+file(CONFIGURE OUTPUT ${FORWARDPASS_GENERATED_DIR}/isas.inc CONTENT "${isa_text}\n")
+
+# One definition of an inline function, compiled for several ISAs, would let the linker keep the one that this
+# machine cannot run.
+if(CMAKE_NM)
+  set(symbols_checked ${CMAKE_CURRENT_BINARY_DIR}/symbols_checked)
+  add_custom_command(
+    OUTPUT ${symbols_checked}
+    COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} "-DISAS=${isa_names}" ${symbol_arguments}
+            -P ${CMAKE_CURRENT_SOURCE_DIR}/csrc/check_symbols.cmake
+    COMMAND ${CMAKE_COMMAND} -E touch ${symbols_checked}
+    DEPENDS ${FORWARDPASS_ISA_OBJECTS} ${object_lists} csrc/check_symbols.cmake
+    COMMENT "Checking that ISA objects share no weak symbols"
+    VERBATIM)
+  add_custom_target(check_symbols ALL DEPENDS ${symbols_checked})
+endif()

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Depthwise convolution of an NHWC image. Vectors run over channels, registers hold neighbouring pixels of a
+// row. Every output is fma over its taps row by row from zero, then the bias, then the activation, so all of
+// the paths below give the same bits.
+#include "kernels.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+constexpr RowFn kActivationRows[] = {
+#define UNARY(name, expression) &name##_row,
+#include "unary.def"
+#undef UNARY
+};
+
+// A group of pixels in a row and a vector of channels.
+struct Group {
+  const DepthwiseParams* q;
+  const float* x;  // first tap of the first pixel
+  const float* weights;
+  const float* bias;  // or null
+  float* out;
+  std::int64_t tap_row;  // distance of two rows of taps
+  std::int64_t tap_col;  // distance of two taps of a row
+  std::int64_t step;     // distance of two pixels
+  int lanes;             // channels, at most kLanes
+};
+
+// Loads a vector and moves on to the next. The compiler may not look through the step: it would keep the
+// offsets of all the vectors of an unrolled loop in registers of their own and run out of them. Nor may it
+// take memory for unchanged: it would load a vector again for each of its uses.
+template <bool kMasked>
+FP_INLINE Vec take(const float*& p, std::int64_t step, int lanes) {
+  const Vec x = kMasked ? load(p, lanes) : load(p);
+  p += step;
+  asm volatile("" : "+r"(p) : : "memory");
+  return x;
+}
+
+template <bool kMasked>
+FP_INLINE Vec load_lanes(const float* p, int lanes) {
+  return kMasked ? load(p, lanes) : load(p);
+}
+
+template <int kP, bool kMasked>
+FP_INLINE void finish(const Group& g, Vec (&acc)[kP]) {
+  const DepthwiseParams& q = *g.q;
+  if (g.bias) {
+    const Vec bias = load_lanes<kMasked>(g.bias, g.lanes);
+#pragma GCC unroll 8
+    for (int p = 0; p < kP; ++p) acc[p] = acc[p] + bias;
+  }
+  if (q.activation == k_relu) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kP; ++p) acc[p] = max(zero(), acc[p]);
+  } else if (q.activation == k_clip) {
+    const Vec low = set1(q.alpha);
+    const Vec high = set1(q.beta);
+#pragma GCC unroll 8
+    for (int p = 0; p < kP; ++p) acc[p] = min(high, max(low, acc[p]));
+  }
+  const std::int64_t step = q.out_col;
+  float* out = g.out;
+#pragma GCC unroll 8
+  for (int p = 0; p < kP; ++p) {
+    kMasked ? store(out, acc[p], g.lanes) : store(out, acc[p]);
+    out += step;
+  }
+}
+
+// A kernel of any size. Each tap loads one vector of every pixel.
+template <int kP, bool kMasked>
+FP_INLINE void any_taps(const Group& g, Vec (&acc)[kP]) {
+  const float* w = g.weights;
+  for (std::int64_t ky = 0; ky < g.q->kh; ++ky) {
+    const float* x = g.x + ky * g.tap_row;
+    for (std::int64_t kx = 0; kx < g.q->kw; ++kx, x += g.tap_col, w += g.q->c) {
+      const Vec tap = load_lanes<kMasked>(w, g.lanes);
+#pragma GCC unroll 8
+      for (int p = 0; p < kP; ++p) acc[p] = fma(load_lanes<kMasked>(x + p * g.step, g.lanes), tap, acc[p]);
+    }
+  }
+}
+
+// A kK x kK kernel without gaps between the taps of a row, pixels kStride columns apart. Each column of the
+// input is loaded once for all the pixels that it is a tap of; a pixel meets its columns from left to right.
+template <int kK, int kStride, int kP, bool kMasked>
+FP_INLINE void square_taps(const Group& g, Vec (&acc)[kP]) {
+  const float* w = g.weights;
+  const float* row = g.x;
+  const std::int64_t channels = g.q->c;
+#pragma GCC unroll 5
+  for (int ky = 0; ky < kK; ++ky, row += g.tap_row) {
+    Vec tap[kK];
+#pragma GCC unroll 5
+    for (int kx = 0; kx < kK; ++kx) tap[kx] = take<kMasked>(w, channels, g.lanes);
+    const float* at = row;
+#pragma GCC unroll 20
+    for (int column = 0; column < (kP - 1) * kStride + kK; ++column) {
+      const Vec x = take<kMasked>(at, g.tap_col, g.lanes);
+#pragma GCC unroll 5
+      for (int kx = 0; kx < kK; ++kx) {
+        const int p = (column - kx) / kStride;
+        if (column >= kx && (column - kx) % kStride == 0 && p < kP) acc[p] = fma(x, tap[kx], acc[p]);
+      }
+    }
+  }
+}
+
+template <int kK, int kStride, int kP, bool kMasked>
+FP_INLINE void group(const Group& g) {
+  Vec acc[kP];
+#pragma GCC unroll 8
+  for (int p = 0; p < kP; ++p) acc[p] = zero();
+  if constexpr (kK > 0) {
+    square_taps<kK, kStride, kP, kMasked>(g, acc);
+  } else {
+    any_taps<kP, kMasked>(g, acc);
+  }
+  finish<kP, kMasked>(g, acc);
+}
+
+// All channels of kP pixels that start at `g`.
+template <int kK, int kStride, int kP>
+void pixels(Group g) noexcept {
+  const DepthwiseParams& q = *g.q;
+  float* const out = g.out;
+  std::int64_t left = q.c;
+  for (; left >= kLanes; left -= kLanes) {
+    group<kK, kStride, kP, false>(g);
+    g.x += kLanes;
+    g.weights += kLanes;
+    g.out += kLanes;
+    if (g.bias) g.bias += kLanes;
+  }
+  if (left > 0) {
+    g.lanes = static_cast<int>(left);
+    group<kK, kStride, kP, true>(g);
+  }
+  if (q.activation == kNone || q.activation == k_relu || q.activation == k_clip) return;
+  const RowFn activate = kActivationRows[q.activation];
+  if (q.out_col == q.c) {
+    activate(out, out, kP * q.c, q.alpha, q.beta);
+  } else {
+    for (int p = 0; p < kP; ++p) activate(out + p * q.out_col, out + p * q.out_col, q.c, q.alpha, q.beta);
+  }
+}
+
+// A row of outputs, kP pixels at a time. The last pixels are a group too: it starts early enough to be full,
+// and computes again what it shares with the group before.
+template <int kK, int kStride, int kP>
+void row(const Group& g) noexcept {
+  const std::int64_t ow = g.q->ow;
+  for (std::int64_t ox = 0; ox < ow; ox += kP) {
+    const std::int64_t first = min_of(ox, ow - kP);
+    Group at = g;
+    at.x += first * g.step;
+    at.out += first * g.q->out_col;
+    pixels<kK, kStride, kP>(at);
+  }
+}
+
+using RowOfGroups = void (*)(const Group&) noexcept;
+
+// The widest group that fits into the row, with seven pixels rather than eight where that computes fewer
+// twice.
+template <int kK, int kStride>
+RowOfGroups row_for(std::int64_t ow) {
+  const auto computed = [ow](std::int64_t n) { return (ow + n - 1) / n * n; };
+  if (ow >= 8 && computed(8) <= computed(7)) return row<kK, kStride, 8>;
+  if (ow >= 7) return row<kK, kStride, 7>;
+  if (ow >= 4) return row<kK, kStride, 4>;
+  return row<kK, kStride, 1>;
+}
+
+RowOfGroups row_for(const DepthwiseParams& q) {
+  const bool plain = q.kh == q.kw && q.dilation_w == 1 && (q.stride_w == 1 || q.stride_w == 2);
+  if (plain && q.kw == 3) return q.stride_w == 1 ? row_for<3, 1>(q.ow) : row_for<3, 2>(q.ow);
+  if (plain && q.kw == 5) return q.stride_w == 1 ? row_for<5, 1>(q.ow) : row_for<5, 2>(q.ow);
+  return row_for<0, 0>(q.ow);
+}
+
+}  // namespace
+
+void depthwise_f32(const KernelArgs& args, Range range) noexcept {
+  const DepthwiseParams& q = params_of<DepthwiseParams>(args);
+  const RowOfGroups compute = row_for(q);
+  Group g;
+  g.q = &q;
+  g.weights = static_cast<const float*>(q.weights);
+  g.bias = static_cast<const float*>(q.bias);
+  g.tap_row = q.dilation_h * q.in_row;
+  g.tap_col = q.dilation_w * q.in_col;
+  g.step = q.stride_w * q.in_col;
+  g.lanes = kLanes;
+  for (std::int64_t i = range.begin; i < range.end; ++i) {
+    const std::int64_t batch = i / q.oh;
+    const std::int64_t oy = i % q.oh;
+    g.x = static_cast<const float*>(args.in[0]) + batch * q.in_batch + oy * q.stride_h * q.in_row;
+    g.out = static_cast<float*>(args.out) + batch * q.out_batch + oy * q.out_row;
+    compute(g);
+  }
+}
+
+}  // namespace forwardpass::FORWARDPASS_ISA

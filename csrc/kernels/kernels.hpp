@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Declares every kernel of kernels.def in the namespace of the ISA that is being compiled, and has what all kernel
+// sources need. Kernel sources include no STL: an inline function of the STL compiled with ISA flags could be the
+// one the linker keeps for everybody.
+#pragma once
+#include "../core/kernel.hpp"
+#include "simd.hpp"
+#include "tuning.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+
+#define KERNEL(name, Params) void name(const KernelArgs& args, Range range) noexcept;
+#include "kernels.def"
+#undef KERNEL
+
+#define UNARY(name, expression) \
+  void name##_row(const float* in, float* out, std::int64_t n, float alpha, float beta) noexcept;
+#include "unary.def"
+#undef UNARY
+
+template <class Params>
+FP_INLINE const Params& params_of(const KernelArgs& args) {
+  return *static_cast<const Params*>(args.params);
+}
+
+FP_INLINE std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+FP_INLINE std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+}  // namespace forwardpass::FORWARDPASS_ISA
