@@ -1,0 +1,61 @@
+"""Every error that forwardpass raises on purpose is an `Error`: one sentence that says where, what was expected and
+what was found, with the same three things as fields."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError"]
+
+
+class Error(Exception):
+    """The base of all forwardpass errors.
+
+    Parameters
+    ----------
+    message
+        What went wrong, as one sentence without a final full stop.
+    where
+        The file, entry, node, value or argument that it concerns.
+    expected, got
+        What would have been right, and what was found instead.
+    hint
+        What to do next.
+    """
+
+    def __init__(
+        self, message: str, *, where: str = "", expected: str = "", got: str = "", hint: str = ""
+    ) -> None:
+        self.message, self.where, self.expected, self.got, self.hint = message, where, expected, got, hint
+        text = f"{where}: {message}" if where else message
+        if expected:
+            text += f": expected {expected}" + (f", got {got}" if got else "")
+        elif got:
+            text += f": got {got}"
+        super().__init__(text + (f" ({hint})" if hint else ""))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {k: getattr(self, k) for k in ("where", "expected", "got", "hint")}
+        return _rebuild, (type(self), self.message, fields)
+
+
+def _rebuild(kind: type[Error], message: str, fields: dict[str, str]) -> Error:
+    return kind(message, **fields)
+
+
+class FileError(Error):
+    """A model file that cannot be read: damaged, of another format or version, or unsafe."""
+
+
+class GraphError(Error):
+    """A graph that is not valid: cycles, missing values, attributes or shapes that contradict each other."""
+
+
+class InputError(Error, ValueError):
+    """An argument of a call that does not fit the model: name, shape, dtype or value."""
+
+
+class UnsupportedError(Error):
+    """A valid model or setting that this version does not support."""
+
+
+class ConfigError(Error, ValueError):
+    """A setting that is unknown or not available here: ISA, threads, precision."""

@@ -1,0 +1,240 @@
+"""The graph: values that are known by name, and nodes with the names and meaning of the newest ONNX operators.
+
+Two private domains hold what the passes make: `nhwc` (image operators on channels-last values, which else mean what
+their ONNX namesakes mean) and `fused` (operators with an epilogue).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import GraphError
+
+__all__ = ["Array", "Dim", "Graph", "Node", "TensorType"]
+
+Array = npt.NDArray[Any]
+Dim = Union[int, str, None]
+"""A dimension: its size, the name of a size that a call decides, or None where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """What is known of a value before it exists: dtype, and shape where the rank is known."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[Dim, ...] | None
+
+    @classmethod
+    def of(cls, array: Array) -> TensorType:
+        return cls(array.dtype, array.shape)
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.dtype.name}[...]"
+        return f"{self.dtype.name}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One operator: reads the values `inputs` ("" is an absent optional one), defines the values `outputs`."""
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    name: str = ""
+
+    @property
+    def qualified(self) -> str:
+        """The operator's name with its domain: `Conv`, `nhwc.Conv`."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
+    @property
+    def label(self) -> str:
+        """How messages name the node."""
+        return (
+            f"node {self.name!r} ({self.qualified})"
+            if self.name
+            else f"node {self.qualified} -> {self.outputs[0]!r}"
+        )
+
+    def __str__(self) -> str:
+        attributes = ", ".join(f"{k}={_short(v)}" for k, v in sorted(self.attributes.items()))
+        call = f"{self.qualified}({', '.join(i or '-' for i in self.inputs)})"
+        return f"{', '.join(self.outputs)} = {call}" + (f" {{{attributes}}}" if attributes else "")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return str(TensorType.of(value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+class Graph:
+    """Inputs, constants, nodes in an order in which they can run, and outputs.
+
+    Attributes
+    ----------
+    inputs
+        Name -> type of what a call supplies, in order.
+    outputs
+        Names of the results, in order.
+    nodes
+        In topological order.
+    constants
+        Name -> array: weights and other fixed values. Arrays may be read-only memory maps.
+    metadata
+        Free text that travels with the model (author, labels, source).
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, TensorType],
+        outputs: Iterable[str],
+        nodes: Iterable[Node] = (),
+        constants: Mapping[str, Array] | None = None,
+        *,
+        name: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.inputs = dict(inputs)
+        self.outputs = list(outputs)
+        self.nodes = list(nodes)
+        self.constants: dict[str, Array] = dict(constants or {})
+        self.name = name
+        self.metadata = dict(metadata or {})
+
+    def copy(self) -> Graph:
+        """A graph whose nodes can be changed without changing this one; arrays are shared."""
+        nodes = [
+            Node(n.op, list(n.inputs), list(n.outputs), dict(n.attributes), n.domain, n.name)
+            for n in self.nodes
+        ]
+        return Graph(self.inputs, self.outputs, nodes, self.constants, name=self.name, metadata=self.metadata)
+
+    def producers(self) -> dict[str, Node]:
+        """Value name -> the node that defines it."""
+        return {o: n for n in self.nodes for o in n.outputs if o}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Value name -> the nodes that read it, a node once per reading input. Graph outputs count nowhere."""
+        uses: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for i in n.inputs:
+                if i:
+                    uses.setdefault(i, []).append(n)
+        return uses
+
+    def fresh(self, stem: str) -> str:
+        """A value name that the graph does not use yet."""
+        taken = self.inputs.keys() | self.constants.keys() | self.producers().keys()
+        if stem not in taken:
+            return stem
+        k = 1
+        while f"{stem}_{k}" in taken:
+            k += 1
+        return f"{stem}_{k}"
+
+    def prune(self) -> None:
+        """Drop nodes and constants that no output needs."""
+        needed = set(self.outputs)
+        kept = []
+        for n in reversed(self.nodes):
+            if needed.intersection(n.outputs):
+                kept.append(n)
+                needed.update(n.inputs)
+        self.nodes = kept[::-1]
+        self.constants = {k: v for k, v in self.constants.items() if k in needed}
+
+    def sort(self) -> None:
+        """Put the nodes in topological order, keeping the present order where it is free.
+
+        Raises
+        ------
+        GraphError
+            A cycle, naming the nodes on it that are left.
+        """
+        producers = self.producers()
+        order: list[Node] = []
+        waiting = {id(n): len({id(producers[i]) for i in n.inputs if i in producers}) for n in self.nodes}
+        users: dict[int, list[Node]] = {}
+        for n in self.nodes:
+            for p in {id(producers[i]): producers[i] for i in n.inputs if i in producers}.values():
+                users.setdefault(id(p), []).append(n)
+        position = {id(n): k for k, n in enumerate(self.nodes)}
+        import heapq
+
+        ready = [position[id(n)] for n in self.nodes if waiting[id(n)] == 0]
+        heapq.heapify(ready)
+        while ready:
+            n = self.nodes[heapq.heappop(ready)]
+            order.append(n)
+            for u in users.get(id(n), ()):
+                waiting[id(u)] -= 1
+                if waiting[id(u)] == 0:
+                    heapq.heappush(ready, position[id(u)])
+        if len(order) != len(self.nodes):
+            stuck = [n.label for n in self.nodes if waiting[id(n)] > 0]
+            raise GraphError(
+                f"the graph has a cycle through {', '.join(stuck[:5])}", where=self.name or "graph"
+            )
+        self.nodes = order
+
+    def verify(self) -> None:
+        """Check the structure: names defined once and before use, outputs defined, attributes sane.
+
+        Raises
+        ------
+        GraphError
+            Naming the first node or value that is wrong.
+        """
+        where = self.name or "graph"
+        defined = set(self.inputs)
+        for name in self.constants:
+            if name in defined:
+                raise GraphError(f"value {name!r} is both an input and a constant", where=where)
+        defined |= self.constants.keys()
+        later = set(self.producers())
+        for n in self.nodes:
+            if not n.op or not any(n.outputs):
+                raise GraphError("node without an operator or outputs", where=n.label if n.outputs else where)
+            for i in n.inputs:
+                if i and i not in defined:
+                    what = (
+                        "used before it is defined (a cycle, or nodes out of order)"
+                        if i in later
+                        else "undefined"
+                    )
+                    raise GraphError(f"input {i!r} is {what}", where=n.label)
+            for o in n.outputs:
+                if o and o in defined:
+                    raise GraphError(f"value {o!r} is defined twice", where=n.label)
+                if o:
+                    defined.add(o)
+        for o in self.outputs:
+            if o not in defined:
+                raise GraphError(f"output {o!r} is undefined", where=where)
+        if not self.outputs:
+            raise GraphError("a graph needs at least one output", where=where)
+        if len(set(self.outputs)) != len(self.outputs):
+            raise GraphError("an output is listed twice", where=where, got=str(self.outputs))
+
+    def __str__(self) -> str:
+        head = f"graph {self.name or 'unnamed'}({', '.join(f'{k}: {t}' for k, t in self.inputs.items())})"
+        constants = [f"  const {k}: {TensorType.of(v)}" for k, v in self.constants.items()]
+        nodes = [f"  {n}" for n in self.nodes]
+        return "\n".join([head, *constants, *nodes, f"  return {', '.join(self.outputs)}"])
+
+    def __repr__(self) -> str:
+        return (
+            f"<Graph {self.name or 'unnamed'}: {len(self.nodes)} nodes, {len(self.constants)} constants, "
+            f"{', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
+        )

@@ -1,0 +1,46 @@
+"""The operators: importing this package fills the registry."""
+
+from __future__ import annotations
+
+from . import activations, binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape
+from .activations import ACTIVATIONS, Activation, activate, activation_of
+from .evaluate import evaluate, evaluate_node, infer_node, infer_types
+from .registry import (
+    REQUIRED,
+    Attributes,
+    Case,
+    Constants,
+    Lowering,
+    Operator,
+    Tensor,
+    Types,
+    find,
+    operator,
+    registry,
+)
+
+FAMILIES = (activations, binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape)
+"""The modules that register operators."""
+
+__all__ = [
+    "ACTIVATIONS",
+    "FAMILIES",
+    "REQUIRED",
+    "Activation",
+    "Attributes",
+    "Case",
+    "Constants",
+    "Lowering",
+    "Operator",
+    "Tensor",
+    "Types",
+    "activate",
+    "activation_of",
+    "evaluate",
+    "evaluate_node",
+    "find",
+    "infer_node",
+    "infer_types",
+    "operator",
+    "registry",
+]

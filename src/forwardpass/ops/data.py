@@ -1,0 +1,333 @@
+"""Constants, casts, and operators that take parts of values or work on shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError, UnsupportedError
+from ..graph import Array, Dim, TensorType
+from . import shapes
+from .lower import copy_step, dtype_reason, given, window_of
+from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
+
+__all__ = ["DTYPES", "dtype_code"]
+
+DTYPES: dict[int, np.dtype[Any]] = {
+    code: np.dtype(name)
+    for code, name in (
+        (1, "float32"),
+        (2, "uint8"),
+        (3, "int8"),
+        (4, "uint16"),
+        (5, "int16"),
+        (6, "int32"),
+        (7, "int64"),
+        (9, "bool"),
+        (10, "float16"),
+        (11, "float64"),
+        (12, "uint32"),
+        (13, "uint64"),
+    )
+}
+"""ONNX's TensorProto.DataType -> dtype, for those that NumPy has."""
+
+
+def dtype_code(dtype: np.dtype[Any]) -> int:
+    """ONNX's TensorProto.DataType of a dtype."""
+    return {v: k for k, v in DTYPES.items()}[dtype.newbyteorder("=")]
+
+
+def _dtype_to(attributes: Attributes) -> np.dtype[Any]:
+    code = shapes.integer(attributes, "to")
+    if code not in DTYPES:
+        raise UnsupportedError("attribute 'to' is a data type without a NumPy dtype", got=str(code))
+    return DTYPES[code]
+
+
+def _infer_cast(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "input", "fiub")
+    return [shapes.tensor(_dtype_to(attributes), x.shape)]
+
+
+operator(
+    "Cast",
+    infer=_infer_cast,
+    reference=lambda attributes, x: x.astype(_dtype_to(attributes)),
+    attributes={"to": REQUIRED, "saturate": 1, "round_mode": "up"},
+    cases=(
+        Case((np.arange(5),), {"to": 1}),
+        Case(((2, 3),), {"to": 7}, name="truncates"),
+        Case(((2, 3),), {"to": 11}, name="widens"),
+        Case((np.array([0.0, 0.5, -2.0], np.float32),), {"to": 9}, name="bool"),
+        Case((np.array([True, False]),), {"to": 1}, name="from bool"),
+    ),
+)
+
+
+def _shape_range(attributes: Attributes, rank: int) -> slice:
+    start = shapes.integer(attributes, "start")
+    end = rank if attributes["end"] is None else shapes.integer(attributes, "end")
+    return slice(*(min(max(k + rank if k < 0 else k, 0), rank) for k in (start, end)))
+
+
+def _infer_shape(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "data")
+    count: Dim = None
+    if x.shape is not None:
+        count = len(x.shape[_shape_range(attributes, len(x.shape))])
+    return [TensorType(np.dtype(np.int64), (count,))]
+
+
+operator(
+    "Shape",
+    infer=_infer_shape,
+    reference=lambda attributes, x: np.array(x.shape[_shape_range(attributes, x.ndim)], np.int64),
+    attributes={"start": 0, "end": None},
+    cases=(
+        Case(((2, 3, 4),)),
+        Case(((2, 3, 4),), {"start": 1}, name="start"),
+        Case(((2, 3, 4),), {"start": -3, "end": -1}, name="both"),
+        Case(((2, 3, 4),), {"start": 2, "end": 1}, name="none"),
+        Case(((),), name="scalar"),
+    ),
+)
+
+_VALUES: dict[str, Any] = {
+    "value": None,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+
+
+def _constant(attributes: Attributes) -> Array:
+    given_ = [k for k in _VALUES if attributes[k] is not None]
+    if len(given_) != 1:
+        raise GraphError("a Constant has one value", expected=f"one of {', '.join(_VALUES)}", got=str(given_))
+    value = attributes[given_[0]]
+    if given_[0] != "value":
+        return np.asarray(value, _VALUES[given_[0]])
+    if not isinstance(value, np.ndarray):
+        raise GraphError("attribute 'value' is wrong", expected="an array", got=type(value).__name__)
+    return value
+
+
+operator(
+    "Constant",
+    infer=lambda attributes, types, constants: [TensorType.of(_constant(attributes))],
+    reference=_constant,
+    attributes=dict.fromkeys(_VALUES),
+    arity=(0, 0),
+    cases=(
+        Case((), {"value": np.arange(6, dtype=np.float32).reshape(2, 3)}),
+        Case((), {"value_float": 1.5}, name="float"),
+        Case((), {"value_ints": [1, 2, 3]}, name="integers"),
+    ),
+)
+
+
+def _fill_value(attributes: Attributes) -> Array:
+    value = attributes["value"]
+    if value is None:
+        return np.zeros((), np.float32)
+    if not isinstance(value, np.ndarray) or value.size != 1:
+        raise GraphError("attribute 'value' is wrong", expected="an array of one element", got=repr(value))
+    return value.reshape(())
+
+
+def _infer_constant_of_shape(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    dtype = _fill_value(attributes).dtype
+    shape = shapes.value_of(types, constants, 0, "input")
+    if shape is not None:
+        return [shapes.tensor(dtype, shape)]
+    source = shapes.required(types, 0, "input").shape
+    rank = source[0] if source else None
+    return [TensorType(dtype, (None,) * rank if isinstance(rank, int) else None)]
+
+
+def _constant_of_shape(attributes: Attributes, shape: Array) -> Array:
+    value = _fill_value(attributes)
+    return np.full([int(d) for d in shape.ravel()], value, value.dtype)
+
+
+operator(
+    "ConstantOfShape",
+    infer=_infer_constant_of_shape,
+    reference=_constant_of_shape,
+    attributes={"value": None},
+    cases=(
+        Case((np.array([2, 3]),), constants=(0,)),
+        Case((np.array([4]),), {"value": np.array([7])}, constants=(0,), name="value"),
+        Case((np.array([], np.int64),), constants=(0,), name="scalar"),
+        Case((np.array([0, 3]),), constants=(0,), name="empty"),
+    ),
+)
+
+
+def _slices(
+    rank: int,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    axes: Sequence[int] | None,
+    steps: Sequence[int] | None,
+) -> list[slice]:
+    """What a Slice takes along every dimension, as Python writes it."""
+    along = list(range(len(starts))) if axes is None else list(axes)
+    steps = [1] * len(starts) if steps is None else steps
+    if len({len(starts), len(ends), len(along), len(steps)}) != 1:
+        got = f"{len(starts)}, {len(ends)}, {len(along)}, {len(steps)}"
+        raise GraphError("starts, ends, axes and steps differ in length", expected="equal lengths", got=got)
+    if 0 in steps:
+        raise GraphError("input steps has a step of 0", expected="steps other than 0", got=str(list(steps)))
+    taken = [slice(None)] * rank
+    for axis, start, end, step in zip(shapes.axes_of(along, rank), starts, ends, steps):
+        taken[axis] = slice(start, end, step)
+    return taken
+
+
+def _infer_slice(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "data")
+    values = [
+        shapes.value_of(types, constants, k, n) for k, n in enumerate(("starts", "ends", "axes", "steps"), 1)
+    ]
+    unknown = any(v is None and shapes.at(types, k) is not None for k, v in enumerate(values, 1))
+    if x.shape is None:
+        return [TensorType(x.dtype, None)]
+    starts, ends, axes, steps = values
+    if unknown or starts is None or ends is None:
+        return [TensorType(x.dtype, (None,) * len(x.shape))]
+    out: list[Dim] = []
+    for d, taken in zip(x.shape, _slices(len(x.shape), starts, ends, axes, steps)):
+        if isinstance(d, int):
+            out.append(len(range(*_indices(taken, d))))
+        else:
+            out.append(d if taken == slice(None) else None)
+    return [shapes.tensor(x.dtype, out)]
+
+
+def _indices(taken: slice, size: int) -> tuple[int, int, int]:
+    """Start, stop and step for a dimension of that size.
+
+    ONNX clamps an end far below zero to -1, which Python writes as None; slice.indices does the same.
+    """
+    return taken.indices(size)
+
+
+def _listed(value: Array | None) -> list[int] | None:
+    return None if value is None else [int(v) for v in value.ravel()]
+
+
+def _slice(
+    attributes: Attributes,
+    x: Array,
+    starts: Array,
+    ends: Array,
+    axes: Array | None = None,
+    steps: Array | None = None,
+) -> Array:
+    taken = _slices(x.ndim, _listed(starts) or [], _listed(ends) or [], _listed(axes), _listed(steps))
+    return np.ascontiguousarray(x[tuple(taken)]) if x.ndim else x
+
+
+def _lower_slice(ctx: Lowering) -> str | None:
+    reason = dtype_reason(ctx, 0)
+    if reason:
+        return reason
+    values = [ctx.constant(k) for k in range(1, 5)]
+    if any(v is None and ctx.input(k) is not None for k, v in enumerate(values, 1)):
+        return "starts, ends, axes or steps are not constant"
+    starts, ends, axes, steps = (_listed(v) for v in values)
+    x, y = given(ctx), ctx.output()
+    found = [
+        _indices(s, d) for s, d in zip(_slices(len(x.shape), starts or [], ends or [], axes, steps), x.shape)
+    ]
+    source = window_of(x, [f[0] for f in found], y.shape, [f[2] for f in found])
+    return copy_step(ctx, source, y)
+
+
+def _ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+operator(
+    "Slice",
+    infer=_infer_slice,
+    reference=_slice,
+    arity=(3, 5),
+    lower=_lower_slice,
+    cases=(
+        Case(((5, 7), _ints(1, 2), _ints(4, 7)), constants=(1, 2)),
+        Case(((5, 7), _ints(-3), _ints(2**62), _ints(1)), constants=(1, 2, 3), name="to the end"),
+        Case(((5, 7), _ints(0), _ints(7), _ints(-1), _ints(3)), constants=(1, 2, 3, 4), name="steps"),
+        Case(
+            ((5, 7), _ints(-1), _ints(-(2**63)), _ints(0), _ints(-2)),
+            constants=(1, 2, 3, 4),
+            name="backwards",
+        ),
+        Case(((5, 7), _ints(3), _ints(3), _ints(0)), constants=(1, 2, 3), name="nothing"),
+    ),
+    strided=True,
+)
+
+
+def _infer_expand(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "input")
+    wanted = shapes.value_of(types, constants, 1, "shape")
+    shape = None if wanted is None else shapes.tensor(x.dtype, wanted).shape
+    return [shapes.tensor(x.dtype, shapes.broadcast(x.shape, shape))]
+
+
+def _expand(attributes: Attributes, x: Array, shape: Array) -> Array:
+    return np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(d) for d in shape.ravel()))))
+
+
+operator(
+    "Expand",
+    infer=_infer_expand,
+    reference=_expand,
+    arity=(2, 2),
+    lower=lambda ctx: dtype_reason(ctx, 0) or copy_step(ctx, given(ctx), ctx.output()),
+    cases=(
+        Case(((3, 1), _ints(2, 1, 4)), constants=(1,)),
+        Case(((3, 4), _ints(1)), constants=(1,), name="smaller shape"),
+        Case(((), _ints(2, 2)), constants=(1,), name="scalar"),
+        Case(((1, 3), _ints(0, 3)), constants=(1,), name="empty"),
+    ),
+    strided=True,
+)
+
+
+def _infer_gather(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "data")
+    indices = shapes.required(types, 1, "indices", "i")
+    axis = shapes.integer(attributes, "axis")
+    shape = shapes.rank_of(x, "data", 1)
+    if shape is None or indices.shape is None:
+        return [TensorType(x.dtype, None)]
+    axis = shapes.axis_of(axis, len(shape))
+    value, size = shapes.at(constants, 1), shape[axis]
+    if value is not None and isinstance(size, int) and bool(np.any((value < -size) | (value >= size))):
+        expected = f"{-size} to {size - 1}"
+        raise GraphError(
+            "input indices is out of range", expected=expected, got=f"{value.min()} to {value.max()}"
+        )
+    return [shapes.tensor(x.dtype, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))]
+
+
+operator(
+    "Gather",
+    infer=_infer_gather,
+    reference=lambda attributes, x, indices: np.asarray(np.take(x, indices, axis=attributes["axis"])),
+    attributes={"axis": 0},
+    arity=(2, 2),
+    cases=(
+        Case(((5, 3), np.array([4, 0, -1])), constants=(1,)),
+        Case(((5, 3), np.array([[0, 2], [1, 1]])), {"axis": 1}, constants=(1,), name="axis"),
+        Case(((5, 3), np.array(-2)), constants=(1,), name="scalar index"),
+        Case(((5, 3), np.array([], np.int64)), constants=(1,), name="nothing"),
+    ),
+)

@@ -1,0 +1,272 @@
+"""Graphs run by their definitions: the oracle of the tests and the constant folder. Types of all values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Error, GraphError, InputError
+from ..graph import Array, Graph, Node, TensorType
+from . import data
+from .registry import Operator, find
+
+__all__ = ["evaluate", "evaluate_node", "infer_node", "infer_types"]
+
+_SMALL = 1024
+"""Most elements of a value that `infer_types` computes to learn a shape."""
+
+
+def _named(node: Node, error: Exception) -> Error:
+    """The error of a rule or a definition, with the node's name."""
+    if isinstance(error, Error):
+        where = f"{node.label}, {error.where}" if error.where else node.label
+        return type(error)(
+            error.message, where=where, expected=error.expected, got=error.got, hint=error.hint
+        )
+    return GraphError(f"{type(error).__name__}: {error}", where=node.label)
+
+
+_FAILURES = (
+    Error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+"""What the rules and definitions raise when a graph from a file has attributes of types nobody thought of."""
+
+
+def infer_node(
+    node: Node, types: Iterable[TensorType | None], constants: Iterable[Array | None] = ()
+) -> list[TensorType]:
+    """The types of a node's outputs.
+
+    Parameters
+    ----------
+    node
+        The node; its operator is looked up.
+    types
+        One per input, None where it is absent.
+    constants
+        One per input: its value where that is known.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        Naming the node, what was expected and what was found.
+    """
+    operator = find(node)
+    attributes = operator.bind(node)
+    given = list(types)
+    known = list(constants) or [None] * len(given)
+    try:
+        found = operator.infer(attributes, given, known)
+    except _FAILURES as error:
+        raise _named(node, error) from error
+    if len(node.outputs) > len(found):
+        raise GraphError(
+            "too many outputs", where=node.label, expected=f"at most {len(found)}", got=str(len(node.outputs))
+        )
+    return found
+
+
+def evaluate_node(node: Node, arrays: Iterable[Array | None]) -> list[Array]:
+    """The outputs of a node by its definition, after its shape rule has accepted the inputs.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        As `infer_node`.
+    """
+    given = list(arrays)
+    operator = find(node)
+    attributes = operator.bind(node)
+    infer_node(node, [None if a is None else TensorType.of(a) for a in given], given)
+    return _run(operator, node, attributes, given)
+
+
+def _run(
+    operator: Operator, node: Node, attributes: Mapping[str, Any], given: list[Array | None]
+) -> list[Array]:
+    try:
+        with np.errstate(all="ignore"):
+            result = operator.reference(attributes, *given)
+    except _FAILURES as error:
+        raise _named(node, error) from error
+    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
+
+
+def _check_input(name: str, expected: TensorType, array: Array, sizes: dict[str, int], checked: bool) -> None:
+    if checked and array.dtype != expected.dtype:
+        raise InputError(
+            "the dtype is wrong", where=f"input {name!r}", expected=expected.dtype.name, got=array.dtype.name
+        )
+    if expected.shape is None:
+        return
+    fits = len(array.shape) == len(expected.shape)
+    for d, size in zip(expected.shape, array.shape):
+        if isinstance(d, str):
+            d = sizes.setdefault(d, size)
+        fits = fits and (d is None or d == size)
+    if not fits:
+        raise InputError(
+            "the shape is wrong",
+            where=f"input {name!r}",
+            expected=str(expected),
+            got=str(TensorType.of(array)),
+        )
+
+
+def _widened(node: Node, target: np.dtype[Any]) -> Node:
+    """A Cast to a floating dtype as one to the dtype in use: rounding would spoil the reference."""
+    code = node.attributes.get("to")
+    if (
+        node.op != "Cast"
+        or not isinstance(code, int)
+        or code not in data.DTYPES
+        or data.DTYPES[code].kind != "f"
+    ):
+        return node
+    attributes = {**node.attributes, "to": data.dtype_code(target)}
+    return Node(node.op, node.inputs, node.outputs, attributes, node.domain, node.name)
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, npt.ArrayLike],
+    *,
+    outputs: Iterable[str] | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> dict[str, Array]:
+    """Run a graph by the NumPy definitions of its operators.
+
+    Parameters
+    ----------
+    graph
+        Any graph that `Graph.verify` accepts.
+    inputs
+        Name -> array, for every input of the graph.
+    outputs
+        Names of the values to return, any that the graph defines; the graph's outputs if None.
+    dtype
+        A floating dtype to which every floating value is converted: float64 for a reference more exact than
+        the graph's own arithmetic. None keeps every dtype.
+
+    Returns
+    -------
+    dict
+        Name -> new array.
+
+    Raises
+    ------
+    InputError
+        A missing or unknown input, or one of another shape or dtype than the graph says.
+    GraphError, UnsupportedError
+        Naming the node that cannot be run.
+    """
+    for name in inputs:
+        if name not in graph.inputs:
+            raise InputError(
+                "unknown input", where=f"input {name!r}", expected=", ".join(graph.inputs) or "none"
+            )
+    wanted = list(graph.outputs if outputs is None else outputs)
+    target = None if dtype is None else np.dtype(dtype)
+
+    def promote(array: Array) -> Array:
+        return array.astype(target) if target is not None and array.dtype.kind == "f" else array
+
+    values: dict[str, Array] = {k: promote(v) for k, v in graph.constants.items()}
+    sizes: dict[str, int] = {}
+    for name, expected in graph.inputs.items():
+        if name not in inputs:
+            raise InputError("missing input", where=f"input {name!r}", expected=str(expected))
+        array = np.asarray(inputs[name])
+        _check_input(name, expected, array, sizes, checked=target is None)
+        values[name] = promote(array)
+    for node in graph.nodes:
+        known = [values[i] if i else None for i in node.inputs]
+        results = evaluate_node(node if target is None else _widened(node, target), known)
+        values.update((o, promote(r)) for o, r in zip(node.outputs, results) if o)
+    for name in wanted:
+        if name not in values:
+            raise InputError(
+                "no such value", where=f"output {name!r}", expected="a value that the graph defines"
+            )
+    return {name: np.array(values[name]) for name in wanted}
+
+
+def _computed(node: Node, types: list[TensorType | None], known: list[Array | None]) -> list[Array] | None:
+    """The outputs of a node that works on shapes, where they are known already."""
+    if (node.domain, node.op) == ("", "Shape"):
+        shape = types[0].shape if types[0] is not None else None
+        if shape is None or not all(isinstance(d, int) for d in shape):
+            return None
+        # A view of one element with the shape: nothing of that size is ever allocated.
+        stand_in = np.broadcast_to(np.zeros((), np.int8), [d for d in shape if isinstance(d, int)])
+        return evaluate_node(node, [stand_in])
+    if not known or any(v is None and t is not None for v, t in zip(known, types)):
+        return None
+    if any(v is not None and v.size > _SMALL for v in known):
+        return None
+    return evaluate_node(node, known)
+
+
+def infer_types(
+    graph: Graph,
+    input_types: Mapping[str, TensorType] | None = None,
+    *,
+    values: dict[str, Array] | None = None,
+) -> dict[str, TensorType]:
+    """The type of every value of a graph.
+
+    Values that only depend on shapes (Shape, Gather, Concat ... Reshape) are computed on the way where the
+    shapes are known, so that the shapes that depend on them are known too.
+
+    Parameters
+    ----------
+    graph
+        Any graph that `Graph.verify` accepts.
+    input_types
+        Types of inputs in place of those that the graph says, such as the shapes of one call.
+    values
+        Is filled with the integers computed on the way.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        Naming the node, what was expected and what was found.
+    """
+    types: dict[str, TensorType] = {k: TensorType.of(v) for k, v in graph.constants.items()}
+    types.update(graph.inputs)
+    types.update(input_types or {})
+    computed: dict[str, Array] = {} if values is None else values
+
+    def value(name: str) -> Array | None:
+        return computed[name] if name in computed else graph.constants.get(name)
+
+    for node in graph.nodes:
+        given = [types[i] if i else None for i in node.inputs]
+        known = [value(i) if i else None for i in node.inputs]
+        found = infer_node(node, given, known)
+        types.update((o, t) for o, t in zip(node.outputs, found) if o)
+        small = found[0].dtype.kind in "iub" and all(
+            t.shape is not None and all(isinstance(d, int) for d in t.shape) and _count(t) <= _SMALL
+            for t in found
+        )
+        results = _computed(node, given, known) if small else None
+        if results is not None:
+            computed.update((o, r) for o, r in zip(node.outputs, results) if o)
+    return types
+
+
+def _count(found: TensorType) -> int:
+    size = 1
+    for d in found.shape or ():
+        size *= d if isinstance(d, int) else 1
+    return size

@@ -1,0 +1,189 @@
+"""What lowerings share: strided iteration spaces for kernels, and the steps that several operators emit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .registry import Lowering, Tensor
+
+__all__ = [
+    "GRAIN",
+    "MAX_RANK",
+    "binary_step",
+    "broadcast_strides",
+    "collapse",
+    "copy_step",
+    "dims",
+    "dtype_reason",
+    "given",
+    "same_place",
+    "scale_shift_step",
+    "space",
+    "transposed",
+    "unary_step",
+    "window_of",
+]
+
+MAX_RANK = 6
+"""kMaxRank of csrc/core/kernel.hpp."""
+GRAIN = 64
+"""Elements at which the range of an element-wise kernel may be cut: whole vectors on every ISA, and whole
+cache lines, so that two threads seldom write the same one."""
+
+
+def dims(values: Iterable[int]) -> tuple[int, ...]:
+    """A DIMS field of a parameter block: the values, filled up to `MAX_RANK`."""
+    found = tuple(int(v) for v in values)
+    return found + (0,) * (MAX_RANK - len(found))
+
+
+def collapse(
+    shape: Sequence[int], *strides: Sequence[int]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+    """The same iteration in C order with as few dimensions as possible.
+
+    Dimensions of size 1 go, and neighbours become one where a single stride does for every operand. A space
+    without elements becomes (0,), one without dimensions (1,).
+
+    Returns
+    -------
+    tuple or None
+        The shape and the strides per operand; None where more than `MAX_RANK` dimensions are left.
+    """
+    if 0 in shape:
+        return (0,), [(1,) for _ in strides]
+    merged: list[list[int]] = []  # per dimension, innermost first: size, then the stride of every operand
+    for position in range(len(shape) - 1, -1, -1):
+        size = shape[position]
+        if size == 1:
+            continue
+        steps = [s[position] for s in strides]
+        if merged and all(outer == inner * merged[-1][0] for outer, inner in zip(steps, merged[-1][1:])):
+            merged[-1][0] *= size
+        else:
+            merged.append([size, *steps])
+    if not merged:
+        return (1,), [(1,) for _ in strides]
+    if len(merged) > MAX_RANK:
+        return None
+    merged.reverse()
+    return tuple(m[0] for m in merged), [tuple(m[k + 1] for m in merged) for k in range(len(strides))]
+
+
+def space(names: Sequence[str], shape: Sequence[int], *strides: Sequence[int]) -> dict[str, Any] | None:
+    """The fields `rank`, `shape` and one of `names` per operand, collapsed; None as `collapse`."""
+    found = collapse(shape, *strides)
+    if found is None:
+        return None
+    small, steps = found
+    fields: dict[str, Any] = {"rank": len(small), "shape": dims(small)}
+    fields.update((name, dims(step)) for name, step in zip(names, steps))
+    return fields
+
+
+def broadcast_strides(tensor: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides with which the tensor is read as if it had `shape`: 0 along broadcast dimensions."""
+    lead = len(shape) - len(tensor.shape)
+    own = zip(tensor.shape, tensor.strides, shape[lead:])
+    return (0,) * lead + tuple(0 if size == 1 and full != 1 else stride for size, stride, full in own)
+
+
+def transposed(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """The same memory with its dimensions in another order."""
+    shape = tuple(tensor.shape[p] for p in order)
+    return Tensor(tensor.buffer, shape, tuple(tensor.strides[p] for p in order), tensor.offset)
+
+
+def window_of(
+    tensor: Tensor, starts: Sequence[int], shape: Sequence[int], steps: Sequence[int] | None = None
+) -> Tensor:
+    """A box of the tensor, as slicing gives it."""
+    steps = steps or (1,) * len(shape)
+    # A box without elements starts nowhere: moving the offset could point behind the buffer.
+    moved = 0 if 0 in shape else sum(a * s for a, s in zip(starts, tensor.strides))
+    strides = tuple(s * step for s, step in zip(tensor.strides, steps))
+    return Tensor(tensor.buffer, tuple(shape), strides, tensor.offset + moved)
+
+
+def same_place(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are the same elements of the same memory."""
+    return a.buffer is b.buffer and a.offset == b.offset and a.shape == b.shape and a.strides == b.strides
+
+
+def given(ctx: Lowering, index: int = 0) -> Tensor:
+    """The tensor of an input that `bind` has found to be there."""
+    found = ctx.input(index)
+    assert found is not None
+    return found
+
+
+def dtype_reason(ctx: Lowering, *indexes: int) -> str | None:
+    """Why these inputs (all if none are named) cannot run natively, None if they can."""
+    for index in indexes or range(len(ctx.types)):
+        found = ctx.types[index] if index < len(ctx.types) else None
+        if found is not None and found.dtype != np.float32:
+            return f"dtype {found.dtype.name} has no native kernel"
+    return None
+
+
+def _rank_reason() -> str:
+    return f"more than {MAX_RANK} dimensions that cannot be merged"
+
+
+def unary_step(
+    ctx: Lowering, row: str, alpha: float, beta: float, src: Tensor, dst: Tensor, *, cost: int = 1
+) -> str | None:
+    """One activation kernel. `row` is its name in unary.def, `cost` the operations per element."""
+    fields = space(("in_stride", "out_stride"), dst.shape, src.strides, dst.strides)
+    if fields is None:
+        return _rank_reason()
+    fields.update(alpha=float(alpha), beta=float(beta))
+    ctx.step(f"{row}_f32", fields, [src], dst, units=dst.size, grain=GRAIN, flops=cost * dst.size)
+    return None
+
+
+def binary_step(
+    ctx: Lowering, kernel: str, a: Tensor, b: Tensor, dst: Tensor, *, cost: int = 1
+) -> str | None:
+    """One kernel with two operands, broadcast to the output."""
+    strides = (broadcast_strides(a, dst.shape), broadcast_strides(b, dst.shape), dst.strides)
+    fields = space(("a_stride", "b_stride", "out_stride"), dst.shape, *strides)
+    if fields is None:
+        return _rank_reason()
+    ctx.step(kernel, fields, [a, b], dst, units=dst.size, grain=GRAIN, flops=cost * dst.size)
+    return None
+
+
+def scale_shift_step(ctx: Lowering, x: Tensor, scale: Tensor, shift: Tensor, dst: Tensor) -> str | None:
+    """dst = fma(x, scale, shift)."""
+    strides = broadcast_strides(scale, dst.shape)
+    if strides != broadcast_strides(shift, dst.shape):
+        return "scale and shift differ in layout"
+    fields = space(
+        ("in_stride", "scale_stride", "out_stride"),
+        dst.shape,
+        broadcast_strides(x, dst.shape),
+        strides,
+        dst.strides,
+    )
+    if fields is None:
+        return _rank_reason()
+    ctx.step(
+        "scale_shift_f32", fields, [x, scale, shift], dst, units=dst.size, grain=GRAIN, flops=2 * dst.size
+    )
+    return None
+
+
+def copy_step(ctx: Lowering, src: Tensor, dst: Tensor) -> str | None:
+    """dst = src, which broadcasts. Nothing is emitted where both are the same memory already."""
+    if same_place(src, dst):
+        return None
+    fields = space(("in_stride", "out_stride"), dst.shape, broadcast_strides(src, dst.shape), dst.strides)
+    if fields is None:
+        return _rank_reason()
+    ctx.step("copy_f32", fields, [src], dst, units=dst.size, grain=GRAIN, flops=math.prod(dst.shape))
+    return None

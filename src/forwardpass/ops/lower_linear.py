@@ -1,0 +1,227 @@
+"""How matrix products become `brgemm_f32` steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Array
+from .activations import ACTIVATIONS
+from .lower import collapse, dtype_reason, given
+from .registry import Lowering, Tensor
+
+__all__ = [
+    "MAX_CHUNK",
+    "chunk_length",
+    "entries",
+    "epilogue",
+    "lower_linear",
+    "lower_matmul",
+    "rows_of",
+    "tile_rows",
+]
+
+MAX_CHUNK = 256
+"""kMaxChunk of csrc/core/kernel.hpp: the longest run of products that is summed before a new sum starts."""
+
+_MIN_CHUNK = 64
+_LANES = 16
+_CHAINS = 8
+
+
+def chunk_length(k: int, n: int) -> int:
+    """The length of the sums that a reduction of K products is cut into: a function of the layer alone, and the same
+    on every ISA.
+
+    Sums of at most `MAX_CHUNK` products keep a tile of A and a panel of B in L1, and round less than one long sum.
+    A narrow layer (few columns) is cut finer, so that even a single row has about eight independent chains of
+    additions to hide the latency of one.
+    """
+    columns = -(-max(n, 1) // _LANES)
+    chunks = -(-k // MAX_CHUNK)
+    if columns < _CHAINS // 2 + 1:
+        parallel = _CHAINS // columns
+        chunks = max(chunks, min(parallel * -(-k // (parallel * MAX_CHUNK)), k // _MIN_CHUNK))
+    length = -(-k // max(chunks, 1))
+    return max(1, min(MAX_CHUNK, -(-length // 8) * 8))
+
+
+def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]:
+    """Cut the reduction into chunks.
+
+    Parameters
+    ----------
+    segments
+        (offset into A, length) of the runs of A that are dense in memory, in the order of K.
+    length
+        Products per chunk.
+
+    Returns
+    -------
+    entries
+        [(offset into A, length, first row of B)], int64.
+    chunks
+        The first entry of every chunk, and the number of entries at the end, int64.
+    """
+    made: list[tuple[int, int, int]] = []
+    chunks = [0]
+    k = 0
+    room = length
+    for offset, size in segments:
+        at = 0
+        while at < size:
+            part = min(size - at, room)
+            made.append((offset + at, part, k))
+            at += part
+            k += part
+            room -= part
+            if room == 0:
+                chunks.append(len(made))
+                room = length
+    if chunks[-1] != len(made):
+        chunks.append(len(made))
+    if len(chunks) == 1:  # K = 0: one empty chunk, so that the epilogue still runs
+        chunks.append(0)
+    return np.array(made, np.int64).reshape(-1, 3), np.array(chunks, np.int64)
+
+
+def tile_rows(pixels: int, most: int) -> int:
+    """Rows per register tile: as even as possible, so that no tile is left nearly empty."""
+    tiles = max(1, -(-pixels // most))
+    return max(1, -(-pixels // tiles))
+
+
+def rows_of(
+    shape: tuple[int, ...], *strides: tuple[int, ...] | None
+) -> tuple[list[int], list[list[int]]] | None:
+    """Merge the leading dimensions of operands of equal shape to three (batch, oh, ow), or None where their strides
+    do not allow it. Absent operands have strides None and get zeros."""
+    found = collapse(shape, *(s if s is not None else (0,) * len(shape) for s in strides))
+    if found is None or len(found[0]) > 3:
+        return None
+    sizes, merged = found
+    fill = 3 - len(sizes)
+    return [1] * fill + list(sizes), [[0] * fill + list(m) for m in merged]
+
+
+def epilogue(ctx: Lowering) -> dict[str, Any]:
+    """The fields of a parameter block that describe the node's activation."""
+    name = ctx.attributes.get("activation", "")
+    if not name:
+        return {"activation": None}
+    return {
+        "activation": ACTIVATIONS[name].row,
+        "alpha": float(ctx.attributes.get("alpha", 0.0)),
+        "beta": float(ctx.attributes.get("beta", 0.0)),
+    }
+
+
+def brgemm_units(ctx: Lowering, sizes: list[int], tile_m: int, n: int) -> tuple[int, int]:
+    """(split_n, units): along rows where they keep all threads busy, else along panels of B, which then also stay in
+    one core's cache from call to call."""
+    tiles = sizes[0] * sizes[1] * -(-sizes[2] // tile_m)
+    panels = -(-n // ctx.panel)
+    if tiles >= 4 * ctx.threads or tiles >= panels:
+        return 0, tiles
+    return 1, panels
+
+
+def lower_linear(ctx: Lowering) -> str | None:
+    """fused.Linear, and MatMul and Gemm where they have the same form."""
+    if reason := dtype_reason(ctx):
+        return reason
+    x, w, out = given(ctx, 0), given(ctx, 1), ctx.output()
+    residual = ctx.input(3) if len(ctx.node.inputs) > 3 else None
+    bias = ctx.constant(2)
+    if bias is None and ctx.input(2) is not None:
+        return "the bias is not a constant"
+    if residual is not None and residual.shape != out.shape:
+        return "the residual is broadcast"
+    k, n = w.shape
+    rows = rows_of(
+        x.shape[:-1], x.strides[:-1], out.strides[:-1], None if residual is None else residual.strides[:-1]
+    )
+    if rows is None:
+        return "the rows' strides do not merge to three dimensions"
+    sizes, (xs, cs, rs) = rows
+    tile_m = tile_rows(sizes[2], ctx.tile_m)
+    split_n, units = brgemm_units(ctx, sizes, tile_m, n)
+    table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
+    weights = ctx.constant(1)
+    params = {
+        "batch": sizes[0], "oh": sizes[1], "ow": sizes[2], "groups": 1, "n": n, "k": k,
+        "a_batch": xs[0], "a_row": xs[1], "a_col": xs[2],
+        "c_batch": cs[0], "c_row": cs[1], "c_col": cs[2],
+        "r_batch": rs[0], "r_row": rs[1], "r_col": rs[2],
+        "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
+        "bias": None if bias is None else vector(ctx, bias, n),
+        "tile_m": tile_m, "split_n": split_n, **epilogue(ctx),
+    }  # fmt: skip
+    inputs: list[Tensor | None] = [x, residual]
+    if weights is not None:
+        params["b"] = ctx.packed(("b", ctx.node.inputs[1]), lambda: ctx.pack_b(weights[None]))
+    else:
+        inputs.append(pack_step(ctx, w, 1, k, n, (0, w.strides[0], w.strides[1])))
+    ctx.step("brgemm_f32", params, inputs, out, units=units, flops=2 * int(np.prod(sizes)) * n * k)
+    return None
+
+
+def lower_matmul(ctx: Lowering) -> str | None:
+    """MatMul of any ranks: a batch of products where both operands have leading dimensions."""
+    if reason := dtype_reason(ctx):
+        return reason
+    a, b, out = given(ctx, 0), given(ctx, 1), ctx.output()
+    if len(a.shape) == 1 or len(b.shape) == 1:
+        return "an operand is a vector"
+    if len(b.shape) == 2:
+        return lower_linear(ctx)
+    lead = out.shape[:-2]
+    strides = [_broadcast(t, lead) for t in (a, b)]
+    merged = rows_of(lead, strides[0], strides[1], out.strides[:-2])
+    if merged is None or merged[0][0] * merged[0][1] != 1:
+        return "the batch dimensions do not merge to one"
+    batch = merged[0][2]
+    a_batch, b_batch, c_batch = (m[2] for m in merged[1])
+    k, n = b.shape[-2:]
+    m = a.shape[-2]
+    panels = -(-n // ctx.panel)
+    n_b = 1 if b_batch == 0 else batch
+    packed = pack_step(ctx, b, n_b, k, n, (b_batch, b.strides[-2], b.strides[-1]))
+    tile_m = tile_rows(m, ctx.tile_m)
+    table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
+    params = {
+        "batch": batch, "oh": 1, "ow": m, "groups": 1, "n": n, "k": k,
+        "a_batch": a_batch, "a_col": a.strides[-2], "c_batch": c_batch, "c_col": out.strides[-2],
+        "b_batch": panels * k * ctx.panel if n_b > 1 else 0,
+        "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
+        "tile_m": tile_m, "split_n": 0, "activation": None,
+    }  # fmt: skip
+    units = batch * -(-m // tile_m)
+    ctx.step("brgemm_f32", params, [a, None, packed], out, units=units, flops=2 * batch * m * n * k)
+    return None
+
+
+def pack_step(ctx: Lowering, b: Tensor, batch: int, k: int, n: int, strides: tuple[int, int, int]) -> Tensor:
+    """Pack a B that only a run knows."""
+    panels = -(-n // ctx.panel)
+    packed = ctx.temporary((batch, panels, k, ctx.panel))
+    params = {
+        "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
+        "out_batch": panels * k * ctx.panel,
+    }  # fmt: skip
+    ctx.step("pack_b_f32", params, [b], packed, units=batch * panels, flops=batch * k * n)
+    return packed
+
+
+def _broadcast(t: Tensor, lead: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of the leading dimensions of t as those of an array broadcast to `lead`."""
+    own = list(zip(t.shape[:-2], t.strides[:-2]))
+    own = [(1, 0)] * (len(lead) - len(own)) + own
+    return tuple(0 if size == 1 else stride for size, stride in own)
+
+
+def vector(ctx: Lowering, value: Array, n: int) -> Array:
+    """A constant as n contiguous float32 values."""
+    key = ("vector", ctx.node.inputs[2], n)
+    return ctx.packed(key, lambda: np.ascontiguousarray(np.broadcast_to(value.reshape(-1), (n,)), np.float32))

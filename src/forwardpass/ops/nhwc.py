@@ -1,0 +1,258 @@
+"""Image operators on channels-last values [N, H, W, C]: what the layout pass turns Conv and the pools into.
+
+They mean what their ONNX namesakes mean; pads are explicit, and Conv has an epilogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from ..graph import Array, Dim, TensorType
+from . import shapes, windows
+from .conv import check_channels, convolve, kernel_of
+from .linear import EPILOGUE, check_bias, check_epilogue, check_residual, epilogue
+from .lower import GRAIN, collapse, dims, dtype_reason, given
+from .lower_conv import lower_conv
+from .pool import average_pool, max_pool
+from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
+
+__all__ = ["geometry"]
+
+
+def _first(x: Array) -> Array:
+    return np.asarray(x.transpose(0, 3, 1, 2))
+
+
+def _last(x: Array) -> Array:
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def geometry(attributes: Attributes, shape: tuple[int, ...], kernel: tuple[int, ...]) -> windows.Window:
+    """The window of an nhwc node over an image of that shape [N, H, W, C]."""
+    return windows.window(attributes, shape[1:3], kernel, ceil_mode=bool(attributes.get("ceil_mode", 0)))
+
+
+def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    dtype = shapes.same_dtype(types, ("x", "w", "bias", "residual"))
+    check_epilogue(attributes)
+    x = shapes.rank_of(shapes.required(types, 0, "x", "f"), "x", 4, 4) or (None,) * 4
+    w = shapes.rank_of(shapes.required(types, 1, "w"), "w", 4, 4) or (None,) * 4
+    check_channels(x[3], w[2], w[3], shapes.integer(attributes, "group"))
+    check_bias(types, 2, w[3])
+    kernel = kernel_of(attributes, w[:2], 2)
+    out: tuple[Dim, ...] = (None, None)
+    if kernel is not None:
+        out = windows.output_sizes(attributes, x[1:3], kernel)
+    shape = (x[0], *out, w[3])
+    check_residual(types, 3, shape)
+    return [shapes.tensor(dtype, shape)]
+
+
+def _conv(
+    attributes: Attributes, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None
+) -> Array:
+    y = convolve(attributes, _first(x), np.asarray(w.transpose(3, 2, 0, 1)))
+    return epilogue(attributes, _last(y), bias, residual)
+
+
+_3X3 = {"kernel_shape": [3, 3]}
+
+operator(
+    "Conv",
+    domain="nhwc",
+    infer=_infer_conv,
+    reference=_conv,
+    attributes={**windows.WINDOW, "group": 1, **EPILOGUE},
+    arity=(2, 4),
+    lower=lower_conv,
+    cases=(
+        Case(((2, 7, 6, 3), (3, 3, 3, 4), (4,)), {**_3X3, "activation": "Relu"}, constants=(1, 2)),
+        Case(
+            ((1, 8, 9, 3), (3, 2, 3, 5)),
+            {"kernel_shape": [3, 2], "strides": [2, 3], "pads": [1, 0, 2, 1]},
+            constants=(1,),
+            name="strides",
+        ),
+        Case(
+            ((2, 9, 9, 4), (3, 3, 2, 6), (6,)),
+            {**_3X3, "group": 2, "dilations": [2, 3]},
+            constants=(1, 2),
+            name="groups",
+        ),
+        Case(
+            ((2, 5, 7, 19), (3, 3, 1, 19), (19,)),
+            {**_3X3, "group": 19, "pads": [1, 1, 1, 1], "activation": "HardSwish"},
+            constants=(1, 2),
+            name="depthwise",
+        ),
+        Case(
+            ((1, 6, 5, 3), (2, 2, 1, 6)),
+            {"kernel_shape": [2, 2], "group": 3},
+            constants=(1,),
+            name="depthwise times 2",
+        ),
+        Case(
+            ((2, 4, 4, 5), (1, 1, 5, 33), (33,), (2, 4, 4, 33)),
+            {"kernel_shape": [1, 1], "activation": "Clip", "alpha": 0.0, "beta": 6.0},
+            constants=(1, 2),
+            name="1x1 with residual",
+        ),
+        Case(
+            ((1, 5, 5, 8), (1, 1, 8, 16)),
+            {"kernel_shape": [1, 1], "strides": [2, 2]},
+            constants=(1,),
+            name="1x1 strided",
+        ),
+        Case(((0, 6, 6, 3), (3, 3, 3, 2)), _3X3, constants=(1,), name="no images"),
+    ),
+    strided=True,
+)
+
+
+def _infer_pool(kinds: str) -> Callable[[Attributes, Types, Constants], list[TensorType]]:
+    def infer(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+        x = shapes.required(types, 0, "x", kinds)
+        shape = shapes.rank_of(x, "x", 4, 4) or (None,) * 4
+        ceil_mode = shapes.flag(attributes, "ceil_mode")
+        shapes.flag(attributes, "count_include_pad")
+        kernel = shapes.integers(attributes, "kernel_shape", 2, least=1)
+        out = windows.output_sizes(attributes, shape[1:3], kernel, ceil_mode=ceil_mode)
+        return [shapes.tensor(x.dtype, (shape[0], *out, shape[3]))]
+
+    return infer
+
+
+def _lower_pool(kernel: str) -> Callable[[Lowering], str | None]:
+    def lower(ctx: Lowering) -> str | None:
+        reason = dtype_reason(ctx)
+        if reason:
+            return reason
+        x, y, a = given(ctx), ctx.output(), ctx.attributes
+        found = geometry(a, x.shape, tuple(a["kernel_shape"]))
+        params: dict[str, Any] = dict(
+            zip(("batch", "ih", "iw", "c", "oh", "ow"), (*x.shape, *found.out)),
+            kh=found.kernel[0],
+            kw=found.kernel[1],
+            stride_h=found.strides[0],
+            stride_w=found.strides[1],
+            dilation_h=found.dilations[0],
+            dilation_w=found.dilations[1],
+            pad_top=found.before[0],
+            pad_left=found.before[1],
+            pad_bottom=found.after[0],
+            pad_right=found.after[1],
+            count_include_pad=int(a["count_include_pad"]),
+        )
+        params.update(zip(("in_batch", "in_row", "in_col"), x.strides))
+        params.update(zip(("out_batch", "out_row", "out_col"), y.strides))
+        work = y.size * found.kernel[0] * found.kernel[1]
+        ctx.step(kernel, params, [x], y, units=y.shape[0] * y.shape[1], flops=work)
+        return None
+
+    return lower
+
+
+def _pool(function: Callable[[Attributes, Array], Array]) -> Callable[[Attributes, Array], Array]:
+    return lambda attributes, x: _last(function(attributes, _first(x)))
+
+
+_POOL = {**windows.WINDOW, "kernel_shape": REQUIRED, "ceil_mode": 0, "count_include_pad": 0}
+_SQUARE = {"kernel_shape": [2, 2], "strides": [2, 2]}
+_WIDE = {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1, "pads": [1, 1, 1, 1]}
+_POOL_CASES = (
+    Case(((2, 6, 8, 3),), _SQUARE),
+    Case(((1, 7, 7, 17),), {"kernel_shape": [3, 2]}, name="overlap"),
+    Case(((1, 7, 8, 33),), {"kernel_shape": [3, 3], "strides": [2, 3], "pads": [1, 0, 1, 2]}, name="pads"),
+    Case(((1, 8, 7, 5),), {**_WIDE, "pads": [0, 0, 0, 0]}, name="ceil"),
+    Case(((1, 8, 7, 64),), _WIDE, name="ceil and pads"),
+    Case(((1, 9, 9, 4),), {"kernel_shape": [2, 3], "dilations": [3, 2]}, name="dilations"),
+    Case(((0, 4, 4, 2),), _SQUARE, name="no images"),
+)
+
+operator(
+    "MaxPool",
+    domain="nhwc",
+    infer=_infer_pool("fiu"),
+    reference=_pool(max_pool),
+    attributes=_POOL,
+    lower=_lower_pool("max_pool_f32"),
+    cases=_POOL_CASES,
+    strided=True,
+)
+
+operator(
+    "AveragePool",
+    domain="nhwc",
+    infer=_infer_pool("f"),
+    reference=_pool(average_pool),
+    attributes=_POOL,
+    lower=_lower_pool("average_pool_f32"),
+    cases=(
+        *_POOL_CASES,
+        Case(((1, 8, 7, 5),), {**_WIDE, "count_include_pad": 1}, name="ceil and counted pads"),
+        Case(
+            ((1, 6, 7, 20),),
+            {"kernel_shape": [3, 3], "pads": [1, 2, 0, 1], "strides": [2, 1], "count_include_pad": 1},
+            name="counted pads",
+        ),
+    ),
+    strided=True,
+)
+
+
+def _infer_global(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    x = shapes.required(types, 0, "x", "f")
+    shape = shapes.rank_of(x, "x", 4, 4) or (None,) * 4
+    if 0 in shape[1:3]:
+        raise GraphError("the image has no pixels", expected="at least one", got=str(x))
+    return [shapes.tensor(x.dtype, (shape[0], 1, 1, shape[3]))]
+
+
+def _lower_global(kernel: str) -> Callable[[Lowering], str | None]:
+    def lower(ctx: Lowering) -> str | None:
+        reason = dtype_reason(ctx)
+        if reason:
+            return reason
+        x, y = given(ctx), ctx.output()
+        kept = collapse((x.shape[0], x.shape[3]), (x.strides[0], x.strides[3]), (y.strides[0], y.strides[3]))
+        pixels = collapse(x.shape[1:3], x.strides[1:3])
+        assert kept is not None
+        assert pixels is not None
+        params = {
+            "kept_rank": len(kept[0]),
+            "kept": dims(kept[0]),
+            "kept_stride": dims(kept[1][0]),
+            "out_stride": dims(kept[1][1]),
+            "reduced_rank": len(pixels[0]),
+            "reduced": dims(pixels[0]),
+            "reduced_stride": dims(pixels[1][0]),
+        }
+        ctx.step(kernel, params, [x], y, units=y.size, grain=GRAIN, flops=x.size)
+        return None
+
+    return lower
+
+
+def _global(op: str, kernel: str, function: Callable[..., Any]) -> None:
+    operator(
+        op,
+        domain="nhwc",
+        infer=_infer_global,
+        reference=lambda attributes, x: np.asarray(function(x, axis=(1, 2), keepdims=True)),
+        lower=_lower_global(kernel),
+        cases=(
+            Case(((2, 5, 7, 3),)),
+            Case(((1, 7, 7, 65),), name="many channels"),
+            Case(((1, 1, 1, 17),), name="one pixel"),
+            Case(((0, 3, 4, 4),), name="no images"),
+        ),
+        strided=True,
+    )
+
+
+_global("GlobalAveragePool", "reduce_mean_f32", np.mean)
+_global("GlobalMaxPool", "reduce_max_f32", np.max)

@@ -1,0 +1,255 @@
+"""What an operator is: attributes, shape rule, NumPy definition, test cases, and its way to kernel steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import GraphError, UnsupportedError
+from ..graph import Array, Node, TensorType
+
+__all__ = [
+    "REQUIRED",
+    "Attributes",
+    "Case",
+    "Constants",
+    "Lowering",
+    "Operator",
+    "Tensor",
+    "Types",
+    "find",
+    "operator",
+    "registry",
+]
+
+Attributes = Mapping[str, Any]
+REQUIRED = object()
+"""As the default of an attribute: it must be given."""
+
+Types = Sequence["TensorType | None"]
+Constants = Sequence["Array | None"]
+
+
+@dataclass(slots=True, eq=False)
+class Tensor:
+    """Where a value lives in a plan. Strides and offset count elements, not bytes."""
+
+    buffer: Any
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def contiguous(self) -> bool:
+        """C order without holes."""
+        expected = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides)):
+            if size != 1 and stride != expected:
+                return False
+            expected *= size
+        return True
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class Lowering(Protocol):
+    """What plan.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
+
+    node: Node
+    attributes: Attributes
+    types: Types
+    """The types of the inputs, shapes known; None where an input is absent."""
+    panel: int
+    """Columns of a packed panel of B on the ISA in use."""
+    tile_m: int
+    """Rows of a register tile of brgemm on the ISA in use."""
+    threads: int
+
+    def input(self, index: int) -> Tensor | None:
+        """The tensor of an input; None where it is absent. Constants have a tensor too."""
+
+    def constant(self, index: int) -> Array | None:
+        """The value of an input that is a constant, else None."""
+
+    def output(self, index: int = 0) -> Tensor: ...
+
+    def output_type(self, index: int = 0) -> TensorType:
+        """The type of an output, shape known."""
+
+    def tensor(self, array: Array) -> Tensor:
+        """A tensor over a float32 array that `packed` gave, to be an input of a step."""
+
+    def temporary(self, shape: tuple[int, ...]) -> Tensor:
+        """Contiguous float32 memory that lives for this node only."""
+
+    def padded(self, image: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
+        """The NHWC image such that its border of `pads` (top, left, bottom, right) lies around it in memory,
+        filled with zeros: the image itself where the plan keeps a border for it, else a copy."""
+
+    def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
+        """Data made once per model from constants (packed weights), shared by its plans."""
+
+    def pack_b(self, b: Array) -> Array:
+        """Constant B [batch, K, N] float32 -> packed panels, made by `pack_b_f32` of the ISA in use."""
+
+    def step(
+        self,
+        kernel: str,
+        params: dict[str, Any],
+        inputs: Sequence[Tensor | None],
+        output: Tensor,
+        *,
+        units: int,
+        grain: int = 1,
+        flops: int = 0,
+    ) -> None:
+        """Append a kernel call. `params` are the fields of its block in csrc/kernels/params.def; an array
+        stands for its address and is kept alive. `units` is the size of the kernel's range, cut at multiples
+        of `grain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One example of an operator, run by the tests against ONNX's own evaluator and on every ISA."""
+
+    inputs: tuple[Any, ...]
+    """Arrays, shapes from which `draw` makes float32 values, or None for an absent optional input."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    constants: tuple[int, ...] = ()
+    """Which inputs are constants in a model: weights, axes, pads. The others are what a call supplies."""
+
+    def draw(self, seed: int = 0) -> list[Array | None]:
+        """The inputs as arrays: standard normal float32 values where the case has only a shape."""
+        rng = np.random.default_rng(seed)
+
+        def make(given: Any) -> Array | None:
+            if given is None:
+                return None
+            if isinstance(given, tuple):
+                return np.asarray(rng.standard_normal(given, dtype=np.float32), dtype=np.float32)
+            return np.asarray(given)
+
+        return [make(i) for i in self.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator.
+
+    Attributes
+    ----------
+    attributes
+        Name -> default; `REQUIRED` where there is none.
+    arity
+        Least and most inputs; most is None for variadic ones.
+    infer
+        `(attributes, input types, input constants) -> output types`. Dimensions may be unknown.
+    reference
+        `(attributes, *arrays) -> array or tuple of arrays`: the NumPy definition. It keeps the dtype of its
+        inputs, so float64 inputs give the float64 reference of the tests. Never changes its inputs.
+    lower
+        `(lowering) -> None, or why not`: emits kernel steps. An operator without one runs by its definition.
+    view
+        Output 0 is input 0's memory under another shape; the planner copies only where it must.
+    elementwise
+        Output 0 has the strides of any layout, and may share the memory of input 0.
+    strided
+        `lower` accepts tensors whose outer dimensions have gaps (the last dimension is always dense).
+    """
+
+    name: str
+    domain: str
+    attributes: Mapping[str, Any]
+    arity: tuple[int, int | None]
+    infer: Callable[[Attributes, Types, Constants], list[TensorType]]
+    reference: Callable[..., Any]
+    lower: Callable[[Lowering], str | None] | None
+    cases: tuple[Case, ...]
+    view: bool
+    elementwise: bool
+    strided: bool
+
+    def bind(self, node: Node) -> dict[str, Any]:
+        """The node's attributes with defaults filled in.
+
+        Raises
+        ------
+        GraphError
+            Too few or too many inputs, an unknown attribute, or a missing one.
+        """
+        low, high = self.arity
+        given = len(node.inputs)
+        while given and not node.inputs[given - 1]:
+            given -= 1
+        if given < low or (high is not None and given > high):
+            most = "or more" if high is None else f"to {high}"
+            raise GraphError(
+                "wrong number of inputs", where=node.label, expected=f"{low} {most}", got=str(given)
+            )
+        if not all(node.inputs[:low]):
+            raise GraphError("a required input is absent", where=node.label)
+        for k in node.attributes:
+            if k not in self.attributes:
+                known = ", ".join(self.attributes) or "none"
+                raise GraphError(f"unknown attribute {k!r}", where=node.label, expected=f"one of: {known}")
+        bound = {**self.attributes, **node.attributes}
+        for k, v in bound.items():
+            if v is REQUIRED:
+                raise GraphError(f"attribute {k!r} is missing", where=node.label)
+        return bound
+
+
+registry: dict[tuple[str, str], Operator] = {}
+"""(domain, name) -> operator. Filled by importing the modules of this package."""
+
+
+def operator(
+    name: str,
+    *,
+    infer: Callable[[Attributes, Types, Constants], list[TensorType]],
+    reference: Callable[..., Any],
+    attributes: Mapping[str, Any] | None = None,
+    arity: tuple[int, int | None] = (1, 1),
+    domain: str = "",
+    lower: Callable[[Lowering], str | None] | None = None,
+    cases: Sequence[Case] = (),
+    view: bool = False,
+    elementwise: bool = False,
+    strided: bool = False,
+) -> Operator:
+    """Make an operator and put it into the registry."""
+    made = Operator(
+        name,
+        domain,
+        dict(attributes or {}),
+        arity,
+        infer,
+        reference,
+        lower,
+        tuple(cases),
+        view,
+        elementwise,
+        strided,
+    )
+    registry[domain, name] = made
+    return made
+
+
+def find(node: Node) -> Operator:
+    """The operator of a node.
+
+    Raises
+    ------
+    UnsupportedError
+        There is none of that name and domain.
+    """
+    try:
+        return registry[node.domain, node.op]
+    except KeyError:
+        raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label) from None
