@@ -1,0 +1,78 @@
+"""Files to graphs: one module per format, each with `read(path) -> Graph`."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+from ..errors import FileError, UnsupportedError
+from ..graph import Graph
+
+__all__ = ["READERS", "load_graph"]
+
+READERS = {".npz": "npz"}
+"""Suffix -> the module of this package that reads it."""
+
+_KNOWN = {
+    ".onnx": "ONNX",
+    ".keras": "Keras",
+    ".h5": "HDF5 (Keras)",
+    ".hdf5": "HDF5 (Keras)",
+    ".pt": "PyTorch",
+    ".pt2": "PyTorch",
+    ".pth": "PyTorch",
+    ".pkl": "pickle",
+    ".joblib": "pickle",
+    ".safetensors": "safetensors",
+    ".tflite": "LiteRT",
+    ".gguf": "GGUF",
+    ".pb": "TensorFlow",
+    ".xml": "OpenVINO",
+    ".mlmodel": "Core ML",
+    ".npy": "a single NumPy array",
+}
+"""Suffixes whose files people try, and what they are."""
+
+
+def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
+    """Read a model file of any format that this version knows.
+
+    Parameters
+    ----------
+    path
+        The file. Its suffix says the format; without a known suffix its first bytes do.
+    verify
+        Check the checksums of the weights, where the format has them.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read or is damaged.
+    UnsupportedError
+        The format is not read.
+    """
+    text = os.fsdecode(path)
+    suffix = os.path.splitext(text)[1].lower()
+    if suffix not in READERS and suffix not in _KNOWN:
+        suffix = _sniff(text)
+    if suffix not in READERS:
+        kind = _KNOWN.get(suffix, "unknown")
+        readable = ", ".join(f"*{s}" for s in READERS)
+        raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file")
+    module = import_module(f".{READERS[suffix]}", __name__)
+    graph: Graph = module.read(path, verify=verify)
+    return graph
+
+
+def _sniff(path: str) -> str:
+    """The suffix that a file's first bytes deserve, or ""."""
+    try:
+        if not os.path.isfile(path):
+            os.stat(path)
+            raise FileError("not a regular file", where=path)
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except (OSError, ValueError) as e:
+        raise FileError(f"cannot open the file ({getattr(e, 'strerror', None) or e})", where=path) from e
+    marks = {b"PK\3\4": ".npz", b"PK\5\6": ".npz", b"\x89HDF": ".h5", b"\x93NUM": ".npy", b"GGUF": ".gguf"}
+    return marks.get(start[:4], "")
