@@ -1,0 +1,105 @@
+"""Rewrites of graphs: what makes them smaller and faster without changing what they compute.
+
+Every rewrite is a file with rules, and `PIPELINE` is their order. A rule looks at one node and answers with a patch,
+with the reason why its pattern cannot be rewritten here, or with nothing; `rewrite.run` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import ConfigError
+from ..graph import Graph, TensorType
+from . import (
+    compose_activation,
+    drop_identity,
+    fold_affine,
+    fold_constants,
+    fold_pad,
+    fuse_activation,
+    fuse_residual,
+    layout_nhwc,
+    lower_batchnorm,
+    merge_transposes,
+    merge_views,
+    sink_transposes,
+    to_linear,
+)
+from .log import Entry, Log
+from .rewrite import Declined, Pass, Patch, Rule, rule, run
+from .view import View
+
+__all__ = ["PIPELINE", "Declined", "Entry", "Log", "Pass", "Patch", "Rule", "View", "optimize", "rule"]
+
+PIPELINE: tuple[Pass, ...] = (
+    # First, so that all others see weights, shapes and bounds as constants.
+    fold_constants.PASS,
+    # What changes nothing only stands between the nodes of other patterns.
+    drop_identity.PASS,
+    merge_views.PASS,
+    merge_transposes.PASS,
+    # While the operators still are ONNX's: f(x) * x is one operand for the layout, and one epilogue later.
+    compose_activation.PASS,
+    to_linear.PASS,
+    # BatchNormalization has its channels on axis 1; only as a ScaleShift can it follow another layout.
+    lower_batchnorm.PASS,
+    # Every image operator gets two Transposes, and then they move until they cancel. After that the channels are
+    # the last dimension of all layers, which is what the folds below look at.
+    layout_nhwc.PASS,
+    sink_transposes.PASS,
+    # Biases and scales before residuals and activations: an epilogue adds the bias first and activates last.
+    fold_affine.PASS,
+    fold_pad.PASS,
+    fuse_residual.PASS,
+    fuse_activation.PASS,
+    # Not before the Transposes have met: as a Reshape one could not cancel any more.
+    merge_transposes.AS_VIEWS,
+    merge_views.AGAIN,
+)
+"""All passes, in order."""
+
+
+def optimize(
+    graph: Graph,
+    types_of_inputs: Mapping[str, TensorType] | None = None,
+    *,
+    stop_after: str | None = None,
+    check: bool = False,
+) -> tuple[Graph, Log]:
+    """Apply the passes to a copy of a graph.
+
+    Inputs, outputs and their names stay. Arrays are shared with the given graph, and never changed.
+
+    Parameters
+    ----------
+    graph
+        Any graph that `Graph.verify` accepts.
+    types_of_inputs
+        Types in place of those that the graph says, such as the shapes of one call; the result then only holds for
+        those.
+    stop_after
+        The name of the last pass to apply.
+    check
+        Verify the structure and the types after every single rewrite, for tests. Otherwise the structure is
+        verified after every pass that changed something.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        The graph is not valid, or has an operator that does not exist.
+    ConfigError
+        No pass is called `stop_after`.
+    """
+    names = [p.name for p in PIPELINE]
+    if stop_after is not None and stop_after not in names:
+        raise ConfigError("unknown pass", where="stop_after", expected=f"one of {', '.join(names)}", got=stop_after)
+    copy = graph.copy()
+    copy.prune()
+    copy.verify()
+    view = View(copy, types_of_inputs)
+    log = Log()
+    for step in PIPELINE:
+        run(view, step, log, check=check)
+        if step.name == stop_after:
+            break
+    return copy, log

@@ -1,0 +1,59 @@
+"""Nodes that read constants alone, and integers that follow from known shapes, become constants."""
+
+from __future__ import annotations
+
+import math
+
+from ..graph import Node
+from ..ops import evaluate_node
+from .rewrite import Declined, Pass, Patch, Result, rule
+from .view import View
+
+__all__ = ["PASS"]
+
+_MOST = 64 << 20
+"""Bytes of a folded constant at most."""
+
+_SMALL = 1 << 20
+"""Bytes below which it does not matter how much larger than its inputs a folded constant is."""
+
+_GROWTH = 1000
+
+
+def _size(view: View, node: Node) -> int | None:
+    """Bytes of the outputs, None where unknown."""
+    total = 0
+    for o in node.outputs:
+        if o:
+            found = view.type(o)
+            if found.shape is None or not all(isinstance(d, int) for d in found.shape):
+                return None
+            total += math.prod(d for d in found.shape if isinstance(d, int)) * found.dtype.itemsize
+    return total
+
+
+@rule()
+def fold(view: View, node: Node) -> Result:
+    """Evaluate a node by its NumPy definition."""
+    values = [o for o in node.outputs if o]
+    inputs = [view.constant(i) if i else None for i in node.inputs]
+    fixed = all(a is not None for a, i in zip(inputs, node.inputs) if i)
+    known = all(o in view.known for o in values)
+    if not fixed and not known:
+        return None
+    if any(view.is_output(o) for o in values):
+        return Declined(f"value {next(o for o in values if view.is_output(o))!r} is a graph output")
+    if known:
+        return Patch("follows from shapes", [node], constants={o: view.known[o] for o in values})
+    size = _size(view, node)
+    given = sum(a.nbytes for a in inputs if a is not None)
+    if size is None:
+        return Declined("the size of the result is unknown")
+    if size > _MOST or size > max(_SMALL, _GROWTH * given):
+        return Declined(f"the result would have {size} bytes")
+    arrays = evaluate_node(node, inputs)
+    made = {o: a for o, a in zip(node.outputs, arrays) if o}
+    return Patch("evaluated", [node], constants=made)
+
+
+PASS = Pass("fold_constants", (fold,))

@@ -1,0 +1,147 @@
+"""The machinery of rewrites: rules look at one node and answer with a patch, and `run` applies them to a fixpoint."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Union
+
+from ..graph import Array, Node
+from .log import Entry, Log
+from .view import View
+
+__all__ = ["Declined", "Pass", "Patch", "Result", "Rule", "drop", "rule", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """The pattern is there, but cannot be rewritten."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A change of the graph.
+
+    Attributes
+    ----------
+    note
+        What it does, for the log.
+    remove
+        Nodes that go.
+    add
+        Nodes that take their place, each after those that it reads.
+    constants
+        New ones. The arrays of old ones never change.
+    rename
+        Old name -> new name, for the readers of a value, and for the node that defines it where that stays.
+    """
+
+    note: str
+    remove: Sequence[Node] = ()
+    add: Sequence[Node] = ()
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+
+Result = Union[Patch, Declined, None]
+"""None where the pattern is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rewrite of nodes of some operators, by their qualified names; of all where there are none."""
+
+    ops: tuple[str, ...]
+    apply: Callable[[View, Node], Result]
+
+
+def rule(*ops: str) -> Callable[[Callable[[View, Node], Result]], Rule]:
+    """Make a function `(view, node) -> Patch | Declined | None` a rule for nodes of these operators."""
+    return lambda function: Rule(ops, function)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Rules that run together until none of them fires."""
+
+    name: str
+    rules: tuple[Rule, ...]
+
+
+def drop(view: View, node: Node, source: str, note: str) -> Result:
+    """Take out a node whose output 0 equals the value `source`.
+
+    Names of graph outputs survive: where the dropped value is one, the node that defines `source` defines it from
+    then on. Where that cannot be, an Identity takes the node's place.
+    """
+    value = node.outputs[0]
+    if not view.is_output(value):
+        return Patch(note, [node], rename={value: source})
+    if view.producer(source) is not None and not view.is_output(source):
+        return Patch(note, [node], rename={source: value})
+    if node.qualified == "Identity":
+        kind = "a graph output" if view.is_output(source) else "no result of a node"
+        return Declined(f"value {value!r} is a graph output, and {source!r} is {kind}")
+    return Patch(f"{note}: became Identity", [node], [Node("Identity", [source], [value], name=node.name)])
+
+
+def _most(view: View) -> int:
+    """A bound that no terminating pass gets near: every node is rewritten in every state of its neighbours."""
+    return 50 * len(view) + 200
+
+
+def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
+    """Apply a pass until nothing fires.
+
+    Every sweep visits all nodes in order, and again those near a change. The last sweep changes nothing, so what is
+    declined in it is what remains to be said.
+
+    Parameters
+    ----------
+    check
+        Verify the graph and its types after every rewrite, not only at the end of the pass.
+    """
+    by_op: dict[str, list[Rule]] = {}
+    for r in step.rules:
+        for op in r.ops:
+            by_op.setdefault(op, []).append(r)
+    every = [r for r in step.rules if not r.ops]
+    left = most = _most(view)
+    changed = True
+    while changed:
+        changed = False
+        declined: dict[tuple[str, str], None] = {}
+        queue = deque(view.ordered())
+        queued = {id(n) for n in queue}
+        while queue:
+            node = queue.popleft()
+            queued.discard(id(node))
+            if node not in view:
+                continue
+            for r in (*by_op.get(node.qualified, ()), *every):
+                result = r.apply(view, node)
+                if isinstance(result, Declined):
+                    declined[node.label, result.reason] = None
+                if not isinstance(result, Patch):
+                    continue
+                log.entries.append(Entry(step.name, node.label, True, result.note))
+                near = view.apply(result)
+                changed = True
+                left -= 1
+                if check:
+                    view.verify(step.name)
+                for n in near:
+                    if id(n) not in queued:
+                        queued.add(id(n))
+                        queue.append(n)
+                break
+            if left == 0:
+                log.entries.append(Entry(step.name, node.label, False, "too many rewrites: the pass was stopped"))
+                changed = False
+                break
+    log.entries.extend(Entry(step.name, label, False, reason) for label, reason in declined)
+    if left < most or check:
+        view.verify(step.name, types=check)

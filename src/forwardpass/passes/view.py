@@ -1,0 +1,257 @@
+"""A graph while it is rewritten: who defines and who reads every value, and its type, kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from ..errors import GraphError
+from ..graph import Array, Graph, Node, TensorType
+from ..ops import find, infer_node, infer_types
+
+__all__ = ["View"]
+
+
+class _Change(Protocol):
+    """What `View.apply` needs of a patch."""
+
+    @property
+    def remove(self) -> Iterable[Node]: ...
+    @property
+    def add(self) -> Iterable[Node]: ...
+    @property
+    def constants(self) -> Mapping[str, Array]: ...
+    @property
+    def rename(self) -> Mapping[str, str]: ...
+
+
+def _named_sizes(graph: Graph, given: Mapping[str, TensorType]) -> dict[str, TensorType]:
+    """Types of the inputs, in which every dimension of unknown size has a name of its own: equal names in the types
+    of two values then prove that they are equal."""
+    types = {**graph.inputs, **given}
+    return {
+        name: t
+        if t.shape is None
+        else TensorType(t.dtype, tuple(f"{name}.{k}" if d is None else d for k, d in enumerate(t.shape)))
+        for name, t in types.items()
+    }
+
+
+def _merge(old: TensorType, new: TensorType) -> TensorType | None:
+    """What two statements about one value say together, None where they contradict each other."""
+    if old.dtype != new.dtype:
+        return None
+    if old.shape is None or new.shape is None:
+        return new if old.shape is None else old
+    if len(old.shape) != len(new.shape):
+        return None
+    if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(old.shape, new.shape)):
+        return None
+    # A size beats a name, and a name beats nothing.
+    shape = tuple(a if isinstance(a, int) or b is None else b for a, b in zip(old.shape, new.shape))
+    return TensorType(old.dtype, shape)
+
+
+class View:
+    """A graph and its maps.
+
+    Parameters
+    ----------
+    graph
+        Is changed.
+    input_types
+        Types of inputs in place of those that the graph says.
+
+    Attributes
+    ----------
+    known
+        Integers that follow from the shapes alone, by value name.
+    """
+
+    def __init__(self, graph: Graph, input_types: Mapping[str, TensorType] | None = None) -> None:
+        self.graph = graph
+        self.known: dict[str, Array] = {}
+        self._input_types = _named_sizes(graph, input_types or {})
+        self._types = infer_types(graph, self._input_types, values=self.known)
+        self._outputs = frozenset(graph.outputs)
+        self._nodes: dict[int, Node] = {}
+        self._place: dict[int, tuple[int, int]] = {}
+        self._producers: dict[str, Node] = {}
+        self._uses: dict[str, list[Node]] = {}
+        self._names = {*graph.inputs, *graph.constants}
+        self._added = 0
+        for index, node in enumerate(graph.nodes):
+            self._link(node, (index, 0))
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __contains__(self, node: Node) -> bool:
+        return self._nodes.get(id(node)) is node
+
+    def ordered(self) -> list[Node]:
+        """The nodes, those that were added at the place of those that they replaced."""
+        return sorted(self._nodes.values(), key=self.place)
+
+    def place(self, node: Node) -> tuple[int, int]:
+        """Where the node stands among the others."""
+        return self._place[id(node)]
+
+    def producer(self, value: str) -> Node | None:
+        """The node that defines a value; None for inputs and constants."""
+        return self._producers.get(value)
+
+    def uses(self, value: str) -> list[Node]:
+        """The nodes that read a value, a node once per reading input."""
+        return self._uses.get(value, [])
+
+    def is_output(self, value: str) -> bool:
+        """Whether the graph returns the value."""
+        return value in self._outputs
+
+    def shared(self, value: str) -> str | None:
+        """Why the one reader of a value cannot have it for itself; None if it can."""
+        if value in self._outputs:
+            return f"value {value!r} is a graph output"
+        count = len(self.uses(value))
+        return None if count == 1 else f"value {value!r} is used by {count} nodes"
+
+    def constant(self, value: str) -> Array | None:
+        """A constant's value; None for other values."""
+        return self.graph.constants.get(value)
+
+    def type(self, value: str) -> TensorType:
+        """What is known of a value."""
+        return self._types[value]
+
+    def attributes(self, node: Node) -> dict[str, Any]:
+        """A node's attributes with defaults."""
+        return find(node).bind(node)
+
+    def fresh(self, stem: str) -> str:
+        """A value name that is not used yet; it counts as used from now on."""
+        name, k = stem, 1
+        while name in self._names:
+            name = f"{stem}_{k}"
+            k += 1
+        self._names.add(name)
+        return name
+
+    def _link(self, node: Node, place: tuple[int, int]) -> None:
+        self._nodes[id(node)] = node
+        self._place[id(node)] = place
+        for o in node.outputs:
+            if o:
+                self._producers[o] = node
+                self._names.add(o)
+        for i in node.inputs:
+            if i:
+                self._uses.setdefault(i, []).append(node)
+
+    def _unlink(self, node: Node) -> None:
+        del self._nodes[id(node)], self._place[id(node)]
+        for o in node.outputs:
+            if o:
+                del self._producers[o]
+        for i in node.inputs:
+            if i:
+                self._uses[i] = [n for n in self._uses[i] if n is not node]
+
+    def _rename(self, old: str, new: str) -> None:
+        for reader in self._uses.pop(old, []):
+            reader.inputs = [new if i == old else i for i in reader.inputs]
+            self._uses.setdefault(new, []).append(reader)
+        producer = self._producers.pop(old, None)
+        if producer is not None:
+            producer.outputs = [new if o == old else o for o in producer.outputs]
+            self._producers[new] = producer
+        merged = _merge(self._types.get(new, self._types[old]), self._types[old])
+        if merged is None:
+            raise GraphError(
+                f"values {old!r} and {new!r} cannot be one", got=f"{self._types[old]} and {self._types[new]}"
+            )
+        self._types[new] = merged
+
+    def _infer(self, node: Node) -> None:
+        found = infer_node(
+            node,
+            [self._types[i] if i else None for i in node.inputs],
+            [self.constant(i) if i else None for i in node.inputs],
+        )
+        for o, t in zip(node.outputs, found):
+            if o:
+                merged = _merge(self._types.get(o, t), t)
+                if merged is None:
+                    raise GraphError(
+                        f"value {o!r} has changed", where=node.label, expected=str(self._types[o]), got=str(t)
+                    )
+                self._types[o] = merged
+
+    def _sweep(self, values: list[str]) -> list[str]:
+        """Take out nodes that nothing needs any more, beginning with those of these values."""
+        seen = []
+        while values:
+            value = values.pop()
+            seen.append(value)
+            node = self._producers.get(value)
+            if node is None or any(self.uses(o) or o in self._outputs for o in node.outputs if o):
+                continue
+            self._unlink(node)
+            values.extend(i for i in node.inputs if i)
+        return seen
+
+    def apply(self, patch: _Change) -> list[Node]:
+        """Change the graph.
+
+        Returns
+        -------
+        list of Node
+            Those that may match now and did not before: the new ones and their neighbours.
+        """
+        removed, added = list(patch.remove), list(patch.add)
+        anchor = max((self.place(n)[0] for n in removed), default=0)
+        released = [i for n in removed for i in n.inputs if i]
+        for n in removed:
+            self._unlink(n)
+        for name, array in patch.constants.items():
+            self.graph.constants[name] = array
+            self._types[name] = TensorType.of(array)
+            self._names.add(name)
+        for n in added:
+            self._added += 1
+            self._link(n, (anchor, self._added))
+            self._infer(n)
+        for old, new in patch.rename.items():
+            self._rename(old, new)
+        values = dict.fromkeys(self._sweep(released))
+        values.update(dict.fromkeys(patch.rename.values()))
+        values.update(dict.fromkeys(patch.constants))
+        for n in added:
+            values.update(dict.fromkeys([*n.inputs, *n.outputs]))
+        near: dict[int, Node] = {}
+        for value in values:
+            producer = self._producers.get(value)
+            for n in ([producer] if producer is not None else []) + self.uses(value):
+                near[id(n)] = n
+        return list(near.values())
+
+    def verify(self, name: str, *, types: bool = True) -> None:
+        """Write the nodes into the graph, in order, and check it.
+
+        Raises
+        ------
+        GraphError
+            The pass `name` has damaged the graph. With `types`, also where a type is not what the shape rules give.
+        """
+        graph = self.graph
+        graph.nodes = self.ordered()
+        graph.sort()
+        graph.prune()
+        graph.verify()
+        if not types:
+            return
+        for value, found in infer_types(graph, self._input_types).items():
+            if _merge(self._types[value], found) is None:
+                raise GraphError(
+                    f"pass {name} has changed value {value!r}", expected=str(self._types[value]), got=str(found)
+                )
