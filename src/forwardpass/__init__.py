@@ -1,0 +1,73 @@
+"""Neural-network inference for CPUs: models in plain `.npz` files, NumPy the only dependency.
+
+>>> import forwardpass as fp
+>>> model = fp.load("model.npz")        # doctest: +SKIP
+>>> y = model(x)                        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import builder as builder
+    from .errors import ConfigError as ConfigError
+    from .errors import Error as Error
+    from .errors import FileError as FileError
+    from .errors import GraphError as GraphError
+    from .errors import InputError as InputError
+    from .errors import UnsupportedError as UnsupportedError
+    from .explain import explain as explain
+    from .explain import show_config as show_config
+    from .graph import Graph as Graph
+    from .graph import Node as Node
+    from .graph import TensorType as TensorType
+    from .run import Model as Model
+    from .run import load as load
+    from .run import save as save
+
+# Public name -> the module that has it. Loaded at first use, so that importing the package costs nothing beyond NumPy
+# and works without the compiled modules.
+_HOME = {
+    "ConfigError": "errors",
+    "Error": "errors",
+    "FileError": "errors",
+    "GraphError": "errors",
+    "InputError": "errors",
+    "UnsupportedError": "errors",
+    "Graph": "graph",
+    "Node": "graph",
+    "TensorType": "graph",
+    "Model": "run",
+    "explain": "explain",
+    "load": "run",
+    "save": "run",
+    "show_config": "explain",
+}
+
+__all__ = [*_HOME, "builder", "get_include"]
+
+
+def get_include() -> str:
+    """The folder of `forwardpass.h`, for compilers of embedding extensions."""
+    from pathlib import Path
+
+    return str(Path(__file__).parent / "include")
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in ("builder", "_native"):  # PyCapsule_Import reaches _native as an attribute
+        return import_module(f".{name}", __name__)
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,188 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The hot call path: from a NumPy array to a native run and a new array with as little as possible in between."""
+
+cimport numpy as cnp
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport int64_t, uintptr_t
+
+from forwardpass cimport fp_api, fp_model, import_forwardpass
+
+cnp.import_array()
+
+cdef const fp_api* api = import_forwardpass()
+
+cdef enum:
+    MAX_TENSORS = 16
+    MAX_RANK = 8
+
+
+cdef struct Slot:
+    int rank
+    cnp.npy_intp shape[MAX_RANK]
+    Py_ssize_t nbytes
+
+
+cdef class Bound:
+    """A native program with the shapes that it was planned for, ready to be called.
+
+    Only programs of up to 16 inputs and outputs of rank up to 8 can be bound; all are float32.
+    """
+
+    cdef const fp_model* model
+    cdef readonly object owner
+    cdef int n_inputs
+    cdef int n_outputs
+    cdef bint release_gil
+    cdef Slot inputs[MAX_TENSORS]
+    cdef Slot outputs[MAX_TENSORS]
+
+    def __init__(self, owner, input_shapes, output_shapes, bint release_gil):
+        self.owner = owner
+        self.model = <const fp_model*> <uintptr_t> owner.handle
+        self.n_inputs = len(input_shapes)
+        self.n_outputs = len(output_shapes)
+        self.release_gil = release_gil
+        if self.n_inputs > MAX_TENSORS or self.n_outputs > MAX_TENSORS:
+            raise ValueError("too many inputs or outputs")
+        for i, shape in enumerate(input_shapes):
+            fill(&self.inputs[i], shape)
+        for i, shape in enumerate(output_shapes):
+            fill(&self.outputs[i], shape)
+
+    cdef void invoke(self, const void** inputs, void** outputs) noexcept:
+        if self.release_gil:
+            with nogil:
+                api.run(self.model, inputs, outputs)
+        else:
+            api.run(self.model, inputs, outputs)
+
+    def run(self, list inputs, list outputs):
+        """Run on arrays that the caller has checked."""
+        cdef const void* ins[MAX_TENSORS]
+        cdef void* outs[MAX_TENSORS]
+        for i in range(self.n_inputs):
+            ins[i] = cnp.PyArray_DATA(inputs[i])
+        for i in range(self.n_outputs):
+            outs[i] = cnp.PyArray_DATA(outputs[i])
+        self.invoke(ins, outs)
+
+
+cdef int fill(Slot* slot, shape) except -1:
+    if len(shape) > MAX_RANK:
+        raise ValueError("rank too high")
+    slot.rank = len(shape)
+    slot.nbytes = 4
+    for i, d in enumerate(shape):
+        slot.shape[i] = d
+        slot.nbytes *= d
+    return 0
+
+
+cdef inline bint fits(const Slot* slot, object x) noexcept:
+    """Whether x can be handed to the program as it is."""
+    cdef cnp.ndarray a
+    cdef int i
+    if not cnp.PyArray_CheckExact(x):
+        return False
+    a = <cnp.ndarray> x
+    if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(a) or cnp.PyArray_NDIM(a) != slot.rank:
+        return False
+    for i in range(slot.rank):
+        if cnp.PyArray_DIMS(a)[i] != slot.shape[i]:
+            return False
+    return True
+
+
+cdef inline bint overlap(const char* a, Py_ssize_t a_bytes, const char* b, Py_ssize_t b_bytes) noexcept:
+    return a < b + b_bytes and b < a + a_bytes
+
+
+cdef class Caller:
+    """The part of `Model` that is called: the plan used last, tried first."""
+
+    cdef Bound last
+    cdef tuple input_names
+    cdef tuple output_names
+
+    def _set_names(self, tuple inputs, tuple outputs):
+        self.input_names = inputs
+        self.output_names = outputs
+
+    def _set_last(self, Bound bound):
+        self.last = bound
+
+    def __call__(self, *args, **kwargs):
+        cdef Bound bound = self.last
+        cdef const void* ins[MAX_TENSORS]
+        cdef void* outs[MAX_TENSORS]
+        cdef Py_ssize_t i
+        cdef object x, y
+        if bound is None or kwargs or bound.n_outputs != 1 or PyTuple_GET_SIZE(args) != bound.n_inputs:
+            return self._call(args, kwargs)
+        for i in range(bound.n_inputs):
+            x = <object> PyTuple_GET_ITEM(args, i)
+            if not fits(&bound.inputs[i], x):
+                return self._call(args, kwargs)
+            ins[i] = cnp.PyArray_DATA(<cnp.ndarray> x)
+        y = cnp.PyArray_EMPTY(bound.outputs[0].rank, bound.outputs[0].shape, cnp.NPY_FLOAT, 0)
+        outs[0] = cnp.PyArray_DATA(<cnp.ndarray> y)
+        bound.invoke(ins, outs)
+        return y
+
+    def run_into(self, inputs, outputs):
+        """Run on the caller's buffers: nothing is allocated.
+
+        Parameters
+        ----------
+        inputs
+            Input name -> array, or the array itself where the model has one input.
+        outputs
+            Output name -> writeable C-contiguous float32 array of the output's shape, or the array itself where the
+            model has one output. Must not overlap an input.
+
+        Raises
+        ------
+        InputError
+            A name, shape, dtype or memory layout that does not fit; outputs are untouched then.
+        """
+        cdef Bound bound = self.last
+        cdef const void* ins[MAX_TENSORS]
+        cdef void* outs[MAX_TENSORS]
+        cdef Py_ssize_t in_bytes[MAX_TENSORS]
+        cdef Py_ssize_t size
+        cdef int i, j
+        cdef object a
+        if bound is None or extra(inputs, bound.n_inputs) or extra(outputs, bound.n_outputs):
+            return self._run_into(inputs, outputs)
+        for i in range(bound.n_inputs):
+            a = pick(inputs, self.input_names, i)
+            if not fits(&bound.inputs[i], a):
+                return self._run_into(inputs, outputs)
+            ins[i] = cnp.PyArray_DATA(<cnp.ndarray> a)
+            in_bytes[i] = cnp.PyArray_NBYTES(<cnp.ndarray> a)
+        for j in range(bound.n_outputs):
+            a = pick(outputs, self.output_names, j)
+            if not fits(&bound.outputs[j], a) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> a):
+                return self._run_into(inputs, outputs)
+            outs[j] = cnp.PyArray_DATA(<cnp.ndarray> a)
+            size = cnp.PyArray_NBYTES(<cnp.ndarray> a)
+            for i in range(bound.n_inputs):
+                if overlap(<char*> ins[i], in_bytes[i], <char*> outs[j], size):
+                    return self._run_into(inputs, outputs)
+            for i in range(j):
+                if overlap(<char*> outs[i], bound.outputs[i].nbytes, <char*> outs[j], size):
+                    return self._run_into(inputs, outputs)
+        bound.invoke(ins, outs)
+        return None
+
+
+cdef inline bint extra(object given, int expected) noexcept:
+    """Whether a dictionary has more or fewer tensors than expected."""
+    return isinstance(given, dict) and len(<dict> given) != expected
+
+
+cdef inline object pick(object given, tuple names, int i):
+    """The i-th tensor of a dictionary by its name, or the given array itself; None where there is none."""
+    if isinstance(given, dict):
+        return (<dict> given).get(<object> PyTuple_GET_ITEM(names, i))
+    return given if len(names) == 1 else None

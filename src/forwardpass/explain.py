@@ -1,0 +1,138 @@
+"""Why a model runs as it does: what the passes did, the steps of the plan, and the configuration."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__, _native
+from .config import PRECISIONS, choose_isa, default_threads
+from .hybrid import Hybrid
+from .text import aligned, human_bytes
+
+if TYPE_CHECKING:
+    from .plan import Step
+    from .run import Model
+
+__all__ = ["Config", "Explanation", "explain", "show_config"]
+
+
+def explain(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> Explanation:
+    """What the passes rewrote and declined, and each step of the plan for `shapes` (by default batch 1).
+
+    Returns
+    -------
+    Explanation
+        Printable; `.log` is the passes' log, `.steps` a list of dicts with node, kernel, algorithm, isa, threads,
+        bytes, flops; `.fallbacks` maps nodes without native kernels to the reason.
+    """
+    return Explanation(model, shapes)
+
+
+class Explanation:
+    """See `explain`."""
+
+    def __init__(self, model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> None:
+        plan = model.plan(shapes)
+        self.log = model.log
+        self.isa = model.settings.isa
+        self.fallbacks: dict[str, str] = {}
+        self.steps: list[dict[str, Any]] = []
+        self.arena_bytes = 0
+        self.threads = 1
+        if isinstance(plan, Hybrid):
+            self.fallbacks = {n.label: reason for n, reason in plan.reasons.items()}
+            return
+        self.arena_bytes, self.threads = plan.arena_bytes, plan.threads
+        self.steps = [self._describe(s) for s in plan.steps]
+
+    def _describe(self, s: Step) -> dict[str, Any]:
+        return {
+            "node": s.node.name or s.node.outputs[0],
+            "kernel": s.kernel,
+            "algorithm": _algorithm(s),
+            "isa": self.isa,
+            "threads": max(s.threads, 1),
+            "bytes": s.nbytes,
+            "flops": s.flops,
+        }
+
+    def __str__(self) -> str:
+        lines = ["passes", *(f"  {line}" for line in str(self.log).splitlines()), ""]
+        if self.fallbacks:
+            lines += [
+                "nodes that run by their NumPy definition",
+                *(f"  {k}: {v}" for k, v in self.fallbacks.items()),
+            ]
+            return "\n".join(lines)
+        rows = [
+            [
+                s["node"],
+                s["kernel"],
+                s["algorithm"],
+                s["isa"],
+                s["threads"],
+                f"{s['bytes']:,}",
+                f"{s['flops']:,}",
+            ]
+            for s in self.steps
+        ]
+        table = aligned(["node", "kernel", "algorithm", "ISA", ">threads", ">bytes", ">operations"], rows)
+        lines += ["plan", *(f"  {line}" for line in table), ""]
+        return "\n".join([*lines, f"arena {human_bytes(self.arena_bytes)}, {self.threads} threads"])
+
+    __repr__ = __str__
+
+
+def _algorithm(s: Step) -> str:
+    """How the kernel goes about this step, in words."""
+    p = s.params
+    if s.kernel != "brgemm_f32":
+        return p.get("activation") or ""
+    rows = p["batch"] * p["oh"] * p["ow"]
+    shape = f"{rows}x{p['n']}x{p['k']}"
+    parts = [shape if p["groups"] == 1 else f"{p['groups']} groups of {shape}"]
+    parts.append(f"{p['n_chunks']} sums" if p["n_chunks"] > 1 else "1 sum")
+    parts.append("split by columns" if p["split_n"] else f"tiles of {p['tile_m']} rows")
+    return ", ".join([*parts, *([p["activation"]] if p.get("activation") else [])])
+
+
+class Config:
+    """See `show_config`. The attributes are the lines of the text."""
+
+    def __init__(self) -> None:
+        self.version = __version__
+        self.python = platform.python_version()
+        self.numpy = np.__version__
+        self.cpu = _native.cpu_brand()
+        self.caches = dict(zip(("l1d", "l2", "l3"), _native.cache_sizes()))
+        self.isas = _native.isas()
+        self.isa = choose_isa()
+        self.threads, self.threads_reason = default_threads()
+        self.precisions = dict(PRECISIONS)
+        self.sanitize = _native.sanitize
+
+    def __str__(self) -> str:
+        caches = ", ".join(f"{k} {human_bytes(v)}" for k, v in self.caches.items() if v)
+        lines = [
+            f"forwardpass {self.version}, NumPy {self.numpy}, Python {self.python}",
+            f"CPU: {self.cpu or 'unknown'} ({caches})",
+            f"threads: {self.threads} ({self.threads_reason})",
+        ]
+        for isa in self.isas:
+            state = (
+                "in use" if isa["name"] == self.isa else "available" if isa["available"] else isa["why_not"]
+            )
+            lines.append(f"ISA {isa['name']}: {state}")
+        lines += [f"precision {name}: {text}" for name, text in self.precisions.items()]
+        return "\n".join([*lines, *([f"sanitizers: {self.sanitize}"] if self.sanitize else [])])
+
+    __repr__ = __str__
+
+
+def show_config() -> Config:
+    """Versions, CPU, ISAs and why some are out, threads and the reason for their number, precisions."""
+    return Config()

@@ -1,0 +1,89 @@
+"""Where values live: buffers, when they are alive, and their places in one arena."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .graph import Array
+
+__all__ = ["ALIGNMENT", "Buffer", "aligned_empty", "place"]
+
+ALIGNMENT = 64
+"""Bytes; the size of a cache line."""
+
+Kind = Literal["arena", "input", "output", "constant"]
+
+
+@dataclass(slots=True, eq=False)
+class Buffer:
+    """A block of memory that one or more values occupy.
+
+    Attributes
+    ----------
+    kind
+        `arena` is placed by `place`; `input` and `output` are the caller's; a `constant` has `array`.
+    size
+        Elements, a border included.
+    index
+        Of the input or output.
+    offset
+        Bytes from the arena's start.
+    first, last
+        The first and last step that touch it; the planner fills them in.
+    """
+
+    kind: Kind
+    size: int
+    name: str
+    index: int = 0
+    array: Array | None = None
+    itemsize: int = 4
+    offset: int = 0
+    first: int = -1
+    last: int = -1
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    def touch(self, step: int) -> None:
+        """Note that a step reads or writes the buffer."""
+        if self.first < 0:
+            self.first = step
+        self.last = max(self.last, step)
+
+
+def place(buffers: Sequence[Buffer]) -> int:
+    """Give every arena buffer an offset such that no two that are alive together overlap; return the arena's bytes.
+
+    Greedy by size: the largest buffer first, each at the lowest gap that fits among those already placed whose
+    lifetimes meet its own (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
+    """
+    placed: list[Buffer] = []
+    total = 0
+    for b in sorted((b for b in buffers if b.kind == "arena"), key=lambda b: -b.size):
+        size = -(-b.nbytes // ALIGNMENT) * ALIGNMENT
+        offset = 0
+        for other in placed:  # by offset
+            if other.last < b.first or b.last < other.first:
+                continue
+            if other.offset - offset >= size:
+                break
+            offset = max(offset, other.offset + -(-other.nbytes // ALIGNMENT) * ALIGNMENT)
+        b.offset = offset
+        total = max(total, offset + size)
+        placed.append(b)
+        placed.sort(key=lambda p: p.offset)
+    return total
+
+
+def aligned_empty(shape: tuple[int, ...]) -> Array:
+    """An uninitialised float32 array that starts at a cache line."""
+    size = int(np.prod(shape, dtype=np.int64))
+    raw = np.empty(size * 4 + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size * 4].view(np.float32).reshape(shape)

@@ -1,0 +1,184 @@
+"""Which memory each value of a graph gets: in place, under another name, with a border, or its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .graph import Array, Graph, Node, TensorType
+from .memory import Buffer
+from .ops import Operator, Tensor, find
+
+__all__ = ["Storage", "contiguous_strides"]
+
+Pads = tuple[int, int, int, int]
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a C-contiguous array."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * max(shape[axis + 1], 1)
+    return tuple(strides)
+
+
+class Storage:
+    """The tensors of one plan.
+
+    Attributes
+    ----------
+    tensors
+        Value -> where it lives, for values that have been defined so far.
+    halos
+        Value -> the border (top, left, bottom, right) that is kept around it for convolutions.
+    buffers
+        All buffers made.
+    used
+        Values that some node or the caller reads.
+    """
+
+    def __init__(self, graph: Graph, types: Mapping[str, TensorType]) -> None:
+        self.graph, self.types = graph, types
+        self.tensors: dict[str, Tensor] = {}
+        self.halos: dict[str, Pads] = {}
+        self.buffers: list[Buffer] = []
+        self.consumers = graph.consumers()
+        self.used = self.consumers.keys() | set(graph.outputs)
+        self._aliased: set[Buffer] = set()
+        for index, name in enumerate(graph.inputs):
+            self.tensors[name] = self._dense(name, "input", index)
+        self._outputs = self._output_buffers()
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        shape = self.types[name].shape
+        assert shape is not None
+        return tuple(int(d) for d in shape)  # type: ignore[arg-type]
+
+    def _buffer(self, kind: Any, size: int, name: str, index: int = 0, array: Array | None = None) -> Buffer:
+        itemsize = array.itemsize if array is not None else 4
+        buffer = Buffer(kind, size, name, index, array, itemsize)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _dense(self, name: str, kind: str, index: int = 0) -> Tensor:
+        shape = self._shape(name)
+        size = int(np.prod(shape, dtype=np.int64))
+        return Tensor(self._buffer(kind, size, name, index), shape, contiguous_strides(shape))
+
+    def _output_buffers(self) -> dict[str, Buffer]:
+        """Value -> the caller's buffer, for outputs and for the values that outputs are views of."""
+        producers = self.graph.producers()
+        found: dict[str, Buffer] = {}
+        for index, name in enumerate(self.graph.outputs):
+            size = int(np.prod(self._known(name), dtype=np.int64))
+            buffer = self._buffer("output", size, name, index)
+            while name not in found:
+                found[name] = buffer
+                node = producers.get(name)
+                if node is None or not find(node).view or node.inputs[0] not in producers:
+                    break
+                name = node.inputs[0]
+        return found
+
+    def _known(self, name: str) -> tuple[int, ...]:
+        shape = self.types[name].shape if name in self.types else None
+        return tuple(d if isinstance(d, int) else 0 for d in shape or ())
+
+    def tensor(self, name: str, known: Array | None = None) -> Tensor:
+        """Where a value lives; constants, and values that are `known` already, get their place when they are first
+        asked for."""
+        found = self.tensors.get(name)
+        if found is None:
+            found = self.constant(self.graph.constants[name] if known is None else known, name)
+            self.tensors[name] = found
+        return found
+
+    def constant(self, array: Array, name: str) -> Tensor:
+        """A tensor over an array."""
+        dense = np.ascontiguousarray(array)
+        buffer = self._buffer("constant", dense.size, name, 0, dense)
+        return Tensor(buffer, array.shape, contiguous_strides(array.shape))
+
+    def define(self, node: Node, op: Operator) -> None:
+        """Decide where the outputs of a node live. Its inputs are defined."""
+        for name in node.outputs:
+            if not name or name in self.tensors:
+                continue
+            if name in self._outputs:
+                shape = self._shape(name)
+                self.tensors[name] = Tensor(self._outputs[name], shape, contiguous_strides(shape))
+                continue
+            pads = self._wanted_border(name, op)
+            if pads is not None:
+                self.halos[name] = pads
+                self.tensors[name] = self.bordered(self._shape(name), pads, name)
+                continue
+            reused = self._in_place(node, op)
+            self.tensors[name] = reused or self._dense(name, "arena")
+
+    def _in_place(self, node: Node, op: Operator) -> Tensor | None:
+        """The input's tensor, where the output may overwrite it: nobody else reads it, and it is dense and ours."""
+        if not op.elementwise:
+            return None
+        source = self.tensors.get(node.inputs[0])
+        if source is None or source.buffer.kind != "arena" or source.buffer in self._aliased:
+            return None
+        if len(self.consumers[node.inputs[0]]) != 1 or not source.contiguous:
+            return None
+        return source if source.shape == self._shape(node.outputs[0]) else None
+
+    def view(self, node: Node, source: Tensor) -> Tensor | None:
+        """Define a view's output as its input's memory. Returns the tensor to copy to where that cannot be."""
+        name = node.outputs[0]
+        shape = self._shape(name)
+        target = self._outputs.get(name)
+        if source.contiguous and (target is None or source.buffer is target):
+            self._aliased.add(source.buffer)
+            self.tensors[name] = Tensor(source.buffer, shape, contiguous_strides(shape), source.offset)
+            return None
+        made = (
+            Tensor(target, shape, contiguous_strides(shape))
+            if target is not None
+            else self._dense(name, "arena")
+        )
+        self.tensors[name] = made
+        return Tensor(made.buffer, source.shape, contiguous_strides(source.shape), made.offset)
+
+    def _wanted_border(self, name: str, op: Operator) -> Pads | None:
+        """The border that the convolutions reading a value need, where producer and all readers can live with it."""
+        pads = [0, 0, 0, 0]
+        for reader in self.consumers.get(name, ()):
+            if not find(reader).strided:
+                return None
+            if reader.domain == "nhwc" and reader.op == "Conv" and reader.inputs[0] == name:
+                pads = [max(a, b) for a, b in zip(pads, reader.attributes.get("pads", (0, 0, 0, 0)))]
+        if not any(pads) or not op.strided or len(self._shape(name)) != 4:
+            return None
+        return (pads[0], pads[1], pads[2], pads[3])
+
+    def bordered(self, shape: tuple[int, ...], pads: Pads, name: str) -> Tensor:
+        """New memory for an NHWC image with a border around it."""
+        n, h, w, c = shape
+        top, left, bottom, right = pads
+        row = (w + left + right) * c
+        image = (h + top + bottom) * row
+        buffer = self._buffer("arena", n * image, name)
+        return Tensor(buffer, shape, (image, row, c, 1), top * row + left * c)
+
+    def temporary(self, shape: tuple[int, ...], name: str) -> Tensor:
+        """New dense memory."""
+        size = int(np.prod(shape, dtype=np.int64))
+        return Tensor(self._buffer("arena", size, name), shape, contiguous_strides(shape))
+
+    def plain_outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """(source, output) of the outputs that no step has written: inputs, constants, and views of them."""
+        plain = []
+        by_index = {b.index: b for b in self.buffers if b.kind == "output"}
+        for index, name in enumerate(self.graph.outputs):
+            source = self.tensor(name)
+            target = by_index[index]
+            if source.buffer is not target:
+                plain.append((source, Tensor(target, source.shape, contiguous_strides(source.shape))))
+        return plain
