@@ -1,0 +1,100 @@
+"""`forwardpass info`: what a model is and what it needs, without running it."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import Console
+from ..text import human_bytes
+from .inputs import shapes
+from .options import add_engine_arguments
+from .plan_table import show_steps, steps_of
+
+if TYPE_CHECKING:
+    from ..graph import Graph, TensorType
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "show a model's inputs, outputs, operators, size and memory plan"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model's .npz file")
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="[NAME=]SIZES",
+        help="an input's shape for the memory plan, such as x=1,8,8,1 (default: batch 1)",
+    )
+    add_engine_arguments(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    import forwardpass as fp
+
+    model = fp.load(args.model, threads=args.threads, precision=args.precision)
+    graph = model.graph
+    sizes = count_weights(graph)
+    given = shapes(args.shape, model.inputs)
+    memory = model.memory_plan(given or None)
+    nodes = model.summary().rows
+    steps = steps_of(fp.explain(model, given or None))
+    report = {
+        "model": str(args.model),
+        "name": graph.name,
+        "metadata": graph.metadata,
+        "inputs": {k: describe(t) for k, t in model.inputs.items()},
+        "outputs": {k: describe(t) for k, t in model.outputs.items()},
+        "operators": dict(Counter(n.qualified for n in graph.nodes).most_common()),
+        **sizes,
+        "memory": {k: int(getattr(memory, k)) for k in ("total", "weights", "arena")},
+        "nodes": nodes,
+        "steps": steps,
+    }
+    _show(console, report, model.inputs, model.outputs)
+    return report
+
+
+def count_weights(graph: Graph) -> dict[str, int]:
+    """Numbers in floating-point constants (`parameters`), and the bytes of all constants."""
+    arrays = graph.constants.values()
+    return {
+        "parameters": sum(int(a.size) for a in arrays if a.dtype.kind in "fV"),
+        "bytes": sum(int(a.nbytes) for a in arrays),
+    }
+
+
+def describe(kind: TensorType) -> dict[str, Any]:
+    return {"dtype": kind.dtype.name, "shape": None if kind.shape is None else list(kind.shape)}
+
+
+def _show(
+    console: Console, report: dict[str, Any], inputs: dict[str, TensorType], outputs: dict[str, TensorType]
+) -> None:
+    console.line(f"{report['name'] or 'unnamed model'}  ({report['model']})", strong=True)
+    for key, text in report["metadata"].items():
+        console.line(f"  {key}: {' '.join(text.split())}")
+    console.heading("inputs and outputs")
+    rows = [("input", name, kind) for name, kind in inputs.items()]
+    console.table(["", "name", "type"], rows + [("output", name, kind) for name, kind in outputs.items()])
+    console.heading("operators")
+    console.table(["operator", ">count"], list(report["operators"].items()))
+    console.line(f"  {report['parameters']:,} parameters, {human_bytes(report['bytes'])} of constants")
+    console.heading("nodes after optimisation")
+    columns = ["node", "operator", "output", ">parameters", "runs"]
+    console.table(columns, [_node_row(n) for n in report["nodes"]])
+    if report["steps"]:
+        console.heading("plan")
+        show_steps(console, report["steps"])
+    memory = report["memory"]
+    console.heading("memory")
+    console.table(["part", ">bytes", ">"], [(k, f"{v:,}", human_bytes(v)) for k, v in memory.items()])
+
+
+def _node_row(node: dict[str, Any]) -> list[object]:
+    runs = "native" if node["native"] is True else f"by its NumPy definition: {node['native']}"
+    return [node["name"], node["operator"], node["output"], f"{node['parameters']:,}", runs]

@@ -1,0 +1,232 @@
+"""From files and words of a command line to the arrays and shapes that a model takes.
+
+Whatever is changed on the way (a batch dimension added, an image resized, a dtype converted) is reported as a
+note: an input that a command silently reshaped is an answer nobody can trust.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import FileError, InputError, UnsupportedError
+
+if TYPE_CHECKING:
+    from ..graph import Array, Dim, TensorType
+
+__all__ = ["ImageOptions", "assign", "fit", "read", "read_array", "read_image", "shapes"]
+
+Note = Callable[[str], None]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+CHANNELS_TO_MODE = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pixels become values: 0..255 maps to 0..`maximum`, dark and light exchanged where `invert`."""
+
+    maximum: float = 255.0
+    invert: bool = False
+
+
+def assign(files: Sequence[str], named: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, str]:
+    """Input name -> file, from positional `files` (in the model's order) and `named` ones (`name=file`).
+
+    Raises
+    ------
+    InputError
+        Too many or too few files, an unknown or repeated name, or no `=`.
+    """
+    chosen: dict[str, str] = {}
+    for item in named:
+        name, equals, file = item.partition("=")
+        if not equals or not name or not file:
+            raise InputError("not of the form name=file", where="--input", got=repr(item))
+        if name not in inputs:
+            raise InputError(
+                "unknown input", where="--input", expected=f"one of {', '.join(inputs)}", got=name
+            )
+        if name in chosen:
+            raise InputError("input given twice", where="--input", got=name)
+        chosen[name] = file
+    free = [name for name in inputs if name not in chosen]
+    if len(files) > len(free):
+        raise InputError("too many input files", expected=str(len(inputs)), got=str(len(files) + len(chosen)))
+    chosen.update(zip(free, files, strict=False))
+    missing = [name for name in inputs if name not in chosen]
+    if missing:
+        raise InputError(
+            f"no file for input {', '.join(missing)}",
+            hint=f"name the files in the order {', '.join(inputs)}, or use --input name=file",
+        )
+    return {name: chosen[name] for name in inputs}
+
+
+def shapes(words: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
+    """Input name -> shape, from words such as `x=1,8,8,1`; the name may be left out where there is one input.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or something that is not a list of sizes.
+    """
+    given: dict[str, tuple[int, ...]] = {}
+    for word in words:
+        name, equals, sizes = word.rpartition("=")
+        if not equals and len(inputs) == 1:
+            name = next(iter(inputs))
+        if name not in inputs:
+            raise InputError(
+                "unknown input",
+                where="--shape",
+                expected=f"one of {', '.join(inputs)}",
+                got=name or repr(word),
+            )
+        parts = sizes.replace("x", ",").split(",")
+        if not all(p.strip().isdecimal() for p in parts):
+            raise InputError(
+                "not a shape", where="--shape", expected="sizes such as 1,8,8,1", got=repr(sizes)
+            )
+        given[name] = tuple(int(p) for p in parts)
+    return given
+
+
+def read(path: Path, where: str, wanted: TensorType, options: ImageOptions, note: Note) -> Array:
+    """The file as an array that fits the input `where` of type `wanted`: .npy, or an image through Pillow.
+
+    Raises
+    ------
+    FileError, UnsupportedError, InputError
+        The file cannot be read, Pillow is missing, or the input is no image.
+    """
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return read_image(path, where, wanted, options, note)
+    if suffix != ".npy":
+        raise UnsupportedError(
+            "unknown kind of input file", where=str(path), expected=".npy or an image such as .png"
+        )
+    return fit(read_array(path), where, wanted, note)
+
+
+def read_array(path: Path) -> Array:
+    """An array from a .npy file, read as strictly as those inside a model.
+
+    Raises
+    ------
+    FileError
+        Missing, damaged, or of a dtype that no model takes.
+    """
+    from ..formats import npy
+
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise FileError("cannot be read", where=str(path), got=problem.strerror or str(problem)) from None
+    return npy.parse(memoryview(content), str(path))
+
+
+def fit(array: Array, where: str, wanted: TensorType, note: Note) -> Array:
+    """`array` with a batch dimension and the dtype that `wanted` has, where only these are missing.
+
+    What does not fit even so is left alone; the model's own check says what is wrong with it.
+    """
+    import numpy as np
+
+    if (
+        wanted.shape is not None
+        and array.ndim == len(wanted.shape) - 1
+        and _matches(array.shape, wanted.shape[1:])
+    ):
+        array = array[np.newaxis]
+        note(f"input {where}: added the batch dimension, shape {array.shape}")
+    if array.dtype != wanted.dtype and _convertible(array.dtype, wanted.dtype):
+        note(f"input {where}: converted {array.dtype.name} to {wanted.dtype.name}")
+        array = array.astype(wanted.dtype)
+    return array
+
+
+def _matches(shape: Sequence[int], wanted: Sequence[Dim]) -> bool:
+    return all(not isinstance(w, int) or w == s for s, w in zip(shape, wanted, strict=True))
+
+
+def _convertible(source: object, target: object) -> bool:
+    """Whether a conversion keeps the meaning: to another float width, or from whole numbers to floats."""
+    import numpy as np
+
+    have, want = np.dtype(source), np.dtype(target)  # type: ignore[call-overload]
+    return bool(np.can_cast(have, want, "same_kind")) and have.kind in "biuf" and want.kind in "iuf"
+
+
+def read_image(path: Path, where: str, wanted: TensorType, options: ImageOptions, note: Note) -> Array:
+    """An image file in the size, channels and layout of the input `where`.
+
+    Raises
+    ------
+    FileError
+        No such file, or not an image that Pillow can decode.
+    UnsupportedError
+        Pillow is not installed.
+    InputError
+        The input has no shape of an image.
+    """
+    import numpy as np
+
+    try:
+        from PIL import Image
+    except ImportError:
+        raise UnsupportedError(
+            "reading images needs Pillow", where=str(path), hint="pip install forwardpass[cli]"
+        ) from None
+    height, width, channels, layout = _image_shape(where, wanted)
+    try:
+        with Image.open(path) as opened:
+            size = (width or opened.width, height or opened.height)
+            picture = opened.convert(CHANNELS_TO_MODE[channels])
+            if picture.size != size:
+                old = f"{picture.width} x {picture.height}"
+                note(f"input {where}: resized {old} to {size[0]} x {size[1]} pixels")
+                picture = picture.resize(size, Image.Resampling.BILINEAR)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise FileError(f"not a readable image: {problem}", where=str(path)) from None
+    values: Array = np.asarray(picture, np.float64).reshape(size[1], size[0], channels)
+    if options.invert:
+        values = 255 - values
+    values = values * (options.maximum / 255)
+    if layout == "flat":
+        values = values.reshape(-1)
+    elif layout == "NCHW":
+        values = values.transpose(2, 0, 1)
+    if wanted.dtype.kind in "iu":
+        values = np.rint(values)
+    return values[np.newaxis].astype(wanted.dtype)
+
+
+def _image_shape(where: str, wanted: TensorType) -> tuple[int | None, int | None, int, str]:
+    """Height, width (None where the image may decide), channels, and layout: NHWC, NCHW or flat."""
+    shape = wanted.shape or ()
+    if len(shape) == 4:
+        h, w, c = shape[1:]
+        layout = "NHWC"
+        if c not in CHANNELS_TO_MODE and h in CHANNELS_TO_MODE:
+            h, w, c, layout = w, c, h, "NCHW"
+        if isinstance(c, int) and c in CHANNELS_TO_MODE:
+            return _size(h), _size(w), c, layout
+    elif len(shape) == 2 and isinstance(shape[1], int):
+        side = math.isqrt(shape[1])
+        if side * side == shape[1]:
+            return side, side, 1, "flat"
+    raise InputError(
+        "this input does not take an image",
+        where=f"input {where}",
+        expected="[N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels, or [N, side * side]",
+        got=str(wanted),
+    )
+
+
+def _size(dim: Dim) -> int | None:
+    return dim if isinstance(dim, int) else None
