@@ -1,0 +1,32 @@
+"""Runs a graph natively without the passes, so that a test sees the operators that it wrote down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from forwardpass import _native
+from forwardpass.graph import Graph
+from forwardpass.plan import Plan, Settings, make_plan
+
+
+def settings(isa: str, threads: int = 1) -> Settings:
+    info = next(i for i in _native.isas() if i["name"] == isa)
+    return Settings(isa, info["panel"], info["tile_m"], threads, "portable")
+
+
+def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threads: int = 1) -> Plan:
+    return make_plan(graph, shapes, settings(isa, threads), {})
+
+
+def run(
+    graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1
+) -> dict[str, Any]:
+    """The outputs of a graph whose nodes all have native kernels."""
+    plan = plan_of(graph, {k: v.shape for k, v in inputs.items()}, isa, threads)
+    arrays = [np.ascontiguousarray(inputs[k]) for k in graph.inputs]
+    outputs = [np.full(t.shape, np.nan, t.dtype) for t in plan.outputs.values()]
+    plan.program.run_profiled(arrays, outputs)
+    return dict(zip(plan.outputs, outputs))

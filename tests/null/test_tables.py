@@ -1,0 +1,59 @@
+"""The tables of the two languages, and the folders and registries, name the same things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import forwardpass.ops as ops
+from forwardpass.ops import ACTIVATIONS, FAMILIES, registry
+from forwardpass.ops.lower import MAX_RANK
+from interpreter import kernel_blocks, parameter_blocks, unary_rows
+
+HELPERS = {"__init__", "evaluate", "lower", "lower_conv", "lower_linear", "registry", "shapes", "windows"}
+ROOT = Path(__file__).parents[2]
+
+
+def test_activations_are_the_rows_of_unary_def() -> None:
+    assert unary_rows() == [a.row for a in ACTIVATIONS.values()]
+
+
+def test_activations_belong_to_operators() -> None:
+    for name, activation in ACTIVATIONS.items():
+        operator = registry["", activation.op]
+        assert operator.elementwise, name
+        if name != "Clip":
+            assert activation.fixed.keys() | activation.parameters.keys() <= operator.attributes.keys(), name
+        assert len(activation.parameters) <= 2, name
+
+
+def test_every_module_of_the_folder_is_in_the_list() -> None:
+    assert ops.__file__ is not None
+    found = {p.stem for p in Path(ops.__file__).parent.glob("*.py")}
+    assert found == {m.__name__.rpartition(".")[2] for m in FAMILIES} | HELPERS
+
+
+def test_every_operator_has_cases() -> None:
+    for operator in registry.values():
+        assert len(operator.cases) >= 3, operator.name
+        names = [c.name or str(k) for k, c in enumerate(operator.cases)]
+        assert len(set(names)) == len(names), operator.name
+
+
+def test_every_kernel_has_a_parameter_block() -> None:
+    assert set(kernel_blocks().values()) == set(parameter_blocks())
+
+
+def test_the_largest_rank_is_that_of_the_kernels() -> None:
+    text = (ROOT / "csrc" / "core" / "kernel.hpp").read_text()
+    assert f"kMaxRank = {MAX_RANK};" in text
+
+
+def test_operators_do_not_import_what_comes_after_them() -> None:
+    assert ops.__file__ is not None
+    later = ("passes", "formats", "plan", "run", "_native", "_call", "builder", "cli")
+    for path in Path(ops.__file__).parent.glob("*.py"):
+        text = path.read_text()
+        for module in later:
+            assert f"from ..{module} " not in text, path.name
+            assert f"from .. import {module}" not in text, path.name
+            assert f"forwardpass.{module}" not in text, path.name
