@@ -64,3 +64,27 @@ def native(want: Any) -> dict[str, float]:
 
 NETWORK = {"rtol": 1e-4, "atol": 1e-5}
 """A network of a few layers in float32 against float64: each layer adds an error of a few EPS32 of its largest sum."""
+
+UNARY_ULPS = {
+    "relu": 0.0, "clip": 0.0, "abs": 0.0, "neg": 0.0, "floor": 0.0, "ceil": 0.0, "round": 0.0,
+    "leaky_relu": 0.5, "hard_sigmoid": 0.5, "sqrt": 0.5, "reciprocal": 0.5,
+    "exp": 1.0, "log": 1.0, "erf": 1.25, "tanh": 1.5, "sigmoid": 2.0, "softsign": 2.0, "softplus": 2.0,
+    "elu": 2.0, "selu": 2.5, "celu": 2.5, "hard_swish": 2.5, "silu": 3.0, "swish": 3.0, "gelu_tanh": 3.0,
+    "gelu": 4.0, "mish": 4.0,
+}  # fmt: skip
+"""Largest error of a row of unary.def in units in the last place of the float32 nearest to the exact result."""
+UNARY_ULPS_OTHERS = 4.0
+"""The same for a row that is not listed."""
+POW_ULPS = 1.5
+SOFTMAX_ULPS = 4.0
+"""Beyond the rounding of x - max(x), whose error the exponential multiplies by |x - max(x)|; and of the sum."""
+HALF_ULP = 0.5
+"""One correctly rounded operation."""
+FLUSHED = 2.0**-118
+"""Results below this may be zero: a factor of theirs was a denormal number, which the kernels flush."""
+DENORMAL = 2.0**-125
+"""What is left of a denormal number, which counts as zero or as itself."""
+
+NOT_WORSE = 1.15
+"""Our error over that of the sequential sum. Where a layer has one sum both round alike and only the double rounding
+of the emulation differs; where it has several, ours is smaller but for the luck of the draw."""

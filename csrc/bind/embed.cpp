@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <mutex>
+#include <new>
 #include <unordered_map>
 
 #include "program.hpp"
@@ -67,8 +67,13 @@ const fp_api kApi = {
     [](const fp_model* model, std::int32_t i, fp_tensor_info* info) {
       return describe(program_of(model).outputs(), i, info);
     },
-    [](const fp_model* model, const void* const* inputs, void* const* outputs) {
-      program_of(model).run(inputs, outputs);
+    [](const fp_model* model, const void* const* inputs, void* const* outputs) -> std::int32_t {
+      try {
+        program_of(model).run(inputs, outputs);
+        return 0;
+      } catch (const std::bad_alloc&) {
+        return -1;
+      }
     },
 };
 

@@ -93,8 +93,7 @@ std::optional<std::string> own_cgroup(const std::string& root, bool v2) {
     const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool match =
-        v2 ? controllers.empty() && line.substr(0, first) == "0" : has_item(controllers, "cpu");
+    const bool match = v2 ? controllers.empty() && line.substr(0, first) == "0" : has_item(controllers, "cpu");
     if (match) return line.substr(second + 1);
   }
   return std::nullopt;
@@ -179,8 +178,8 @@ int count_cores(const std::string& root, const std::vector<int>& cpus) {
     const std::string number = std::to_string(cpu);
     const std::string folder = root + "/sys/devices/system/cpu/cpu" + number + "/topology/";
     const std::vector<std::string> siblings = read_lines(folder + "thread_siblings_list");
-    const bool valid = !siblings.empty() && !siblings[0].empty() &&
-                       siblings[0].find_first_not_of("0123456789,-") == std::string::npos;
+    const bool valid =
+        !siblings.empty() && !siblings[0].empty() && siblings[0].find_first_not_of("0123456789,-") == std::string::npos;
     cores.insert(valid ? siblings[0] : "cpu" + number);
   }
   return static_cast<int>(cores.size());
@@ -212,8 +211,7 @@ std::vector<int> own_affinity() {
 // "1.5 CPUs", "1 CPU"; to_chars because printf would write the locale's decimal comma.
 std::string count_of(double number, const char* noun) {
   char digits[32];
-  const auto [end, error] =
-      std::to_chars(digits, digits + sizeof digits, number, std::chars_format::general, 4);
+  const auto [end, error] = std::to_chars(digits, digits + sizeof digits, number, std::chars_format::general, 4);
   const std::string text = error == std::errc() ? std::string(digits, end) : "?";
   return text + " " + noun + (number == 1.0 ? "" : "s");
 }

@@ -55,8 +55,7 @@ std::vector<IsaInfo> find_isas() {
 #define ISA(name, rank, required) add(#name, rank, required, &name::table);
 #include "isas.inc"
 #undef ISA
-  std::stable_sort(list.begin(), list.end(),
-                   [](const IsaInfo& a, const IsaInfo& b) { return a.rank > b.rank; });
+  std::stable_sort(list.begin(), list.end(), [](const IsaInfo& a, const IsaInfo& b) { return a.rank > b.rank; });
   return list;
 }
 

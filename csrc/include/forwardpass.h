@@ -53,8 +53,8 @@ typedef struct fp_api {
 
   /* Runs on the caller's memory: one address per input and output, each of `bytes` bytes in C order, aligned as its
    * element type. Outputs must not overlap inputs. Allocates nothing unless more threads are inside one model at once
-   * than ever before. Any number of threads may call it. */
-  void (*run)(const fp_model* model, const void* const* inputs, void* const* outputs);
+   * than ever before. Any number of threads may call it. 0, or -1 where there is no memory for one more of them. */
+  int32_t (*run)(const fp_model* model, const void* const* inputs, void* const* outputs);
 } fp_api;
 
 #ifdef __cplusplus

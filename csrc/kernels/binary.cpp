@@ -5,8 +5,8 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-#define BINARY(name, expression)                                   \
-  struct name##_op {                                               \
+#define BINARY(name, expression)                             \
+  struct name##_op {                                         \
     FP_INLINE Vec apply(Vec a, Vec b) { return expression; } \
   };
 BINARY(add, a + b)

@@ -6,38 +6,73 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-// Bytes of B that stay in L2 while tiles of A stream past, and bytes of A that may stay while panels of B do.
+// Bytes of A that stay in L2 while panels of B stream past.
 constexpr std::int64_t kResidentBytes = 512 * 1024;
-// Rows of A whose distance is a multiple of this share few L1 sets and evict each other.
-constexpr std::int64_t kAliasElements = 512;
 
-constexpr bool fits(int m, int panels) {
-  return (m + 1) * panels * kPanelVectors + 1 <= kRegisters;
+// Most panels of a tile: more would not hide more latency, and need more streams of B than a prefetcher follows.
+constexpr int kMaxPanels = 8;
+// Chains of additions that hide the latency of an FMA.
+constexpr int kChains = 8;
+
+// Most panels of a tile of m rows, for the registers.
+constexpr int panels_for(int m) {
+  const int most = (kRegisters - 1) / ((m + 1) * kPanelVectors);
+  // A single row needs no register for B: its FMAs read memory.
+  return m == 1 || most > kMaxPanels ? kMaxPanels : most < 1 ? 1 : most;
 }
-// Panels per tile of m rows: enough accumulators to hide the latency of an FMA, few enough for the registers.
-constexpr int panels_for(int m) { return m == 1 || fits(m, 4) ? 4 : fits(m, 2) ? 2 : 1; }
 
-struct TileFns {
-  TileFn one[kTileM + 1];
-  TileFn many[kTileM + 1];
+// tiles[m][n]: the tile of m rows and n panels, null where the registers do not hold it.
+struct Tiles {
+  TileFn fn[kTileM + 1][kMaxPanels + 1];
 };
 
-template <int kCount, int... kM>
-struct Sequence : Sequence<kCount - 1, kCount, kM...> {};
-template <int... kM>
-struct Sequence<0, kM...> {
-  static constexpr TileFns make() { return {{nullptr, &tile<kM, 1>...}, {nullptr, &tile<kM, panels_for(kM)>...}}; }
-};
+template <int kM, int kPanels>
+constexpr void fill(Tiles& tiles) {
+  if constexpr (kPanels <= panels_for(kM)) tiles.fn[kM][kPanels] = &tile<kM, kPanels>;
+  if constexpr (kPanels < panels_for(kM)) {
+    fill<kM, kPanels + 1>(tiles);
+  } else if constexpr (kM < kTileM) {
+    fill<kM + 1, 1>(tiles);
+  }
+}
 
-constexpr TileFns kTiles = Sequence<kTileM>::make();
+constexpr Tiles make_tiles() {
+  Tiles tiles{};
+  fill<1, 1>(tiles);
+  return tiles;
+}
 
-// Where a tile of output pixels starts, and how many pixels it has.
-struct Place {
-  std::int64_t a;
-  std::int64_t c;
-  std::int64_t residual;
-  std::int64_t b;
-  int rows;
+constexpr Tiles kTiles = make_tiles();
+
+// A tile of output pixels, and the way to the next one.
+class Cursor {
+ public:
+  Cursor(const BrgemmParams& p, std::int64_t tiles_per_row, std::int64_t index)
+      : p_(p), tiles_per_row_(tiles_per_row) {
+    if (index == 0) return;  // no divisions for small layers
+    tile_ = index % tiles_per_row;
+    row_ = index / tiles_per_row % p.oh;
+    batch_ = index / tiles_per_row / p.oh;
+  }
+  void next() {
+    if (++tile_ < tiles_per_row_) return;
+    tile_ = 0;
+    if (++row_ < p_.oh) return;
+    row_ = 0;
+    ++batch_;
+  }
+  std::int64_t a() const { return batch_ * p_.a_batch + row_ * p_.a_row + tile_ * p_.tile_m * p_.a_col; }
+  std::int64_t c() const { return batch_ * p_.c_batch + row_ * p_.c_row + tile_ * p_.tile_m * p_.c_col; }
+  std::int64_t residual() const { return batch_ * p_.r_batch + row_ * p_.r_row + tile_ * p_.tile_m * p_.r_col; }
+  std::int64_t b() const { return batch_ * p_.b_batch; }
+  int rows() const { return static_cast<int>(min_of(p_.tile_m, p_.ow - tile_ * p_.tile_m)); }
+
+ private:
+  const BrgemmParams& p_;
+  std::int64_t tiles_per_row_;
+  std::int64_t tile_ = 0;
+  std::int64_t row_ = 0;
+  std::int64_t batch_ = 0;
 };
 
 struct Loops {
@@ -50,121 +85,78 @@ struct Loops {
   std::int64_t tiles_per_row;
   std::int64_t panels;
 
-  Place place(std::int64_t index) const {
-    const std::int64_t t = index % tiles_per_row;
-    const std::int64_t row = index / tiles_per_row;
-    const std::int64_t oy = row % p.oh;
-    const std::int64_t batch = row / p.oh;
-    const std::int64_t ox = t * p.tile_m;
-    return {batch * p.a_batch + oy * p.a_row + ox * p.a_col, batch * p.c_batch + oy * p.c_row + ox * p.c_col,
-            batch * p.r_batch + oy * p.r_row + ox * p.r_col, batch * p.b_batch,
-            static_cast<int>(min_of(p.tile_m, p.ow - ox))};
-  }
-
-  Tile tile_at(const Place& at, std::int64_t chunk) const {
+  // What all tiles of some panels and one chunk have in common.
+  Tile common(Range range, std::int64_t chunk) const {
     const std::int64_t* chunks = static_cast<const std::int64_t*>(p.chunks);
+    const std::int64_t column = range.begin * kPanel;
     Tile t;
     t.p = &p;
-    t.a = a + at.a;
     t.lda = p.a_col;
     t.entries = static_cast<const std::int64_t*>(p.entries) + 3 * chunks[chunk];
     t.n_entries = chunks[chunk + 1] - chunks[chunk];
     t.b_panel = p.k * kPanel;
     t.ldc = p.c_col;
     t.ldr = p.r_col;
+    t.bias = bias ? bias + column : nullptr;
+    t.cols = static_cast<int>(min_of(p.n - column, (range.end - range.begin) * kPanel));
     t.first = chunk == 0;
     t.last = chunk + 1 == p.n_chunks;
     return t;
   }
 
-  // The tile's columns from `panel` on; returns how many panels were done, at most up to `end`.
-  std::int64_t run_panels(Tile& t, const Place& at, std::int64_t panel, std::int64_t end) const {
+  void move(Tile& t, const Cursor& at, std::int64_t panel) const {
     const std::int64_t column = panel * kPanel;
-    t.b = b + at.b + panel * t.b_panel;
-    t.c = c + at.c + column;
-    t.residual = residual ? residual + at.residual + column : nullptr;
-    t.bias = bias ? bias + column : nullptr;
-    const std::int64_t many = panels_for(at.rows);
-    const bool wide = many > 1 && panel + many <= end;
-    const std::int64_t done = wide ? many : 1;
-    t.cols = static_cast<int>(min_of(p.n - column, done * kPanel));
-    (wide ? kTiles.many : kTiles.one)[at.rows](t);
-    return done;
+    t.a = a + at.a();
+    t.b = b + at.b() + panel * t.b_panel;
+    t.c = c + at.c() + column;
+    t.residual = residual ? residual + at.residual() + column : nullptr;
   }
 
-  // A tile's rows of one chunk, copied to be dense. Returns the entry that describes the copy.
-  void gather_rows(Tile& t, int rows, float* copy, std::int64_t* entry) const {
-    std::int64_t k = 0;
-    for (std::int64_t e = 0; e < t.n_entries; ++e) {
-      const std::int64_t* from = t.entries + 3 * e;
-      for (int i = 0; i < rows; ++i) {
-        __builtin_memcpy(copy + i * kMaxChunk + k, t.a + from[0] + i * t.lda, sizeof(float) * from[1]);
-      }
-      k += from[1];
-    }
-    entry[0] = 0;
-    entry[1] = k;
-    entry[2] = t.entries[2];
-    t.a = copy;
-    t.lda = kMaxChunk;
-    t.entries = entry;
-    t.n_entries = 1;
-  }
-
-  // Tiles outside, panels inside: a block of B stays in L2, one tile of A in L1.
-  void tiles_outside(Range tiles) const {
-    alignas(64) float copy[kTileM * kMaxChunk];
-    std::int64_t entry[3];
-    const std::int64_t block = max_of(4, kResidentBytes / (4 * kPanel * min_of(p.k, kMaxChunk)));
-    const bool alias = p.a_col % kAliasElements == 0;
-    for (std::int64_t panel = 0; panel < panels; panel += block) {
-      const std::int64_t end = min_of(panels, panel + block);
-      for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) {
-        for (std::int64_t i = tiles.begin; i < tiles.end; ++i) {
-          const Place at = place(i);
-          Tile t = tile_at(at, chunk);
-          if (alias && end - panel >= 4) gather_rows(t, at.rows, copy, entry);
-          for (std::int64_t q = panel; q < end;) q += run_panels(t, at, q, end);
+  // For blocks of A that stay in L2: panels of B outside, so that B is read once per block and in order; then chunks,
+  // so that a chunk of the panels stays in L1 while the block's tiles stream past it.
+  void run(Range tiles, Range range) const {
+    const std::int64_t row_bytes = 4 * p.k * p.tile_m;
+    const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
+    const std::int64_t step = panels_for(static_cast<int>(min_of(p.tile_m, p.ow)));
+    for (std::int64_t first = tiles.begin; first < tiles.end; first += block) {
+      const Range part = {first, min_of(tiles.end, first + block)};
+      for (std::int64_t panel = range.begin; panel < range.end; panel += step) {
+        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) {
+          run_chunk(part, {panel, min_of(range.end, panel + step)}, chunk);
         }
       }
     }
   }
 
-  // Panels outside, tiles inside: B is read once, in order; the few tiles of A stay in the caches.
-  void panels_outside(Range tiles, Range range) const {
-    for (std::int64_t panel = range.begin; panel < range.end;) {
-      std::int64_t step = range.end - panel;
-      for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) {
-        for (std::int64_t i = tiles.begin; i < tiles.end; ++i) {
-          const Place at = place(i);
-          step = min_of(step, panels_for(at.rows));
-        }
-        for (std::int64_t i = tiles.begin; i < tiles.end; ++i) {
-          const Place at = place(i);
-          Tile t = tile_at(at, chunk);
-          for (std::int64_t q = panel; q < panel + step;) q += run_panels(t, at, q, panel + step);
-        }
-      }
-      panel += step;
+  void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
+    Tile t = common(range, chunk);
+    const auto& fns = kTiles.fn;
+    Cursor at(p, tiles_per_row, tiles.begin);
+    for (std::int64_t i = tiles.begin; i < tiles.end; ++i, at.next()) {
+      move(t, at, range.begin);
+      fns[at.rows()][range.end - range.begin](t);
     }
   }
 
+  // A single row of few columns, with the chunks in parallel. Needs one entry per chunk.
   bool narrow(Range tiles) const {
-    return tiles.end - tiles.begin == 1 && p.ow == 1 && panels <= 2 && p.n_chunks > 1 &&
+    return tiles.end - tiles.begin == 1 && p.ow == 1 && panels <= kChains / 2 && p.n_chunks > 1 &&
            static_cast<const std::int64_t*>(p.chunks)[p.n_chunks] == p.n_chunks;
   }
 
-  void narrow_rows(Range tiles, Range range) const {
-    const Place at = place(tiles.begin);
-    for (std::int64_t panel = range.begin; panel < range.end; ++panel) {
-      Tile t = tile_at(at, 0);
-      const std::int64_t column = panel * kPanel;
-      t.b = b + at.b + panel * t.b_panel;
-      t.c = c + at.c + column;
-      t.residual = residual ? residual + at.residual + column : nullptr;
-      t.bias = bias ? bias + column : nullptr;
-      t.cols = static_cast<int>(min_of(p.n - column, kPanel));
-      narrow_row(t, p.n_chunks);
+  void run_narrow(Range tiles, Range range) const {
+    Tile t = common(range, 0);
+    t.last = true;
+    move(t, Cursor(p, tiles_per_row, tiles.begin), range.begin);
+    switch (range.end - range.begin) {
+      case 1:
+        return narrow_row<kChains, 1>(t, p.n_chunks);
+      case 2:
+        return narrow_row<kChains / 2, 2>(t, p.n_chunks);
+      case 3:
+        return narrow_row<kChains / 4, 3>(t, p.n_chunks);
+      case 4:
+        return narrow_row<kChains / 4, 4>(t, p.n_chunks);
     }
   }
 };
@@ -185,14 +177,11 @@ void brgemm_f32(const KernelArgs& args, Range range) noexcept {
   const std::int64_t all_tiles = p.batch * p.oh * loops.tiles_per_row;
   const Range tiles = p.split_n ? Range{0, all_tiles} : range;
   const Range panels = p.split_n ? range : Range{0, loops.panels};
-  const std::int64_t a_bytes = 4 * (tiles.end - tiles.begin) * p.tile_m * min_of(p.k, kMaxChunk);
   for (std::int64_t g = 0; g < p.groups; ++g) {
     if (loops.narrow(tiles)) {
-      loops.narrow_rows(tiles, panels);
-    } else if (p.split_n || a_bytes < kResidentBytes / 2) {
-      loops.panels_outside(tiles, panels);
+      loops.run_narrow(tiles, panels);
     } else {
-      loops.tiles_outside(tiles);
+      loops.run(tiles, panels);
     }
     loops.a += p.a_group;
     loops.b += p.b_group;

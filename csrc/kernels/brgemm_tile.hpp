@@ -35,22 +35,29 @@ constexpr RowFn kRows[] = {
 #undef UNARY
 };
 
-// acc += A x B over k steps. Rows of A are addressed from every fourth row's pointer, so that the addresses fit into
-// the general registers.
+// acc += A x B over k steps. Rows of A and panels of B are addressed from every fourth one's pointer, so that the
+// addresses fit into the general registers.
 template <int kM, int kPanels>
 FP_INLINE void multiply(const float* a, std::int64_t lda, const float* b, std::int64_t b_panel, std::int64_t k,
                         Vec (&acc)[kM][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
-  constexpr int kGroups = (kM + 3) / 4;
-  const float* rows[kGroups];
+  constexpr int kGroupsA = (kM + 3) / 4;
+  constexpr int kGroupsB = (kPanels + 3) / 4;
+  const float* rows[kGroupsA];
+  const float* panels[kGroupsB];
 #pragma GCC unroll 8
-  for (int g = 0; g < kGroups; ++g) rows[g] = a + 4 * g * lda;
+  for (int g = 0; g < kGroupsA; ++g) rows[g] = a + 4 * g * lda;
+#pragma GCC unroll 8
+  for (int g = 0; g < kGroupsB; ++g) panels[g] = b + 4 * g * b_panel;
   const float* end = b + k * kPanel;
 #pragma GCC unroll 2
-  for (; b != end; b += kPanel) {
+  while (panels[0] != end) {
     Vec bv[kV];
 #pragma GCC unroll 16
-    for (int j = 0; j < kV; ++j) bv[j] = load(b + j / kPanelVectors * b_panel + j % kPanelVectors * kLanes);
+    for (int j = 0; j < kV; ++j) {
+      const int panel = j / kPanelVectors;
+      bv[j] = load(panels[panel / 4] + panel % 4 * b_panel + j % kPanelVectors * kLanes);
+    }
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
       const Vec av = set1(rows[i / 4][i % 4 * lda]);
@@ -58,36 +65,96 @@ FP_INLINE void multiply(const float* a, std::int64_t lda, const float* b, std::i
       for (int j = 0; j < kV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
     }
 #pragma GCC unroll 8
-    for (int g = 0; g < kGroups; ++g) ++rows[g];
+    for (int g = 0; g < kGroupsA; ++g) ++rows[g];
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroupsB; ++g) panels[g] += kPanel;
   }
 }
 
-FP_INLINE Vec load_columns(const float* p, int valid) { return valid >= kLanes ? load(p) : load(p, valid); }
-FP_INLINE void store_columns(float* p, Vec v, int valid) {
-  if (valid >= kLanes) {
-    store(p, v);
-  } else {
-    store(p, v, valid);
-  }
+// The columns of vector j of a row of `cols` columns; kFull says that all vectors are whole.
+template <bool kFull>
+FP_INLINE Vec load_columns(const float* row, int j, int cols) {
+  if constexpr (kFull) return load(row + j * kLanes);
+  const int valid = cols - j * kLanes;
+  return valid >= kLanes ? load(row + j * kLanes) : load(row + j * kLanes, valid > 0 ? valid : 0);
 }
 
-// Bias, residual and activation on one vector of one row. Activations other than Relu and Clip run on the finished
-// row afterwards, while it is in L1.
-FP_INLINE Vec finish(const Tile& t, Vec v, int i, int column, int valid) {
-  if (t.bias) v = v + load_columns(t.bias + column, valid);
-  if (t.residual) v = v + load_columns(t.residual + i * t.ldr + column, valid);
-  if (t.p->activation == k_relu) return max(zero(), v);
-  if (t.p->activation == k_clip) return min(set1(t.p->beta), max(set1(t.p->alpha), v));
-  return v;
+template <bool kFull>
+FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
+  const int valid = cols - j * kLanes;
+  if (kFull || valid >= kLanes) {
+    store(row + j * kLanes, v);
+  } else if (valid > 0) {
+    store(row + j * kLanes, v, valid);
+  }
 }
 
 FP_INLINE void activate_rows(const Tile& t, int rows) {
   const std::int64_t activation = t.p->activation;
-  if (activation == kNone || activation == k_relu || activation == k_clip) return;
   for (int i = 0; i < rows; ++i) {
     float* row = t.c + i * t.ldc;
     kRows[activation](row, row, t.cols, t.p->alpha, t.p->beta);
   }
+}
+
+// Bias, residual and the cheap activations, one after another on all accumulators, so that each condition is decided
+// once per tile. Other activations run on the finished rows, while these are in L1.
+template <bool kFull, int kM, int kV>
+FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
+  if (t.bias) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kV; ++j) {
+      const Vec bias = load_columns<kFull>(t.bias, j, t.cols);
+#pragma GCC unroll 16
+      for (int i = 0; i < kM; ++i) acc[i][j] = acc[i][j] + bias;
+    }
+  }
+  if (t.residual) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kV; ++j) acc[i][j] = acc[i][j] + load_columns<kFull>(t.residual + i * t.ldr, j, t.cols);
+    }
+  }
+  if (t.p->activation == k_relu) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kV; ++j) acc[i][j] = max(zero(), acc[i][j]);
+    }
+  } else if (t.p->activation == k_clip) {
+    const Vec low = set1(t.p->alpha);
+    const Vec high = set1(t.p->beta);
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kV; ++j) acc[i][j] = min(high, max(low, acc[i][j]));
+    }
+  }
+}
+
+FP_INLINE bool has_row_activation(const Tile& t) {
+  const std::int64_t activation = t.p->activation;
+  return activation != kNone && activation != k_relu && activation != k_clip;
+}
+
+// Adds the partial sums in C, finishes the tile if this is its last chunk, and stores it.
+template <bool kFull, int kM, int kV>
+FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
+  if (!t.first) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kV; ++j) acc[i][j] = load_columns<kFull>(t.c + i * t.ldc, j, t.cols) + acc[i][j];
+    }
+  }
+  if (t.last) finish<kFull>(t, acc);
+#pragma GCC unroll 16
+  for (int i = 0; i < kM; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c + i * t.ldc, acc[i][j], j, t.cols);
+  }
+  if (t.last && has_row_activation(t)) activate_rows(t, kM);
 }
 
 template <int kM, int kPanels>
@@ -103,84 +170,73 @@ void tile(const Tile& t) noexcept {
     const std::int64_t* entry = t.entries + 3 * e;
     multiply<kM, kPanels>(t.a + entry[0], t.lda, t.b + entry[2] * kPanel, t.b_panel, entry[1], acc);
   }
-#pragma GCC unroll 16
-  for (int j = 0; j < kV; ++j) {
-    const int column = j * kLanes;
-    const int valid = t.cols - column;
-    if (valid <= 0) break;
-#pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
-      float* c = t.c + i * t.ldc + column;
-      Vec v = acc[i][j];
-      if (!t.first) v = load_columns(c, valid) + v;
-      if (t.last) v = finish(t, v, i, column, valid);
-      store_columns(c, v, valid);
-    }
+  if (t.cols == kV * kLanes) {
+    write<true>(t, acc);
+  } else {
+    write<false>(t, acc);
   }
-  if (t.last) activate_rows(t, kM);
 }
 
-// sums[q] = the sum of chunk q, for one row and one panel; all chunks have the same length.
-template <int kParallel>
-FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry, Vec (&sums)[kParallel][kPanelVectors]) {
-  const float* a[kParallel];
-  const float* b[kParallel];
+// sums[q] = the sum of chunk q, for one row; all chunks have the same length.
+template <int kChunks, int kPanels>
+FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry,
+                          Vec (&sums)[kChunks][kPanels * kPanelVectors]) {
+  constexpr int kV = kPanels * kPanelVectors;
+  const float* a[kChunks];
+  const float* b[kChunks];
 #pragma GCC unroll 16
-  for (int q = 0; q < kParallel; ++q) {
+  for (int q = 0; q < kChunks; ++q) {
     a[q] = t.a + entry[3 * q];
     b[q] = t.b + entry[3 * q + 2] * kPanel;
 #pragma GCC unroll 16
-    for (int j = 0; j < kPanelVectors; ++j) sums[q][j] = zero();
+    for (int j = 0; j < kV; ++j) sums[q][j] = zero();
   }
   for (std::int64_t k = 0; k < entry[1]; ++k) {
 #pragma GCC unroll 16
-    for (int q = 0; q < kParallel; ++q) {
+    for (int q = 0; q < kChunks; ++q) {
       const Vec av = set1(a[q][k]);
 #pragma GCC unroll 16
-      for (int j = 0; j < kPanelVectors; ++j) {
-        sums[q][j] = fma(av, load(b[q] + k * kPanel + j * kLanes), sums[q][j]);
+      for (int j = 0; j < kV; ++j) {
+        const float* row = b[q] + k * kPanel;
+        sums[q][j] = fma(av, load(row + j / kPanelVectors * t.b_panel + j % kPanelVectors * kLanes), sums[q][j]);
       }
     }
   }
 }
 
-template <int kParallel>
-FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first, Vec (&total)[kPanelVectors]) {
-  Vec sums[kParallel][kPanelVectors];
-  sum_chunks<kParallel>(t, entry, sums);
+template <int kChunks, int kPanels>
+FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first,
+                          Vec (&total)[kPanels * kPanelVectors]) {
+  constexpr int kV = kPanels * kPanelVectors;
+  Vec sums[kChunks][kV];
+  sum_chunks<kChunks, kPanels>(t, entry, sums);
 #pragma GCC unroll 16
-  for (int j = 0; j < kPanelVectors; ++j) {
+  for (int j = 0; j < kV; ++j) {
     total[j] = first ? sums[0][j] : total[j] + sums[0][j];
 #pragma GCC unroll 16
-    for (int q = 1; q < kParallel; ++q) total[j] = total[j] + sums[q][j];
+    for (int q = 1; q < kChunks; ++q) total[j] = total[j] + sums[q][j];
   }
 }
 
-// One row and one panel over all chunks, each of one entry, four chunks in parallel: a single row of a narrow layer
-// has too few columns to hide the latency of one chain of additions. The same sums as `tile`, chunk by chunk.
+// One row over all chunks, each of one entry, several chunks in parallel: a single row of a narrow layer has too few
+// columns to hide the latency of one chain of additions. The same sums as `tile`, chunk by chunk.
+template <int kChunks, int kPanels>
 void narrow_row(const Tile& t, std::int64_t n_chunks) noexcept {
-  constexpr int kParallel = 4;
-  Vec total[kPanelVectors];
+  constexpr int kV = kPanels * kPanelVectors;
+  Vec total[1][kV];
 #pragma GCC unroll 16
-  for (int j = 0; j < kPanelVectors; ++j) total[j] = zero();
+  for (int j = 0; j < kV; ++j) total[0][j] = zero();
   for (std::int64_t c = 0; c < n_chunks;) {
     const std::int64_t* entry = t.entries + 3 * c;
-    if (c + kParallel <= n_chunks && entry[3 * (kParallel - 1) + 1] == entry[1]) {
-      add_chunks<kParallel>(t, entry, c == 0, total);
-      c += kParallel;
+    if (c + kChunks <= n_chunks && entry[3 * (kChunks - 1) + 1] == entry[1]) {
+      add_chunks<kChunks, kPanels>(t, entry, c == 0, total[0]);
+      c += kChunks;
     } else {
-      add_chunks<1>(t, entry, c == 0, total);
+      add_chunks<1, kPanels>(t, entry, c == 0, total[0]);
       ++c;
     }
   }
-#pragma GCC unroll 16
-  for (int j = 0; j < kPanelVectors; ++j) {
-    const int column = j * kLanes;
-    const int valid = t.cols - column;
-    if (valid <= 0) break;
-    store_columns(t.c + column, finish(t, total[j], 0, column, valid), valid);
-  }
-  activate_rows(t, 1);
+  write<false>(t, total);
 }
 
 }  // namespace

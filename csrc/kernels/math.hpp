@@ -83,8 +83,8 @@ FP_INLINE Vec exp_plus_one(Vec x) {
 // log(1 + f) + k ln2 for f in [sqrt(1/2) - 1, sqrt(2) - 1] and an integer k; fit of log(1 + f): 5.8e-9.
 FP_INLINE Vec log_sum(Vec f, Vec k) {
   const Vec square = f * f;
-  const Vec cube = polynomial(f, 3.333333135e-1f, -2.500081956e-1f, 2.000124156e-1f, -1.662340909e-1f,
-                              1.420158297e-1f, -1.315961629e-1f, 1.276218295e-1f, -7.636362314e-2f);
+  const Vec cube = polynomial(f, 3.333333135e-1f, -2.500081956e-1f, 2.000124156e-1f, -1.662340909e-1f, 1.420158297e-1f,
+                              -1.315961629e-1f, 1.276218295e-1f, -7.636362314e-2f);
   const Vec low = fma(square * f, cube, fma(square, set1(-0.5f), k * set1(kLn2Lo)));
   return fma(k, set1(kLn2Hi), f + low);
 }
@@ -119,10 +119,9 @@ FP_INLINE Vec log1p_unit(Vec x) {
 FP_INLINE Vec tanh(Vec x) {
   const Vec a = abs(x);
   const Vec square = x * x;
-  const Vec near = fma(a * square,
-                       polynomial(square, -3.333328068e-1f, 1.333141178e-1f, -5.373743549e-2f, 2.063232102e-2f,
-                                  -5.698029883e-3f),
-                       a);
+  const Vec near = fma(
+      a * square,
+      polynomial(square, -3.333328068e-1f, 1.333141178e-1f, -5.373743549e-2f, 2.063232102e-2f, -5.698029883e-3f), a);
   const Vec one = set1(1.0f);
   const Vec far = one - set1(2.0f) / exp_plus_one(a + a);
   return copysign(select(a < set1(0.625f), near, far), x);
@@ -137,8 +136,8 @@ FP_INLINE Vec erf(Vec x) {
                        polynomial(square, 1.283791661e-1f, -3.761262894e-1f, 1.128362566e-1f, -2.685573697e-2f,
                                   5.192438141e-3f, -8.050384349e-4f, 8.000279195e-5f),
                        a);
-  const Vec h = polynomial(a, -2.234664134e-4f, -1.127561450e+0f, -6.373735070e-1f, -1.037645340e-1f,
-                           2.214672416e-2f, -3.023169469e-3f, 1.938991190e-4f);
+  const Vec h = polynomial(a, -2.234664134e-4f, -1.127561450e+0f, -6.373735070e-1f, -1.037645340e-1f, 2.214672416e-2f,
+                           -3.023169469e-3f, 1.938991190e-4f);
   const Vec far = set1(1.0f) - exp(h);
   return copysign(select(a < set1(0.9375f), near, far), x);
 }

@@ -66,8 +66,7 @@ FP_INLINE void block(const Window& w, std::int64_t step, const Divisor& d, float
 #pragma GCC unroll 3
     for (std::int64_t x = y == 0; x < cols; ++x) {
       for (int p = 0; p < kP; ++p) {
-        for (int v = 0; v < kV; ++v)
-          acc[p][v] = Pool::Fold::apply(acc[p][v], tap(y * w.row + x * w.col, p, v));
+        for (int v = 0; v < kV; ++v) acc[p][v] = Pool::Fold::apply(acc[p][v], tap(y * w.row + x * w.col, p, v));
       }
     }
   }
@@ -125,8 +124,7 @@ std::int64_t taps_below(std::int64_t start, std::int64_t dilation, std::int64_t 
   return start >= limit ? 0 : min_of(taps, (limit - start - 1) / dilation + 1);
 }
 
-Taps taps_of(std::int64_t start, std::int64_t dilation, std::int64_t taps, std::int64_t size,
-             std::int64_t pad) {
+Taps taps_of(std::int64_t start, std::int64_t dilation, std::int64_t taps, std::int64_t size, std::int64_t pad) {
   Taps t;
   t.first = taps_below(start, dilation, taps, 0);
   t.last = taps_below(start, dilation, taps, size);

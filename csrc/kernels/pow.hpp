@@ -50,8 +50,8 @@ FP_INLINE Vec pow(Vec x, Vec y) {
   const Vec high = select(usual, l.high, select(a < one, neg(inf), a));
   const Vec product = high * y;
   // Beyond 256 the result is known, and infinities would make a NaN of the low part.
-  const Vec product_low = select(usual & (abs(product) < set1(256.0f)),
-                                 fma(l.low, y, fma(high, y, neg(product))), zero());
+  const Vec product_low =
+      select(usual & (abs(product) < set1(256.0f)), fma(l.low, y, fma(high, y, neg(product))), zero());
   Vec r = exp2_two({product, product_low});
   // |x| = 1 with infinite y; NaN stays.
   r = select((a == one) & (y == y), one, r);

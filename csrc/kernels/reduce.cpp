@@ -144,8 +144,7 @@ void reduce_columns(const float* p, int n, const Dims& reduced, float* out, floa
   }
   for (int half = kVirtualLanes / 2; half > 0; half /= 2) {
     for (int j = 0; j < half && j + half < count; ++j) {
-      for (int c = 0; c < n; c += kLanes)
-        store(lane[j] + c, Fold::apply(load(lane[j] + c), load(lane[j + half] + c)));
+      for (int c = 0; c < n; c += kLanes) store(lane[j] + c, Fold::apply(load(lane[j] + c), load(lane[j + half] + c)));
     }
   }
   const Vec d = set1(divisor);
@@ -154,8 +153,7 @@ void reduce_columns(const float* p, int n, const Dims& reduced, float* out, floa
 }
 
 template <class Fold>
-void reduce_by_columns(const float* in, float* out, const Dims& kept, const Dims& reduced, Range range,
-                       float divisor) {
+void reduce_by_columns(const float* in, float* out, const Dims& kept, const Dims& reduced, Range range, float divisor) {
   Place place(kept, range.begin);
   for (std::int64_t i = range.begin; i < range.end;) {
     const std::int64_t row = kept.inner_size() - place.index[kept.rank - 1];
@@ -167,8 +165,7 @@ void reduce_by_columns(const float* in, float* out, const Dims& kept, const Dims
 }
 
 template <class Fold>
-void reduce_by_rows(const float* in, float* out, const Dims& kept, const Dims& reduced, Range range,
-                    float divisor) {
+void reduce_by_rows(const float* in, float* out, const Dims& kept, const Dims& reduced, Range range, float divisor) {
   Place place(kept, range.begin);
   const bool dense = reduced.rank == 0 || (reduced.rank == 1 && reduced.in[0] == 1);
   const std::int64_t count = reduced.count();
@@ -228,9 +225,7 @@ void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
 
 }  // namespace
 
-void reduce_sum_f32(const KernelArgs& args, Range range) noexcept {
-  reduce<SumFold>(args, range, false, 0.0f);
-}
+void reduce_sum_f32(const KernelArgs& args, Range range) noexcept { reduce<SumFold>(args, range, false, 0.0f); }
 
 void reduce_mean_f32(const KernelArgs& args, Range range) noexcept {
   reduce<SumFold>(args, range, true, __builtin_nanf(""));

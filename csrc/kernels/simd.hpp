@@ -26,14 +26,10 @@ FP_INLINE Vec sigmoid(Vec x) {
   return fma(fnma(y, rest, fnma(y, sum, one)), y, y);
 }
 
-FP_INLINE Vec hard_sigmoid(Vec x, Vec alpha, Vec beta) {
-  return clamp(fma(alpha, x, beta), zero(), set1(1.0f));
-}
+FP_INLINE Vec hard_sigmoid(Vec x, Vec alpha, Vec beta) { return clamp(fma(alpha, x, beta), zero(), set1(1.0f)); }
 
 // x (x + 3) / 6 inside: the sum is exact near the zero at -3.
-FP_INLINE Vec hard_swish(Vec x) {
-  return x * (clamp(x + set1(3.0f), zero(), set1(6.0f)) * set1(1.0f / 6.0f));
-}
+FP_INLINE Vec hard_swish(Vec x) { return x * (clamp(x + set1(3.0f), zero(), set1(6.0f)) * set1(1.0f / 6.0f)); }
 
 FP_INLINE Vec softplus(Vec x) { return max(zero(), x) + log1p_unit(exp(neg(abs(x)))); }
 

@@ -5,8 +5,8 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-#define UNARY(name, expression)                                                                       \
-  struct name##_op {                                                                                  \
+#define UNARY(name, expression)                                                                              \
+  struct name##_op {                                                                                         \
     FP_INLINE Vec apply(Vec x, [[maybe_unused]] Vec alpha, [[maybe_unused]] Vec beta) { return expression; } \
   };
 #include "unary.def"
@@ -47,10 +47,10 @@ void unary(const KernelArgs& args, Range range, RowFn row) {
 
 }  // namespace
 
-#define UNARY(name, expression)                                                                            \
-  void name##_row(const float* in, float* out, std::int64_t n, float alpha, float beta) noexcept {         \
-    unary_row<name##_op>(in, out, n, alpha, beta);                                                         \
-  }                                                                                                        \
+#define UNARY(name, expression)                                                                    \
+  void name##_row(const float* in, float* out, std::int64_t n, float alpha, float beta) noexcept { \
+    unary_row<name##_op>(in, out, n, alpha, beta);                                                 \
+  }                                                                                                \
   void name##_f32(const KernelArgs& args, Range range) noexcept { unary(args, range, name##_row); }
 #include "unary.def"
 #undef UNARY

@@ -232,9 +232,7 @@ def shift(images: F32, rng: np.random.Generator) -> F32:
     return padded[np.arange(len(images))[:, None, None], rows, columns]
 
 
-def train(
-    network: Network, images: F32, labels: Int, *, flat: bool, epochs: int, rng: np.random.Generator
-) -> None:
+def train(network: Network, images: F32, labels: Int, *, flat: bool, epochs: int, rng: np.random.Generator) -> None:
     """Adam on shifted images [N, 8, 8, 1] in 0..1; the step size falls as half a cosine from `peak` to 0."""
     peak, batch = 3e-3, 64
     adam = Adam(network.weights(), decay=1e-2)
@@ -245,9 +243,7 @@ def train(
         for first in range(0, len(order), batch):
             rows = order[first : first + batch]
             x = shift(images[rows], rng)
-            loss, d_scores = cross_entropy(
-                network.forward(x.reshape(len(x), 64) if flat else x), labels[rows]
-            )
+            loss, d_scores = cross_entropy(network.forward(x.reshape(len(x), 64) if flat else x), labels[rows])
             network.backward(d_scores)
             adam.step(network.gradients(), peak * 0.5 * (1 + np.cos(np.pi * step / steps)))
             losses.append(loss)
@@ -321,12 +317,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the digit networks that ship with forwardpass.")
     parser.add_argument("--output", type=Path, default=DATA, help="folder for the .npz files (%(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="of start values, order and shifts (%(default)s)")
-    parser.add_argument(
-        "--epochs", type=int, default=150, help="passes over the training images (%(default)s)"
-    )
-    parser.add_argument(
-        "--validate", action="store_true", help="judge on training images held back; save nothing"
-    )
+    parser.add_argument("--epochs", type=int, default=150, help="passes over the training images (%(default)s)")
+    parser.add_argument("--validate", action="store_true", help="judge on training images held back; save nothing")
     args = parser.parse_args()
 
     digits = load_digits()

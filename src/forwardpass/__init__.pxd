@@ -30,7 +30,7 @@ cdef extern from "forwardpass.h" nogil:
         int32_t (*output_count)(const fp_model* model) noexcept nogil
         int32_t (*input_info)(const fp_model* model, int32_t index, fp_tensor_info* info) noexcept nogil
         int32_t (*output_info)(const fp_model* model, int32_t index, fp_tensor_info* info) noexcept nogil
-        void (*run)(const fp_model* model, const void* const* inputs, void* const* outputs) noexcept nogil
+        int32_t (*run)(const fp_model* model, const void* const* inputs, void* const* outputs) noexcept nogil
 
 
 cdef inline const fp_api* import_forwardpass() except NULL:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .errors import GraphError as GraphError
     from .errors import InputError as InputError
     from .errors import UnsupportedError as UnsupportedError
-    from .explain import explain as explain
-    from .explain import show_config as show_config
+    from .explanation import explain as explain
+    from .explanation import show_config as show_config
     from .graph import Graph as Graph
     from .graph import Node as Node
     from .graph import TensorType as TensorType
@@ -41,10 +41,10 @@ _HOME = {
     "Node": "graph",
     "TensorType": "graph",
     "Model": "run",
-    "explain": "explain",
+    "explain": "explanation",
     "load": "run",
     "save": "run",
-    "show_config": "explain",
+    "show_config": "explanation",
 }
 
 __all__ = [*_HOME, "builder", "get_include"]
@@ -63,8 +63,7 @@ def __getattr__(name: str) -> Any:
     if name in ("builder", "_native"):  # PyCapsule_Import reaches _native as an attribute
         return import_module(f".{name}", __name__)
     if name in _HOME:
-        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-        globals()[name] = value
+        value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -2,6 +2,7 @@
 """The hot call path: from a NumPy array to a native run and a new array with as little as possible in between."""
 
 cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport int64_t, uintptr_t
 
@@ -25,7 +26,7 @@ cdef struct Slot:
 cdef class Bound:
     """A native program with the shapes that it was planned for, ready to be called.
 
-    Only programs of up to 16 inputs and outputs of rank up to 8 can be bound; all are float32.
+    Those with more than 16 inputs or outputs or of a rank over 8 only have `run`, and are not called directly.
     """
 
     cdef const fp_model* model
@@ -33,6 +34,7 @@ cdef class Bound:
     cdef int n_inputs
     cdef int n_outputs
     cdef bint release_gil
+    cdef bint direct
     cdef Slot inputs[MAX_TENSORS]
     cdef Slot outputs[MAX_TENSORS]
 
@@ -42,40 +44,47 @@ cdef class Bound:
         self.n_inputs = len(input_shapes)
         self.n_outputs = len(output_shapes)
         self.release_gil = release_gil
-        if self.n_inputs > MAX_TENSORS or self.n_outputs > MAX_TENSORS:
-            raise ValueError("too many inputs or outputs")
-        for i, shape in enumerate(input_shapes):
-            fill(&self.inputs[i], shape)
-        for i, shape in enumerate(output_shapes):
-            fill(&self.outputs[i], shape)
+        ranks = [len(shape) for shape in (*input_shapes, *output_shapes)]
+        self.direct = max(self.n_inputs, self.n_outputs) <= MAX_TENSORS and max(ranks) <= MAX_RANK
+        if self.direct:
+            for i, shape in enumerate(input_shapes):
+                fill(&self.inputs[i], shape)
+            for i, shape in enumerate(output_shapes):
+                fill(&self.outputs[i], shape)
 
-    cdef void invoke(self, const void** inputs, void** outputs) noexcept:
+    cdef int invoke(self, const void** inputs, void** outputs) except -1:
+        cdef int failed
         if self.release_gil:
             with nogil:
-                api.run(self.model, inputs, outputs)
+                failed = api.run(self.model, inputs, outputs)
         else:
-            api.run(self.model, inputs, outputs)
+            failed = api.run(self.model, inputs, outputs)
+        if failed:
+            raise MemoryError("no memory for the intermediate values of one more simultaneous call")
+        return 0
 
     def run(self, list inputs, list outputs):
         """Run on arrays that the caller has checked."""
-        cdef const void* ins[MAX_TENSORS]
-        cdef void* outs[MAX_TENSORS]
-        for i in range(self.n_inputs):
-            ins[i] = cnp.PyArray_DATA(inputs[i])
-        for i in range(self.n_outputs):
-            outs[i] = cnp.PyArray_DATA(outputs[i])
-        self.invoke(ins, outs)
+        cdef Py_ssize_t n = self.n_inputs + self.n_outputs
+        cdef void** data = <void**> PyMem_Malloc(max(n, 1) * sizeof(void*))
+        cdef Py_ssize_t i
+        if data is NULL:
+            raise MemoryError()
+        try:
+            for i in range(n):
+                array = inputs[i] if i < self.n_inputs else outputs[i - self.n_inputs]
+                data[i] = cnp.PyArray_DATA(<cnp.ndarray?> array)
+            self.invoke(<const void**> data, data + self.n_inputs)
+        finally:
+            PyMem_Free(data)
 
 
-cdef int fill(Slot* slot, shape) except -1:
-    if len(shape) > MAX_RANK:
-        raise ValueError("rank too high")
+cdef void fill(Slot* slot, shape):
     slot.rank = len(shape)
     slot.nbytes = 4
     for i, d in enumerate(shape):
         slot.shape[i] = d
         slot.nbytes *= d
-    return 0
 
 
 cdef inline bint fits(const Slot* slot, object x) noexcept:
@@ -109,7 +118,8 @@ cdef class Caller:
         self.output_names = outputs
 
     def _set_last(self, Bound bound):
-        self.last = bound
+        """Try this program first in the next call; None for none."""
+        self.last = bound if bound is not None and bound.direct else None
 
     def __call__(self, *args, **kwargs):
         cdef Bound bound = self.last

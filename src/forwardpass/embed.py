@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import UnsupportedError
+from .hybrid import Hybrid
 from .run import load
 
 __all__ = ["bind"]
@@ -24,6 +25,6 @@ def bind(path: str, precision: str, threads: int, batch: int) -> Any:
         for name, t in model.inputs.items()
     }
     plan = model.plan(shapes)
-    if plan.program is None:
+    if isinstance(plan, Hybrid):
         raise UnsupportedError("a model with nodes that have no native kernel cannot be embedded", where=path)
     return plan.program

@@ -6,23 +6,23 @@ their ONNX namesakes mean) and `fused` (operators with an epilogue).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from .errors import GraphError
+from .records import field, record
 
 __all__ = ["Array", "Dim", "Graph", "Node", "TensorType"]
 
-Array = npt.NDArray[Any]
-Dim = Union[int, str, None]
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Dim: TypeAlias = "int | str | None"
 """A dimension: its size, the name of a size that a call decides, or None where nothing is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class TensorType:
     """What is known of a value before it exists: dtype, and shape where the rank is known."""
 
@@ -33,13 +33,29 @@ class TensorType:
     def of(cls, array: Array) -> TensorType:
         return cls(array.dtype, array.shape)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the whole shape is known."""
+        return self.shape is not None and all(isinstance(d, int) for d in self.shape)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape, for types of which all of it is known."""
+        assert self.is_known, self
+        return self.shape  # type: ignore[return-value]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of such a value."""
+        return self.dtype.itemsize * math.prod(self.sizes)
+
     def __str__(self) -> str:
         if self.shape is None:
             return f"{self.dtype.name}[...]"
         return f"{self.dtype.name}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
 
 
-@dataclass(slots=True, eq=False)
+@record(slots=True, eq=False)
 class Node:
     """One operator: reads the values `inputs` ("" is an absent optional one), defines the values `outputs`."""
 
@@ -162,6 +178,10 @@ class Graph:
         GraphError
             A cycle, naming the nodes on it that are left.
         """
+        if self._is_sorted():
+            return
+        import heapq
+
         producers = self.producers()
         order: list[Node] = []
         waiting = {id(n): len({id(producers[i]) for i in n.inputs if i in producers}) for n in self.nodes}
@@ -170,8 +190,6 @@ class Graph:
             for p in {id(producers[i]): producers[i] for i in n.inputs if i in producers}.values():
                 users.setdefault(id(p), []).append(n)
         position = {id(n): k for k, n in enumerate(self.nodes)}
-        import heapq
-
         ready = [position[id(n)] for n in self.nodes if waiting[id(n)] == 0]
         heapq.heapify(ready)
         while ready:
@@ -187,6 +205,15 @@ class Graph:
                 f"the graph has a cycle through {', '.join(stuck[:5])}", where=self.name or "graph"
             )
         self.nodes = order
+
+    def _is_sorted(self) -> bool:
+        made: set[str] = set()
+        later = self.producers().keys()
+        for n in self.nodes:
+            if any(i in later and i not in made for i in n.inputs):
+                return False
+            made.update(n.outputs)
+        return True
 
     def verify(self) -> None:
         """Check the structure: names defined once and before use, outputs defined, attributes sane.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ import numpy as np
 from .errors import InputError
 from .graph import Array, TensorType
 
-__all__ = ["as_array", "bind_arguments", "check_shapes", "suggest"]
+__all__ = ["as_array", "as_ndarray", "as_shape", "bind_arguments", "check_output", "check_shapes", "suggest"]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt name, or nothing."""
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), 1)
     return f"did you mean {near[0]!r}?" if near else ""
 
@@ -55,38 +57,93 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     """A value as a C-contiguous, aligned array of the wanted dtype, without a copy where it already is one.
 
     Anything that NumPy or DLPack can read is accepted: strided, read-only, misaligned and big-endian arrays, memory
-    maps, lists. Integers become floats and float64 becomes float32; floats never become integers.
+    maps, lists. Integers and bools become floats and float64 becomes float32; floats never become integers, and
+    integers only become narrower ones that hold them.
 
     Raises
     ------
     InputError
-        A dtype that does not convert, or an object that is no array.
+        A dtype or a value that does not convert, an object that is no array, or no memory for a copy.
     """
     where = f"input {name!r}"
-    if not isinstance(value, np.ndarray):
-        value = _foreign(value, where)
-    array: Array = value
-    if (
-        array.dtype.names is not None
-        or array.dtype.kind not in "biufc"
-        or (array.dtype != wanted.dtype and not np.can_cast(array.dtype, wanted.dtype, "same_kind"))
+    array = np.asarray(as_ndarray(name, value))
+    dtype = wanted.dtype.newbyteorder("=")
+    if array.dtype.kind not in "biuf" or (
+        array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")
     ):
-        raise InputError("wrong dtype", where=where, expected=wanted.dtype.name, got=str(array.dtype))
-    with np.errstate(over="ignore"):
-        return np.require(np.asarray(array), wanted.dtype.newbyteorder("="), ["C", "A"])
+        raise InputError("wrong dtype", where=where, expected=dtype.name, got=str(array.dtype))
+    if dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, dtype):
+        limits, least, most = np.iinfo(dtype), array.min(), array.max()
+        if least < limits.min or most > limits.max:
+            expected = f"{dtype.name}, {limits.min} to {limits.max}"
+            raise InputError("values out of range", where=where, expected=expected, got=f"{least} to {most}")
+    try:
+        with np.errstate(all="ignore"):
+            return np.require(array, dtype, ["C", "A"])
+    except MemoryError:
+        raise InputError("not enough memory for a copy", where=where, got=str(TensorType.of(array))) from None
 
 
-def _foreign(value: Any, where: str) -> Array:
+def as_ndarray(name: str, value: Any) -> Array:
+    """Whatever NumPy or DLPack can read as an array, without a copy where that is possible.
+
+    Raises
+    ------
+    InputError
+        The object is no array.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    where, kind = f"input {name!r}", type(value).__name__
     if value is None or isinstance(value, (str, bytes, dict)):
-        raise InputError("not an array", where=where, expected="an array", got=type(value).__name__)
+        raise InputError("not an array", where=where, expected="an array", got=kind)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value)
         return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, BufferError) as e:
-        raise InputError(
-            f"not an array: {e}", where=where, expected="an array", got=type(value).__name__
-        ) from e
+    except Exception as e:  # the object's own code ran, and may raise anything
+        raise InputError(f"not an array: {e}", where=where, expected="an array", got=kind) from e
+
+
+def as_shape(name: str, value: Any) -> tuple[int, ...]:
+    """A shape that a caller gives for an input.
+
+    Raises
+    ------
+    InputError
+        It is no sequence of sizes.
+    """
+    try:
+        shape = tuple(operator.index(d) for d in value)
+    except TypeError:
+        shape = (-1,)
+    if any(d < 0 for d in shape):
+        raise InputError("not a shape", where=f"input {name!r}", expected="a sequence of sizes", got=repr(value))
+    return shape
+
+
+def check_output(name: str, value: Any, wanted: TensorType, others: Sequence[Array]) -> Array:
+    """A caller's array for an output, as it is.
+
+    Raises
+    ------
+    InputError
+        Its shape, dtype or memory layout does not fit, or it overlaps one of the other arrays.
+    """
+    where = f"output {name!r}"
+    if not isinstance(value, np.ndarray):
+        raise InputError("not an array", where=where, expected=str(wanted), got=type(value).__name__)
+    got = TensorType.of(value)
+    if got != wanted:
+        raise InputError("wrong array", where=where, expected=str(wanted), got=str(got))
+    flags = value.flags
+    layout = {"writeable": flags.writeable, "aligned": flags.aligned, "C-contiguous": flags.c_contiguous}
+    if not all(layout.values()):
+        lacking = " and not ".join(k for k, v in layout.items() if not v)
+        raise InputError("wrong memory layout", where=where, expected=", ".join(layout), got=f"not {lacking}")
+    if any(np.may_share_memory(value, o) for o in others):
+        raise InputError("the array overlaps an input or another output", where=where)
+    return value
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], inputs: Mapping[str, TensorType]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from .graph import Array
+from .records import record
 
 __all__ = ["ALIGNMENT", "Buffer", "aligned_empty", "place"]
 
@@ -18,7 +19,7 @@ ALIGNMENT = 64
 Kind = Literal["arena", "input", "output", "constant"]
 
 
-@dataclass(slots=True, eq=False)
+@record(slots=True, eq=False)
 class Buffer:
     """A block of memory that one or more values occupy.
 
@@ -83,7 +84,7 @@ def place(buffers: Sequence[Buffer]) -> int:
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:
     """An uninitialised float32 array that starts at a cache line."""
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     raw = np.empty(size * 4 + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -raw.__array_interface__["data"][0] % ALIGNMENT
     return raw[start : start + size * 4].view(np.float32).reshape(shape)

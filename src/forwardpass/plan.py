@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import _native
+from ._call import Bound
+from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer, aligned_empty, place
 from .ops import Operator, Tensor, find
 from .ops.evaluate import infer_types
 from .ops.lower import copy_step
 from .partition import split
+from .records import field, record
 from .storage import Storage
+
+if TYPE_CHECKING:
+    from .profile import Profile
 
 __all__ = ["Declined", "Plan", "Settings", "Step", "make_plan"]
 
+_GIL_FLOPS = 400_000
+"""Operations above which a run is long enough for other Python threads to profit from a released GIL."""
+_MOST_BYTES = 1 << 46
+"""Of one value: more than any machine has, and far from where sums of sizes overflow 64 bits."""
 
-@dataclass(frozen=True, slots=True)
+
+@record(frozen=True, slots=True)
 class Settings:
     """What a model was loaded with."""
 
     isa: str
     panel: int
-    tile_m: int
+    tile_m: tuple[int, ...]
     threads: int
     precision: str
 
 
-@dataclass(slots=True, eq=False)
+@record(slots=True, eq=False)
 class Step:
     """One kernel call of a plan."""
 
@@ -59,21 +70,29 @@ class Step:
 
 
 class Declined(Exception):  # noqa: N818 - not an error: the caller then runs these nodes by their definitions
-    """Nodes that have no native kernel, each with the reason."""
+    """What of a graph has no native kernel.
 
-    def __init__(self, reasons: dict[Node, str]) -> None:
+    Attributes
+    ----------
+    graph
+        The graph for the given shapes: what follows from them alone has become a constant.
+    types
+        Of all its values.
+    reasons
+        Per node why it cannot run natively. Empty where only inputs or constants that are graph outputs cannot.
+    """
+
+    def __init__(self, graph: Graph, types: Mapping[str, TensorType], reasons: dict[Node, str]) -> None:
         super().__init__("; ".join(f"{n.label}: {r}" for n, r in reasons.items()))
-        self.reasons = reasons
+        self.graph, self.types, self.reasons = graph, types, reasons
 
 
-@dataclass(slots=True, eq=False)
+@record(slots=True, eq=False)
 class Plan:
     """A graph made ready for fixed input shapes.
 
     Attributes
     ----------
-    program
-        The native tape.
     inputs, outputs
         Name -> type, shapes known.
     arena_bytes
@@ -82,27 +101,55 @@ class Plan:
         Members of the team that one call uses.
     """
 
-    program: Any
     inputs: dict[str, TensorType]
     outputs: dict[str, TensorType]
     steps: list[Step]
     buffers: list[Buffer]
     arena_bytes: int
     threads: int
-    flops: int
+    isa: str
+    _bound: Bound | None = None
 
     @property
-    def weight_bytes(self) -> int:
-        """Bytes of packed weights and other constants that the steps read, each counted once."""
-        arrays: dict[int, int] = {}
-        for s in self.steps:
-            for v in s.params.values():
-                if isinstance(v, np.ndarray):
-                    arrays[id(v)] = v.nbytes
-            for t in s.inputs:
-                if t is not None and t.buffer.kind == "constant":
-                    arrays[id(t.buffer.array)] = t.buffer.nbytes
-        return sum(arrays.values())
+    def flops(self) -> int:
+        return sum(s.flops for s in self.steps)
+
+    @property
+    def bound(self) -> Bound:
+        """What a call runs. It is made, with its first arena, when it is first asked for.
+
+        Raises
+        ------
+        InputError
+            There is not enough memory.
+        """
+        if self._bound is None:
+            inputs, outputs = ([t.sizes for t in types.values()] for types in (self.inputs, self.outputs))
+            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS)
+        return self._bound
+
+    @property
+    def program(self) -> Any:
+        """The native tape."""
+        return self.bound.owner
+
+    def constants(self) -> dict[int, Array]:
+        """Packed weights and other constants that the steps read, by their id."""
+        arrays = [v for s in self.steps for v in s.params.values() if isinstance(v, np.ndarray)]
+        tensors = [t for s in self.steps for t in s.inputs if t is not None]
+        arrays += [t.buffer.array for t in tensors if t.buffer.array is not None]
+        return {id(a): a for a in arrays}
+
+    def run(
+        self, inputs: list[Array], *, into: list[Array] | None = None, profile: Profile | None = None
+    ) -> list[Array]:
+        """Run on checked arrays. Returns the outputs: new ones, or those given."""
+        outputs = [np.empty(t.sizes, t.dtype) for t in self.outputs.values()] if into is None else into
+        if profile is None:
+            self.bound.run(inputs, outputs)
+        else:
+            profile.record(self, inputs, outputs)
+        return outputs
 
 
 def make_plan(
@@ -125,14 +172,19 @@ def make_plan(
         Some nodes have no native kernel.
     GraphError
         The shapes do not fit the graph.
+    InputError
+        They need more memory than there can be.
     """
     inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items()}
+    _check_sizes(inputs)
     known: dict[str, Array] = {}
     types = infer_types(graph, inputs, values=known)
-    planner = _Planner(graph, types, settings, packed, known)
+    _check_sizes(types)
+    graph = _without(graph, known)
+    planner = _Planner(graph, types, settings, packed)
     reasons = planner.lower_all()
-    if reasons:
-        raise Declined(reasons)
+    if reasons or any(types[o].dtype != np.float32 for o in graph.outputs):
+        raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
     steps = planner.steps
     threads = split(steps, settings.threads)
@@ -143,26 +195,39 @@ def make_plan(
     buffers = planner.storage.buffers
     arena_bytes = place([b for b in buffers if b.first >= 0])
     outputs = {o: types[o] for o in graph.outputs}
-    program = _build(steps, inputs, outputs, arena_bytes, threads, settings.isa)
-    return Plan(program, inputs, outputs, steps, buffers, arena_bytes, threads, sum(s.flops for s in steps))
+    return Plan(inputs, outputs, steps, buffers, arena_bytes, threads, settings.isa)
 
 
-def _build(
-    steps: Sequence[Step],
-    inputs: Mapping[str, TensorType],
-    outputs: Mapping[str, TensorType],
-    arena_bytes: int,
-    threads: int,
-    isa: str,
-) -> Any:
-    program = _native.Program(threads)
-    for add, tensors in ((program.add_input, inputs), (program.add_output, outputs)):
+def _without(graph: Graph, known: Mapping[str, Array]) -> Graph:
+    """The graph with `known` values as constants, and without the nodes that nobody needs then."""
+    if not known:
+        return graph
+    nodes = [n for n in graph.nodes if not all(o in known for o in n.outputs if o)]
+    made = Graph(graph.inputs, graph.outputs, nodes, {**graph.constants, **known}, name=graph.name)
+    made.prune()
+    return made
+
+
+def _check_sizes(types: Mapping[str, TensorType]) -> None:
+    for name, t in types.items():
+        if t.shape and t.dtype.itemsize * math.prod(d for d in t.shape if isinstance(d, int) and d) > _MOST_BYTES:
+            raise InputError("too large", where=f"value {name!r}", expected=f"<= {_MOST_BYTES} bytes", got=str(t))
+
+
+def _build(plan: Plan) -> Any:
+    program = _native.Program(plan.threads)
+    for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
         for name, t in tensors.items():
-            add(name, t.shape, 4 * int(np.prod(t.shape, dtype=np.int64)))
-    for s in steps:
+            add(name, t.sizes, t.nbytes)
+    for s in plan.steps:
         operands = [None if t is None else _operand(t) for t in s.inputs]
-        program.add_step(isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
-    program.finish(arena_bytes)
+        program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
+    try:
+        program.finish(plan.arena_bytes)
+    except MemoryError:
+        shapes = ", ".join(f"{k}: {t}" for k, t in plan.inputs.items())
+        got = f"{plan.arena_bytes} bytes for intermediate values"
+        raise InputError("not enough memory", where=shapes, got=got) from None
     return program
 
 
@@ -183,13 +248,11 @@ class _Planner:
         types: Mapping[str, TensorType],
         settings: Settings,
         packed: dict[Any, Array],
-        known: Mapping[str, Array],
     ) -> None:
         self.graph, self.values, self.settings = graph, types, settings
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self._packed = packed
-        self._known = known  # shape arithmetic, computed from the shapes of this plan
         self.panel, self.tile_m, self.threads = settings.panel, settings.tile_m, settings.threads
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}
@@ -199,24 +262,19 @@ class _Planner:
         """Emit the steps of all nodes. Returns the nodes that cannot run natively, with reasons."""
         reasons: dict[Node, str] = {}
         for node in self.graph.nodes:
-            if all(o in self._known for o in node.outputs if o) and not self._is_output(node):
-                continue
-            op = find(node)
-            reason = self._unsupported_types(node) or self._lower(node, op)
+            reason = self._unsupported_types(node) or self._lower(node, find(node))
             if reason:
                 reasons[node] = reason
+                self.storage.stand_in(node)
         return reasons
 
-    def _is_output(self, node: Node) -> bool:
-        return any(o in self.graph.outputs for o in node.outputs)
-
     def _unsupported_types(self, node: Node) -> str | None:
-        for o in node.outputs:
-            t = self.values.get(o) if o else None
-            if o and (t is None or t.shape is None or any(not isinstance(d, int) for d in t.shape)):
-                return f"the shape of {o!r} depends on data"
-            if t is not None and t.dtype != np.float32:
-                return f"{o!r} is {t.dtype.name}"
+        for value in filter(None, (*node.inputs, *node.outputs)):
+            if not self.values[value].is_known:
+                return f"the shape of {value!r} depends on data"
+        for o in filter(None, node.outputs):
+            if self.values[o].dtype != np.float32:
+                return f"{o!r} is {self.values[o].dtype.name}"
         used = [o for o in node.outputs[1:] if o and o in self.storage.used]
         return f"its output {used[0]!r} has no native kernel" if used else None
 
@@ -268,17 +326,12 @@ class _Planner:
     # ---- the Lowering protocol
 
     def input(self, index: int) -> Tensor | None:
-        if index >= len(self.node.inputs) or not self.node.inputs[index]:
-            return None
-        name = self.node.inputs[index]
-        return self.storage.tensor(name, self._known.get(name))
+        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        return self.storage.tensor(name) if name else None
 
     def constant(self, index: int) -> Array | None:
-        if index >= len(self.node.inputs):
-            return None
-        name = self.node.inputs[index]
-        found = self.graph.constants.get(name)
-        return found if found is not None else self._known.get(name)
+        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        return self.graph.constants.get(name)
 
     def output(self, index: int = 0) -> Tensor:
         return self.storage.tensors[self.node.outputs[index]]
@@ -312,7 +365,7 @@ class _Planner:
         return found
 
     def pack_b(self, b: Array) -> Array:
-        b = np.ascontiguousarray(b, np.float32)
+        b = np.require(b, np.float32, ["C", "A"])
         batch, k, n = b.shape
         panels = -(-n // self.panel)
         out = aligned_empty((batch, panels, k, self.panel))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .inputs import bind_arguments
+from .graph import Array
+from .inputs import as_ndarray, bind_arguments
 
 if TYPE_CHECKING:
     from .run import Model
@@ -23,26 +24,46 @@ def predict(model: Model, x: Any, batch_size: int, progress: bool) -> Any:
         raise InputError(
             "wrong batch size", where="batch_size", expected="a positive integer", got=repr(batch_size)
         )
-    given = (
-        bind_arguments((), x, model.inputs)
-        if isinstance(x, Mapping)
-        else bind_arguments((x,), {}, model.inputs)
-    )
-    arrays = {k: np.asarray(v) for k, v in given.items()}
-    rows = {k: len(a) if a.ndim else 0 for k, a in arrays.items()}
-    count = next(iter(rows.values()))
-    if any(r != count for r in rows.values()):
-        raise InputError("inputs of different length", where="predict", got=str(rows))
+    given = bind_arguments((), x, model.inputs) if isinstance(x, Mapping) else bind_arguments((x,), {}, model.inputs)
+    arrays = {k: as_ndarray(k, v) for k, v in given.items()}
+    count = _rows(arrays)
     whole: list[Any] = []
     with _progress(count) if progress else nullcontext(lambda done: None) as advance:
         for start in range(0, max(count, 1), batch_size):
-            parts = model._evaluate({k: a[start : start + batch_size] for k, a in arrays.items()})
+            rows = min(batch_size, count - start)
+            parts = model.evaluate({k: a[start : start + rows] for k, a in arrays.items()})
             if not whole:
-                whole = [np.empty((count, *p.shape[1:]), p.dtype) for p in parts]
+                whole = [_empty(name, count, rows, p) for name, p in zip(model.outputs, parts)]
             for all_rows, part in zip(whole, parts):
-                all_rows[start : start + len(part)] = part
-            advance(min(start + batch_size, count))
-    return whole[0] if len(whole) == 1 else model._tuple(*whole)
+                all_rows[start : start + rows] = part
+            advance(start + rows)
+    return model.as_result(whole)
+
+
+def _rows(arrays: Mapping[str, Array]) -> int:
+    """The length of the inputs."""
+    count, first = -1, ""
+    for name, a in arrays.items():
+        if a.ndim == 0:
+            raise InputError("a scalar has no rows", where=f"input {name!r}", expected="a batch", got=str(a.dtype))
+        if count >= 0 and len(a) != count:
+            raise InputError(
+                "inputs of different length", where=f"input {name!r}", expected=f"{count} as {first!r}", got=str(len(a))
+            )
+        count, first = len(a), name
+    if count < 0:
+        raise InputError("a model without inputs has no batches", where="predict")
+    return count
+
+
+def _empty(name: str, count: int, rows: int, part: Array) -> Array:
+    """Room for all rows of an output, of which `part` are the first ones."""
+    if part.shape[:1] != (rows,):
+        raise InputError(
+            "the output has no row per row of the inputs", where=f"output {name!r}", expected=f"{rows} rows",
+            got=str(part.shape), hint="call the model instead",
+        )  # fmt: skip
+    return np.empty((count, *part.shape[1:]), part.dtype)
 
 
 def _progress(total: int) -> AbstractContextManager[Any]:

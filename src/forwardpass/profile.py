@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
-from .graph import Array
+from .graph import Array, Node
 from .text import aligned
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from .run import Model
 
 __all__ = ["Profile"]
+
+_MOST_EVENTS = 10_000
+"""Of a trace: a long profile must not grow without end."""
 
 
 class Profile:
@@ -30,41 +34,51 @@ class Profile:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.calls = 0
-        self._plans: dict[int, tuple[Plan, list[int], int]] = {}
-        self._events: list[tuple[Plan, list[int]]] = []
+        self._rows: dict[int, tuple[Plan | Node, list[dict[str, Any]]]] = {}
+        self._events: list[tuple[dict[str, Any], int]] = []
+        self._lock = threading.Lock()
+        self._outer: Profile | None = None
 
     def __enter__(self) -> Profile:
+        self._outer, self.model._profile = self.model._profile, self
         self.model._set_last(None)
-        self.model._profile = self
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.model._profile = None
+        self.model._profile = self._outer
+
+    def count(self) -> None:
+        """Note a call."""
+        with self._lock:
+            self.calls += 1
 
     def record(self, plan: Plan, inputs: list[Array], outputs: list[Array]) -> None:
-        """Run a plan and add its times."""
+        """Run a plan and add the times of its steps."""
         times = plan.program.run_profiled(inputs, outputs).tolist()
-        self.calls += 1
-        _, sums, count = self._plans.get(id(plan), (plan, [0] * len(times), 0))
-        self._plans[id(plan)] = (plan, [a + b for a, b in zip(sums, times)], count + 1)
-        if len(self._events) < 1000:  # enough for a trace; a long profile must not grow without end
-            self._events.append((plan, times))
+        self._add(plan, [(s.node, s.kernel, s.flops, s.nbytes) for s in plan.steps], times)
+
+    def record_definition(self, node: Node, nanoseconds: int) -> None:
+        """Add the time of a node that ran by its definition."""
+        self._add(node, [(node, "definition", 0, 0)], [nanoseconds])
+
+    def _add(self, owner: Plan | Node, steps: list[tuple[Node, str, int, int]], times: list[int]) -> None:
+        with self._lock:
+            if id(owner) not in self._rows:  # the owner is kept, so that its id stays its own
+                self._rows[id(owner)] = owner, [
+                    {"node": n.name or n.outputs[0], "kernel": kernel, "calls": 0, "nanoseconds": 0}
+                    | {"flops": flops, "bytes": nbytes}
+                    for n, kernel, flops, nbytes in steps
+                ]
+            for row, ns in zip(self._rows[id(owner)][1], times):
+                row["calls"] += 1
+                row["nanoseconds"] += ns
+                if len(self._events) < _MOST_EVENTS:
+                    self._events.append((row, ns))
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """Per step of every plan that ran."""
-        return [
-            {
-                "node": s.node.name or s.node.outputs[0],
-                "kernel": s.kernel,
-                "calls": count,
-                "nanoseconds": ns,
-                "flops": s.flops,
-                "bytes": s.nbytes,
-            }
-            for plan, sums, count in self._plans.values()
-            for s, ns in zip(plan.steps, sums)
-        ]
+        """Per step of every plan that ran, and per node that ran by its definition."""
+        return [dict(row) for _, rows in self._rows.values() for row in rows]
 
     @property
     def nanoseconds(self) -> int:
@@ -96,24 +110,13 @@ class Profile:
     __repr__ = __str__
 
     def save_trace(self, path: str | os.PathLike[str]) -> None:
-        """Write a Chrome trace (chrome://tracing, Perfetto) of the first 1,000 calls, one after another."""
+        """Write a Chrome trace (chrome://tracing, Perfetto) of the first 10,000 steps, one after another."""
         events = []
         now = 0
-        for plan, times in self._events:
-            for s, ns in zip(plan.steps, times):
-                name = f"{s.node.name or s.node.outputs[0]} ({s.kernel})"
-                args = {"flops": s.flops, "bytes": s.nbytes}
-                events.append(
-                    {
-                        "name": name,
-                        "ph": "X",
-                        "ts": now / 1e3,
-                        "dur": ns / 1e3,
-                        "pid": 0,
-                        "tid": 0,
-                        "args": args,
-                    }
-                )
-                now += ns
+        for row, ns in self._events:
+            event = {"name": f"{row['node']} ({row['kernel']})", "ph": "X", "ts": now / 1e3, "dur": ns / 1e3}
+            args = {"flops": row["flops"], "bytes": row["bytes"]}
+            events.append(event | {"pid": 0, "tid": 0, "args": args})
+            now += ns
         with open(path, "w", encoding="utf-8") as f:
             json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, f)

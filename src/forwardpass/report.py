@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .graph import TensorType
+from .errors import Error
+from .graph import Array, TensorType
 from .hybrid import Hybrid
 from .ops.evaluate import infer_types
+from .plan import Plan
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
-    from .plan import Plan
     from .run import Model
 
 __all__ = ["MemoryPlan", "Summary"]
@@ -29,10 +29,18 @@ class Summary:
         Elements of all weights of the graph as it was given.
     """
 
-    def __init__(self, model: Model) -> None:
-        plan = model.plan()
-        reasons = plan.reasons if isinstance(plan, Hybrid) else {}
-        types = infer_types(model.optimized)
+    def __init__(self, model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> None:
+        inputs: Mapping[str, TensorType] | None = None
+        try:
+            plan = model.plan(shapes)
+            reasons = plan.reasons if isinstance(plan, Hybrid) else {}
+            inputs = plan.inputs if shapes else None
+        except Error:
+            if shapes:
+                raise
+            # Sizes of 1 in place of symbols do not fit every graph.
+            reasons = dict.fromkeys(model.optimized.nodes, "depends on the input shapes")
+        types = infer_types(model.optimized, inputs)
         constants = model.optimized.constants
         self.title = repr(model)
         self.rows: list[dict[str, Any]] = [
@@ -75,9 +83,10 @@ class MemoryPlan:
     weights : int
         Packed weights and other constants, shared by all plans and threads.
     arena : int
-        Intermediate values; one arena per call that runs at the same time.
+        Intermediate values; one arena per call that runs at the same time. Several native stretches with other
+        nodes in between have one each.
     inputs, outputs : int
-        The caller's arrays.
+        The caller's arrays, without outputs whose shapes depend on data.
     total : int
         Weights and one arena.
     tensors : list of dict
@@ -85,22 +94,25 @@ class MemoryPlan:
     """
 
     def __init__(self, plan: Plan | Hybrid) -> None:
+        plans = [plan] if isinstance(plan, Plan) else [p for p in plan.planned() if isinstance(p, Plan)]
+        constants: dict[int, Array] = {}
+        for p in plans:
+            constants.update(p.constants())
+        self.note = ""
         if isinstance(plan, Hybrid):
-            self.weights = sum(c.nbytes for c in plan.graph.constants.values())
-            self.arena = 0
-            self.tensors: list[dict[str, Any]] = []
+            constants.update((id(c), c) for n in plan.reasons for c in plan.constants_of(n))
             self.note = "nodes without native kernels allocate memory as they run, which is not counted"
-        else:
-            self.weights = plan.weight_bytes
-            self.arena = plan.arena_bytes
-            self.tensors = [
-                {"name": b.name, "bytes": b.nbytes, "offset": b.offset, "first": b.first, "last": b.last}
-                for b in plan.buffers
-                if b.kind == "arena" and b.first >= 0
-            ]
-            self.note = ""
-        self.inputs = _bytes(plan.inputs)
-        self.outputs = _bytes(plan.outputs if not isinstance(plan, Hybrid) else {})
+        self.weights = sum(c.nbytes for c in constants.values())
+        self.arena = sum(p.arena_bytes for p in plans)
+        self.tensors: list[dict[str, Any]] = [
+            {"name": b.name, "bytes": b.nbytes, "offset": b.offset, "first": b.first, "last": b.last}
+            for p in plans
+            for b in p.buffers
+            if b.kind == "arena" and b.first >= 0
+        ]
+        self.inputs, self.outputs = (
+            sum(t.nbytes for t in types.values() if t.is_known) for types in (plan.inputs, plan.outputs)
+        )
         self.total = self.weights + self.arena
 
     def __str__(self) -> str:
@@ -117,11 +129,3 @@ class MemoryPlan:
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
     __repr__ = __str__
-
-
-def _bytes(types: dict[str, TensorType]) -> int:
-    return sum(
-        t.dtype.itemsize * int(np.prod(t.shape, dtype=np.int64))
-        for t in types.values()
-        if t.shape is not None
-    )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict, namedtuple
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from . import formats
-from ._call import Bound, Caller
+from ._call import Caller
+from .cache import Cache
 from .config import settings
 from .errors import InputError
 from .formats import npz
 from .graph import Array, Graph, TensorType
 from .hybrid import Hybrid
-from .inputs import as_array, bind_arguments, check_shapes, suggest
+from .inputs import as_array, as_shape, bind_arguments, check_output, check_shapes, suggest
 from .ops.evaluate import infer_types
 from .passes import optimize
 from .plan import Declined, Plan, make_plan
@@ -30,14 +30,12 @@ __all__ = ["Model", "load", "save"]
 
 _MAX_PLANS = 16
 _MAX_VARIANTS = 4
-_GIL_FLOPS = 400_000
-"""Operations above which a run is long enough for other Python threads to profit from a released GIL."""
 
-AnyPlan = Union[Plan, Hybrid]
-Key = tuple[tuple[int, ...], ...]
+AnyPlan: TypeAlias = "Plan | Hybrid"
+Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 
-class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
+class Model(Caller):
     """A neural network that is ready to run.
 
     Call it with its inputs: `y = model(x)`. One output comes as an array, several as a named tuple. Any number of
@@ -73,30 +71,25 @@ class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
     def __init__(
         self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = ""
     ) -> None:
-        if not isinstance(graph, Graph):
-            graph = graph.graph()
-        graph.verify()
+        self.graph: Graph = _as_graph(graph)
+        self.graph.verify()
+        self._asked = (threads, precision, isa)
         self.settings = settings(threads, precision, isa)
-        self.graph: Graph = graph
-        types = infer_types(graph)
-        self.inputs: dict[str, TensorType] = dict(graph.inputs)
-        self.outputs: dict[str, TensorType] = {o: types[o] for o in graph.outputs}
-        self.optimized, self.log = optimize(graph, check=False)
+        types = infer_types(self.graph)
+        self.inputs: dict[str, TensorType] = dict(self.graph.inputs)
+        self.outputs: dict[str, TensorType] = {o: types[o] for o in self.graph.outputs}
+        self.optimized, self.log = optimize(self.graph)
         self._packed: dict[Any, Array] = {}
-        self._plans: OrderedDict[Key, AnyPlan] = OrderedDict()
-        self._bounds: dict[int, Bound] = {}
-        self._variants: OrderedDict[tuple[str, ...], Model] = OrderedDict()
-        self._lock = threading.RLock()
+        self._plans: Cache[Shapes, AnyPlan] = Cache(self._make_plan, _MAX_PLANS)
+        self._variants: Cache[tuple[str, ...], Model] = Cache(self._make_variant, _MAX_VARIANTS)
         self._profile: Profile | None = None
         self._set_names(tuple(self.inputs), tuple(self.outputs))
-        self._tuple: Callable[..., Any] = namedtuple(  # type: ignore[misc]
-            "Outputs", list(self.outputs), rename=True
-        )
+        self._tuple = _result_type(tuple(self.outputs)) if len(self.outputs) > 1 else None
 
     # ---- plans
 
     def plan(self, shapes: Mapping[str, Sequence[int]] | None = None) -> AnyPlan:
-        """The plan for the given input shapes, made now if it is new.
+        """The plan for the given input shapes, made now if it is new. It takes no memory for values before it runs.
 
         Parameters
         ----------
@@ -108,113 +101,87 @@ class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
         InputError
             A shape that does not fit the model.
         """
-        given = {k: tuple(v) for k, v in (shapes or {}).items()}
+        given = {k: as_shape(k, v) for k, v in (shapes or {}).items()}
         for name in given:
             if name not in self.inputs:
-                raise InputError(f"unknown input {name!r}", where="shapes", hint=suggest(name, self.inputs))
+                hint = suggest(name, self.inputs)
+                raise InputError(
+                    f"unknown input {name!r}", where="shapes", expected=", ".join(self.inputs), got=name, hint=hint
+                )
         for name, t in self.inputs.items():
             given.setdefault(name, tuple(d if isinstance(d, int) else 1 for d in t.shape or ()))
         check_shapes(given, self.inputs)
-        return self._plan_for({k: given[k] for k in self.inputs})
+        return self._plans(tuple(given[k] for k in self.inputs))
 
-    def _plan_for(self, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan:
-        key: Key = tuple(shapes[k] for k in self.inputs)
-        with self._lock:
-            found = self._plans.get(key)
-            if found is None:
-                found = self._make_plan(shapes)
-                self._plans[key] = found
-                if len(self._plans) > _MAX_PLANS:
-                    _, old = self._plans.popitem(last=False)
-                    self._bounds.pop(id(old), None)
-            else:
-                self._plans.move_to_end(key)
-            return found
-
-    def _make_plan(self, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan:
+    def _make_plan(self, shapes: Shapes) -> AnyPlan:
         try:
-            plan = make_plan(self.optimized, shapes, self.settings, self._packed)
+            return self._native_plan(self.optimized, dict(zip(self.inputs, shapes)))
         except Declined as declined:
-            return Hybrid(self.optimized, shapes, declined.reasons, self._runner)
-        inputs = [plan.inputs[k].shape for k in self.inputs]
-        outputs = [plan.outputs[k].shape for k in self.outputs]
-        self._bounds[id(plan)] = Bound(plan.program, inputs, outputs, plan.flops > _GIL_FLOPS)
-        return plan
+            return Hybrid(declined, self._native_plan)
 
-    def _runner(self, graph: Graph) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-        """A function that runs a stretch of a hybrid plan, planned per shape, with this model's packed weights."""
-        plans: OrderedDict[Key, tuple[Plan, Bound]] = OrderedDict()
-
-        def run(values: Mapping[str, Array]) -> dict[str, Array]:
-            arrays = [values[k] for k in graph.inputs]
-            key = tuple(a.shape for a in arrays)
-            if key not in plans:
-                shapes = {k: a.shape for k, a in zip(graph.inputs, arrays)}
-                plan = make_plan(graph, shapes, self.settings, self._packed)
-                in_shapes, out_shapes = list(key), [plan.outputs[o].shape for o in graph.outputs]
-                plans[key] = plan, Bound(plan.program, in_shapes, out_shapes, plan.flops > _GIL_FLOPS)
-                if len(plans) > _MAX_PLANS:
-                    plans.popitem(last=False)
-            plan, bound = plans[key]
-            outputs = _new_outputs(plan)
-            bound.run(arrays, outputs)
-            return dict(zip(graph.outputs, outputs))
-
-        return run
+    def _native_plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
+        return make_plan(graph, shapes, self.settings, self._packed)
 
     # ---- calls; the fast path is Caller's
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        results = self._evaluate(bind_arguments(args, kwargs, self.inputs))
-        return results[0] if len(results) == 1 else self._tuple(*results)
+        return self.as_result(self.evaluate(bind_arguments(args, kwargs, self.inputs)))
 
-    def _arrays(self, bound: Mapping[str, Any]) -> dict[str, Array]:
+    def as_result(self, outputs: Sequence[Array]) -> Any:
+        """What a call returns: the output itself, or a named tuple of several."""
+        return outputs[0] if self._tuple is None else self._tuple(*outputs)
+
+    def _checked(self, bound: Mapping[str, Any]) -> tuple[list[Array], AnyPlan]:
         arrays = {k: as_array(k, v, self.inputs[k]) for k, v in bound.items()}
-        check_shapes({k: a.shape for k, a in arrays.items()}, self.inputs)
-        return arrays
+        shapes = {k: a.shape for k, a in arrays.items()}
+        check_shapes(shapes, self.inputs)
+        return list(arrays.values()), self._plans(tuple(shapes.values()))
 
-    def _evaluate(self, bound: Mapping[str, Any], outputs: list[Array] | None = None) -> list[Array]:
-        """Validate, plan, run; into `outputs` where they are given."""
-        arrays = self._arrays(bound)
-        plan = self._plan_for({k: a.shape for k, a in arrays.items()})
+    def evaluate(self, bound: Mapping[str, Any]) -> list[Array]:
+        """The outputs for a value of every input, in the order of the inputs."""
+        arrays, plan = self._checked(bound)
+        profile = self._profile
+        if profile is not None:
+            profile.count()
         if isinstance(plan, Hybrid):
-            results = list(plan.run(arrays).values())
-            if outputs is None:
-                # A definition may return a view of an input or of a constant.
-                return [np.array(r, order="C") for r in results]
-            for target, result in zip(outputs, results):
-                np.copyto(target, result)
-            return outputs
-        native = self._bounds[id(plan)]
-        results = _new_outputs(plan) if outputs is None else outputs
-        inputs = list(arrays.values())
-        if self._profile is not None:
-            self._profile.record(plan, inputs, results)
-        else:
-            self._set_last(native)
-            native.run(inputs, results)
-        return results
+            return plan.run(dict(zip(self.inputs, arrays)), profile)
+        outputs = plan.run(arrays, profile=profile)
+        if profile is None:
+            self._set_last(plan.bound)
+        return outputs
 
     def _run_into(self, inputs: Any, outputs: Any) -> None:
         """The checked path of `run_into`."""
-        given = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
-        arrays = self._arrays(bind_arguments((), given, self.inputs))
-        targets = outputs if isinstance(outputs, Mapping) else {next(iter(self.outputs)): outputs}
-        plan = self._plan_for({k: a.shape for k, a in arrays.items()})
-        types = plan.outputs if isinstance(plan, Plan) else plan.types
+        arrays, plan = self._checked(bind_arguments((), _by_name(inputs, self.inputs), self.inputs))
+        targets = _by_name(outputs, self.outputs)
         for name in targets:
             if name not in self.outputs:
-                raise InputError(
-                    f"unknown output {name!r}", where="run_into", hint=suggest(name, self.outputs)
-                )
-        checked = []
+                hint = suggest(name, self.outputs)
+                expected = ", ".join(self.outputs)
+                raise InputError(f"unknown output {name!r}", where="run_into", expected=expected, got=name, hint=hint)
+        missing = [name for name in self.outputs if name not in targets]
+        if missing:
+            raise InputError(
+                "missing outputs", where="run_into", expected=", ".join(self.outputs), got=", ".join(targets) or "none"
+            )
+        profile = self._profile
+        results: list[Array] = []
+        types = plan.outputs
+        if isinstance(plan, Hybrid):
+            # Before the outputs are looked at: their shapes may only be known now.
+            results = plan.run(dict(zip(self.inputs, arrays)), profile)
+            types = {name: TensorType.of(r) for name, r in zip(types, results)}
+        checked: list[Array] = []
         for name in self.outputs:
-            if name not in targets:
-                raise InputError(
-                    f"output {name!r} is missing", where="run_into", expected=", ".join(self.outputs)
-                )
-            checked.append(_check_output(name, targets[name], types[name], [*arrays.values(), *checked]))
-        self._evaluate(arrays, checked)
+            checked.append(check_output(name, targets[name], types[name], [*arrays, *checked]))
+        for target, result in zip(checked, results):
+            np.copyto(target, result)
+        if isinstance(plan, Plan):
+            plan.run(arrays, into=checked, profile=profile)
+            if profile is None:
+                self._set_last(plan.bound)
+        if profile is not None:
+            profile.count()
 
     def run(self, inputs: Mapping[str, Any], *, capture: Iterable[str] = ()) -> dict[str, Array]:
         """Run on inputs by name.
@@ -237,30 +204,19 @@ class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
         InputError
             An input or a captured name that does not exist, or an input that does not fit.
         """
-        names = tuple(dict.fromkeys(capture))
-        model = self._variant(names) if names else self
-        results = model._evaluate(bind_arguments((), inputs, self.inputs))
-        return dict(zip(model.outputs, results))
+        names = tuple(dict.fromkeys([capture] if isinstance(capture, str) else capture))
+        model = self._variants(names) if names else self
+        return dict(zip(model.outputs, model.evaluate(bind_arguments((), inputs, self.inputs))))
 
-    def _variant(self, names: tuple[str, ...]) -> Model:
+    def _make_variant(self, names: tuple[str, ...]) -> Model:
         """This model with more outputs."""
-        with self._lock:
-            found = self._variants.get(names)
-            if found is None:
-                values = (
-                    self.graph.producers().keys() | self.graph.inputs.keys() | self.graph.constants.keys()
-                )
-                for n in names:
-                    if n not in values:
-                        raise InputError(f"unknown value {n!r}", where="capture", hint=suggest(n, values))
-                graph = self.graph.copy()
-                graph.outputs += [n for n in names if n not in graph.outputs]
-                s = self.settings
-                found = Model(graph, threads=s.threads, precision=s.precision, isa=s.isa)
-                self._variants[names] = found
-                if len(self._variants) > _MAX_VARIANTS:
-                    self._variants.popitem(last=False)
-            return found
+        values = self.graph.producers().keys() | self.graph.inputs.keys() | self.graph.constants.keys()
+        for n in names:
+            if n not in values:
+                raise InputError(f"unknown value {n!r}", where="capture", got=n, hint=suggest(n, values))
+        graph = self.graph.copy()
+        graph.outputs += [n for n in names if n not in graph.outputs]
+        return Model(graph, threads=self.settings.threads, precision=self._asked[1], isa=self.settings.isa)
 
     def predict(self, x: Any, *, batch_size: int = 32, progress: bool = False) -> Any:
         """Run on a long array in batches along the first axis.
@@ -285,11 +241,11 @@ class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
 
     # ---- insight
 
-    def summary(self) -> Summary:
+    def summary(self, shapes: Mapping[str, Sequence[int]] | None = None) -> Summary:
         """Inputs, outputs and nodes, each with its output shape, its parameters and how it runs."""
         from .report import Summary
 
-        return Summary(self)
+        return Summary(self, shapes)
 
     def memory_plan(self, shapes: Mapping[str, Sequence[int]] | None = None) -> MemoryPlan:
         """The bytes that the model takes for the given input shapes, known before it runs."""
@@ -314,28 +270,43 @@ class Model(Caller):  # type: ignore[misc]  # a Cython class without stubs
         )
 
     def __reduce__(self) -> Any:
-        s = self.settings
-        return _unpickle, (npz.to_bytes(self.graph), s.threads, s.precision)
+        return _unpickle, (npz.to_bytes(self.graph), *self._asked)
 
 
-def _unpickle(data: bytes, threads: int, precision: str) -> Model:
-    return Model(npz.from_bytes(data), threads=threads, precision=precision)
+def _unpickle(data: bytes, threads: int | None, precision: str, isa: str) -> Model:
+    return Model(npz.from_bytes(data), threads=threads, precision=precision, isa=isa)
 
 
-def _new_outputs(plan: Plan) -> list[Array]:
-    return [np.empty(t.shape, t.dtype) for t in plan.outputs.values()]  # type: ignore[arg-type]
+def _as_graph(source: Any) -> Graph:
+    """The graph of a model, a builder network, or itself."""
+    graph = source if isinstance(source, Graph) else getattr(source, "graph", None)
+    graph = graph() if callable(graph) else graph
+    if not isinstance(graph, Graph):
+        expected = "a Graph, a Model or a builder network"
+        raise InputError("not a graph", where="graph", expected=expected, got=type(source).__name__)
+    return graph
 
 
-def _check_output(name: str, value: Any, wanted: TensorType, others: Sequence[Array]) -> Array:
-    where = f"output {name!r}"
-    got = TensorType.of(value) if isinstance(value, np.ndarray) else type(value).__name__
-    if not isinstance(value, np.ndarray) or value.dtype != wanted.dtype or value.shape != wanted.shape:
-        raise InputError("wrong array", where=where, expected=str(wanted), got=str(got))
-    if not value.flags.c_contiguous or not value.flags.aligned or not value.flags.writeable:
-        raise InputError("the array is not writeable, aligned and C-contiguous", where=where)
-    if any(np.may_share_memory(value, o) for o in others):
-        raise InputError("the array overlaps an input or another output", where=where)
-    return value
+def _by_name(given: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tensors by name; a bare one is the first."""
+    return given if isinstance(given, Mapping) or not names else {next(iter(names)): given}
+
+
+def _result_type(names: tuple[str, ...]) -> Callable[..., Any]:
+    """The named tuple of a model's outputs; names that Python does not allow are _0, _1, ... in it."""
+    plain = namedtuple("Outputs", names, rename=True)  # type: ignore[misc]
+
+    class Outputs(plain):
+        __slots__ = ()
+
+        def __reduce__(self) -> Any:
+            return _result, (names, tuple(self))
+
+    return Outputs
+
+
+def _result(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return _result_type(names)(*values)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32") -> Model:
@@ -365,8 +336,9 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    InputError
+        `model` is none of these.
     FileError
         The file cannot be written.
     """
-    graph = model if isinstance(model, Graph) else model.graph
-    npz.write(graph() if callable(graph) else graph, path)
+    npz.write(_as_graph(model), path)

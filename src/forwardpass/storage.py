@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +53,7 @@ class Storage:
         self._outputs = self._output_buffers()
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        shape = self.types[name].shape
-        assert shape is not None
-        return tuple(int(d) for d in shape)  # type: ignore[arg-type]
+        return self.types[name].sizes
 
     def _buffer(self, kind: Any, size: int, name: str, index: int = 0, array: Array | None = None) -> Buffer:
         itemsize = array.itemsize if array is not None else 4
@@ -64,7 +63,7 @@ class Storage:
 
     def _dense(self, name: str, kind: str, index: int = 0) -> Tensor:
         shape = self._shape(name)
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         return Tensor(self._buffer(kind, size, name, index), shape, contiguous_strides(shape))
 
     def _output_buffers(self) -> dict[str, Buffer]:
@@ -72,7 +71,7 @@ class Storage:
         producers = self.graph.producers()
         found: dict[str, Buffer] = {}
         for index, name in enumerate(self.graph.outputs):
-            size = int(np.prod(self._known(name), dtype=np.int64))
+            size = math.prod(self._known(name))
             buffer = self._buffer("output", size, name, index)
             while name not in found:
                 found[name] = buffer
@@ -86,18 +85,16 @@ class Storage:
         shape = self.types[name].shape if name in self.types else None
         return tuple(d if isinstance(d, int) else 0 for d in shape or ())
 
-    def tensor(self, name: str, known: Array | None = None) -> Tensor:
-        """Where a value lives; constants, and values that are `known` already, get their place when they are first
-        asked for."""
+    def tensor(self, name: str) -> Tensor:
+        """Where a value lives; constants get their place when they are first asked for."""
         found = self.tensors.get(name)
         if found is None:
-            found = self.constant(self.graph.constants[name] if known is None else known, name)
-            self.tensors[name] = found
+            found = self.tensors[name] = self.constant(self.graph.constants[name], name)
         return found
 
     def constant(self, array: Array, name: str) -> Tensor:
         """A tensor over an array."""
-        dense = np.ascontiguousarray(array)
+        dense = np.require(array, requirements=["C", "A"])
         buffer = self._buffer("constant", dense.size, name, 0, dense)
         return Tensor(buffer, array.shape, contiguous_strides(array.shape))
 
@@ -117,6 +114,14 @@ class Storage:
                 continue
             reused = self._in_place(node, op)
             self.tensors[name] = reused or self._dense(name, "arena")
+
+    def stand_in(self, node: Node) -> None:
+        """Define the outputs of a node that has no kernel, so that those after it can be looked at too."""
+        for name in node.outputs:
+            if name and name not in self.tensors:
+                shape = self._known(name)
+                buffer = self._buffer("arena", 0, name)
+                self.tensors[name] = Tensor(buffer, shape, contiguous_strides(shape))
 
     def _in_place(self, node: Node, op: Operator) -> Tensor | None:
         """The input's tensor, where the output may overwrite it: nobody else reads it, and it is dense and ours."""
@@ -169,7 +174,7 @@ class Storage:
 
     def temporary(self, shape: tuple[int, ...], name: str) -> Tensor:
         """New dense memory."""
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         return Tensor(self._buffer("arena", size, name), shape, contiguous_strides(shape))
 
     def plain_outputs(self) -> list[tuple[Tensor, Tensor]]:

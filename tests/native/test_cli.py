@@ -114,15 +114,13 @@ def test_help_does_not_import_numpy() -> None:
 
 
 def test_version_is_that_of_the_package() -> None:
-    from importlib.metadata import version
+    import forwardpass as fp
 
     result = command("--version")
-    assert (result.returncode, result.stdout.split()) == (0, ["forwardpass", version("forwardpass")])
+    assert (result.returncode, result.stdout.split()) == (0, ["forwardpass", fp.__version__])
 
 
-@pytest.mark.parametrize(
-    "words", [(), ("nonsense",), ("demo", "--model", "rnn"), ("run",), ("info", CNN, "--bad")]
-)
+@pytest.mark.parametrize("words", [(), ("nonsense",), ("demo", "--model", "rnn"), ("run",), ("info", CNN, "--bad")])
 def test_usage_errors_exit_with_2(words: tuple[str, ...]) -> None:
     fails(command(*words), "usage:", status=2)
 

@@ -80,9 +80,7 @@ def params(conv: Depthwise, d: Data, y: NDArray[np.float32]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(
-    isa: str, conv: Depthwise, d: Data, cuts: tuple[int, ...] = (), dense: bool = False
-) -> NDArray[np.float32]:
+def run(isa: str, conv: Depthwise, d: Data, cuts: tuple[int, ...] = (), dense: bool = False) -> NDArray[np.float32]:
     """The kernel's output, computed in one range or in ranges that end at `cuts`."""
     shape = (conv.batch, *conv.out, conv.channels)
     y = np.full(shape, UNTOUCHED) if dense else spaced(shape, UNTOUCHED)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tolerance
 
 import forwardpass as fp
+import tolerance
 from forwardpass.data import digits, path
 from forwardpass.errors import FileError
 from forwardpass.formats import npz

@@ -12,6 +12,8 @@ import pytest
 
 from forwardpass import _native
 
+pytestmark = pytest.mark.sanitize
+
 CPUS = list(range(8))
 V2 = "31 23 0:38 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:4 - cgroup cgroup rw,cpu,cpuacct"
@@ -146,9 +148,7 @@ def test_v1_nested(tree: Tree) -> None:
 
 def test_v1_controllers_are_compared_as_whole_names(tree: Tree) -> None:
     # cpuset and cpuacct are not cpu, neither in /proc/self/cgroup nor in the mount options.
-    tree.proc(
-        "3:cpuset:/a\n2:cpuacct:/a", V1.replace("rw,cpu,cpuacct", "rw,cpuset"), V1.replace("rw,cpu,", "rw,")
-    )
+    tree.proc("3:cpuset:/a\n2:cpuacct:/a", V1.replace("rw,cpu,cpuacct", "rw,cpuset"), V1.replace("rw,cpu,", "rw,"))
     tree.v1_quota("/sys/fs/cgroup/cpu,cpuacct/a", 100000)
     assert tree.detect()["threads"] == 8
 
@@ -200,17 +200,13 @@ def test_a_cpu_max_that_makes_no_sense_is_no_limit(tree: Tree, text: str) -> Non
     assert (host["threads"], host["quota_source"]) == (8, "")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "::::", "0:", ":::", "no colons\n0", "x" * 100_000, "0::", "0::relative"]
-)
+@pytest.mark.parametrize("text", ["", "::::", "0:", ":::", "no colons\n0", "x" * 100_000, "0::", "0::relative"])
 def test_a_cgroup_file_that_makes_no_sense_is_no_error(tree: Tree, text: str) -> None:
     tree.proc(text, V2, V1)
     assert tree.detect()["threads"] == 8
 
 
-@pytest.mark.parametrize(
-    "text", ["", " - - - ", "31 23 0:38 / /x rw -", "- cgroup2 cgroup2 rw", "\\ \\0 \\08 - a b c"]
-)
+@pytest.mark.parametrize("text", ["", " - - - ", "31 23 0:38 / /x rw -", "- cgroup2 cgroup2 rw", "\\ \\0 \\08 - a b c"])
 def test_a_mountinfo_that_makes_no_sense_is_no_error(tree: Tree, text: str) -> None:
     tree.proc("0::/app", text)
     tree.write("/sys/fs/cgroup/app/cpu.max", "200000 100000\n")
@@ -259,9 +255,7 @@ def test_a_cpu_with_unreadable_topology_is_a_core(tree: Tree) -> None:
         (100000, [0], 1, "affinity mask of 1 CPU"),
     ],
 )
-def test_the_smallest_of_the_three(
-    tree: Tree, quota: int, affinity: list[int], threads: int, reason: str
-) -> None:
+def test_the_smallest_of_the_three(tree: Tree, quota: int, affinity: list[int], threads: int, reason: str) -> None:
     tree.siblings("0,4", "1,5", "2,6", "3,7", "0,4", "1,5", "2,6", "3,7")
     tree.proc("0::/app", V2)
     tree.write("/sys/fs/cgroup/app/cpu.max", f"{quota} 100000\n")

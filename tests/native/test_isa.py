@@ -101,9 +101,7 @@ def test_an_unknown_isa_is_an_error_that_lists_the_available_ones(name: str) -> 
             assert f"{other['name']} is not available here ({other['why_not']})" in error["hint"]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("FORWARDPASS_ISA", "avx1024"), ("FORWARDPASS_NUM_THREADS", "none")]
-)
+@pytest.mark.parametrize(("name", "value"), [("FORWARDPASS_ISA", "avx1024"), ("FORWARDPASS_NUM_THREADS", "none")])
 def test_a_bad_setting_is_a_config_error_of_load(name: str, value: str) -> None:
     text = output(LOAD, **{name: value})
     assert text.startswith(name)
@@ -192,9 +190,7 @@ def test_an_isa_that_this_machine_lacks_is_never_entered_and_says_why(tmp_path: 
     assert done.stdout == DISPATCHED.format(out=out)
 
 
-@pytest.mark.parametrize(
-    "value", ["0", "-1", "+2", "1025", "two", "2.0", " 2", "2 ", "0x2", "99999999999999999999"]
-)
+@pytest.mark.parametrize("value", ["0", "-1", "+2", "1025", "two", "2.0", " 2", "2 ", "0x2", "99999999999999999999"])
 def test_a_number_of_threads_that_is_none_is_an_error(value: str) -> None:
     threads, error = report("threads", FORWARDPASS_NUM_THREADS=value)
     assert threads == 0

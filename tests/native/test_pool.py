@@ -103,9 +103,7 @@ def output(pool: Pool, x: NDArray[np.float32]) -> NDArray[np.float32]:
     return spaced((x.shape[0], *pool.out(*x.shape[1:3]), x.shape[3]), UNTOUCHED)
 
 
-def run(
-    isa: str, name: str, pool: Pool, x: NDArray[np.float32], cuts: tuple[int, ...] = ()
-) -> NDArray[np.float32]:
+def run(isa: str, name: str, pool: Pool, x: NDArray[np.float32], cuts: tuple[int, ...] = ()) -> NDArray[np.float32]:
     """The kernel's output, computed in one range or in ranges that end at `cuts`."""
     y = output(pool, x)
     rows = y.shape[0] * y.shape[1]
@@ -231,9 +229,7 @@ def test_image_of_a_batch_equals_itself_alone(isa: str, name: str, rng: np.rando
         assert whole[i].tobytes() == run(isa, name, pool, x[i : i + 1]).tobytes()
 
 
-@pytest.mark.parametrize(
-    ("op", "include"), [("MaxPool", False), ("AveragePool", False), ("AveragePool", True)]
-)
+@pytest.mark.parametrize(("op", "include"), [("MaxPool", False), ("AveragePool", False), ("AveragePool", True)])
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_onnxruntime_agrees(isa: str, op: str, pool: Pool, include: bool, rng: np.random.Generator) -> None:
     onnx = pytest.importorskip("onnx")

@@ -138,9 +138,7 @@ def test_output_with_gaps(isa: str, kind: str, rng: np.random.Generator) -> None
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("n", [3, 16, 37])
-def test_special_values_at_every_place(
-    isa: str, kind: str, value: float, n: int, rng: np.random.Generator
-) -> None:
+def test_special_values_at_every_place(isa: str, kind: str, value: float, n: int, rng: np.random.Generator) -> None:
     for place in range(n):
         rows = normal(rng, 5, n)
         rows[2, place] = value

@@ -38,9 +38,7 @@ def kernel(isa: str, body: str, before: str = "") -> str:
 
 
 def test_two_isas_that_share_an_inline_function_fail(tmp_path: Path) -> None:
-    sources = {
-        isa: kernel(isa, "int f(int x) { return shared_helper(x); }", HEADER) for isa in ("one", "two")
-    }
+    sources = {isa: kernel(isa, "int f(int x) { return shared_helper(x); }", HEADER) for isa in ("one", "two")}
     result = check(tmp_path, sources)
     assert result.returncode != 0
     assert "shared_helper(int)" in result.stderr
@@ -49,9 +47,7 @@ def test_two_isas_that_share_an_inline_function_fail(tmp_path: Path) -> None:
 
 def test_an_instantiation_of_the_stl_in_one_isa_fails(tmp_path: Path) -> None:
     body = "int f(int x, int y) { return std::max(x, y); }"
-    result = check(
-        tmp_path, {"one": kernel("one", "int f();"), "two": kernel("two", body, "#include <algorithm>")}
-    )
+    result = check(tmp_path, {"one": kernel("one", "int f();"), "two": kernel("two", body, "#include <algorithm>")})
     assert result.returncode != 0
     assert "std::max<int>" in result.stderr
     assert "outside forwardpass::two" in " ".join(result.stderr.split())
@@ -59,9 +55,7 @@ def test_an_instantiation_of_the_stl_in_one_isa_fails(tmp_path: Path) -> None:
 
 def test_a_name_that_only_mentions_the_namespace_fails(tmp_path: Path) -> None:
     # Demangled "forwardpass::one::Vec twice<forwardpass::one::Vec>(...)", and yet no member of the namespace.
-    body = (
-        "struct Vec { int v; Vec operator+(Vec o) { return {v + o.v}; } };\nVec f(Vec x) { return twice(x); }"
-    )
+    body = "struct Vec { int v; Vec operator+(Vec o) { return {v + o.v}; } };\nVec f(Vec x) { return twice(x); }"
     result = check(tmp_path, {"one": kernel("one", body, HEADER)})
     assert result.returncode != 0
     assert "outside forwardpass::one" in " ".join(result.stderr.split())

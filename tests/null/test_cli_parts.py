@@ -85,9 +85,7 @@ def test_read_array_refuses_a_false_header(tmp_path: Path) -> None:
     """A header that claims 2^62 values in a file of 200 bytes is an error, not an allocation."""
     file = tmp_path / "huge.npy"
     with file.open("wb") as stream:
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": "<f4", "fortran_order": False, "shape": (2**31, 2**31)}
-        )
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": (2**31, 2**31)})
         stream.write(bytes(100))
     with pytest.raises(FileError, match=r"huge\.npy"):
         inputs.read_array(file)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The register tile of brgemm: at most kTileM rows of kPanel columns. kPanel is a multiple of kLanes.
-// kRegisters is the number of vector registers.
+// The register tiles of brgemm.
 #pragma once
 
 namespace forwardpass::FORWARDPASS_ISA {
 
-inline constexpr int kTileM = 14;
-inline constexpr int kRegisters = 32;
-inline constexpr int kPanel = 32;
+inline constexpr int kPanel = 16;       // columns of a packed panel of B; a multiple of kLanes
+inline constexpr int kTileM = 14;       // most rows of a tile
+inline constexpr int kTilePanels = 4;  // panels of the preferred tile: few loads per FMA
+inline constexpr int kRegisters = 32;   // vector registers
 
 }  // namespace forwardpass::FORWARDPASS_ISA

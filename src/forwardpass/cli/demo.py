@@ -43,9 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     images, labels = data.digits()
     (kind,) = model.inputs.values()
     x = images.reshape(len(images), *(kind.shape or ())[1:]).astype(np.float32)
-    console.line(
-        f"{len(images)} handwritten digits that took no part in training; network {args.model}", strong=True
-    )
+    console.line(f"{len(images)} handwritten digits that took no part in training; network {args.model}", strong=True)
 
     scores = np.empty((len(x), 10), np.float32)
     with console.progress("classifying", len(x)) as advance:
@@ -64,7 +62,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for line in rows_of(panels, 2):
         console.line(line)
     if right < len(x):
-        console.line(f"\n  The last one is the first of the {len(x) - right} that it misreads.")
+        which = "the only one" if len(x) - right == 1 else f"the first of the {len(x) - right}"
+        console.line(f"\n  The last one drawn is {which} that it misreads.")
 
     one, many = x[:1].copy(), x[:BATCH].copy()
     single = latency(lambda: model(one), calls=args.calls)
@@ -102,8 +101,7 @@ def panel(pixels: Array, scores: Array, names: list[str], truth: str, *, unicode
     width = max(map(len, lines))
     lines += [" " * width] * (len(scores) - len(lines))
     bars = [
-        f"{name} {bar(float(p), BAR_WIDTH, unicode=unicode)} {100 * float(p):5.1f} %"
-        + (" <" if i == best else "  ")
+        f"{name} {bar(float(p), BAR_WIDTH, unicode=unicode)} {100 * float(p):5.1f} %" + (" <" if i == best else "  ")
         for i, (name, p) in enumerate(zip(names, scores, strict=True))
     ]
     title = f"written {truth}, read {names[best]}: {mark}"

@@ -23,9 +23,7 @@ def image(pixels: Array, high: float, *, unicode: bool = True) -> list[str]:
     """
     shades = _SHADES if unicode else _SHADES_ASCII
     last = len(shades) - 1
-    return [
-        "".join(shades[min(max(round(last * float(p) / high), 0), last)] * 2 for p in row) for row in pixels
-    ]
+    return ["".join(shades[min(max(round(last * float(p) / high), 0), last)] * 2 for p in row) for row in pixels]
 
 
 def bar(share: float, width: int, *, unicode: bool = True) -> str:

@@ -47,9 +47,7 @@ def assign(files: Sequence[str], named: Sequence[str], inputs: Mapping[str, Tens
         if not equals or not name or not file:
             raise InputError("not of the form name=file", where="--input", got=repr(item))
         if name not in inputs:
-            raise InputError(
-                "unknown input", where="--input", expected=f"one of {', '.join(inputs)}", got=name
-            )
+            raise InputError("unknown input", where="--input", expected=f"one of {', '.join(inputs)}", got=name)
         if name in chosen:
             raise InputError("input given twice", where="--input", got=name)
         chosen[name] = file
@@ -88,9 +86,7 @@ def shapes(words: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, 
             )
         parts = sizes.replace("x", ",").split(",")
         if not all(p.strip().isdecimal() for p in parts):
-            raise InputError(
-                "not a shape", where="--shape", expected="sizes such as 1,8,8,1", got=repr(sizes)
-            )
+            raise InputError("not a shape", where="--shape", expected="sizes such as 1,8,8,1", got=repr(sizes))
         given[name] = tuple(int(p) for p in parts)
     return given
 
@@ -107,9 +103,7 @@ def read(path: Path, where: str, wanted: TensorType, options: ImageOptions, note
     if suffix in IMAGE_SUFFIXES:
         return read_image(path, where, wanted, options, note)
     if suffix != ".npy":
-        raise UnsupportedError(
-            "unknown kind of input file", where=str(path), expected=".npy or an image such as .png"
-        )
+        raise UnsupportedError("unknown kind of input file", where=str(path), expected=".npy or an image such as .png")
     return fit(read_array(path), where, wanted, note)
 
 
@@ -137,11 +131,7 @@ def fit(array: Array, where: str, wanted: TensorType, note: Note) -> Array:
     """
     import numpy as np
 
-    if (
-        wanted.shape is not None
-        and array.ndim == len(wanted.shape) - 1
-        and _matches(array.shape, wanted.shape[1:])
-    ):
+    if wanted.shape is not None and array.ndim == len(wanted.shape) - 1 and _matches(array.shape, wanted.shape[1:]):
         array = array[np.newaxis]
         note(f"input {where}: added the batch dimension, shape {array.shape}")
     if array.dtype != wanted.dtype and _convertible(array.dtype, wanted.dtype):

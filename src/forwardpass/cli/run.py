@@ -26,12 +26,8 @@ VALUES_SHOWN = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model's .npz file")
-    parser.add_argument(
-        "files", nargs="*", metavar="INPUT", help=".npy or image, one for each input of the model"
-    )
-    parser.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE", help="a file for a named input"
-    )
+    parser.add_argument("files", nargs="*", metavar="INPUT", help=".npy or image, one for each input of the model")
+    parser.add_argument("--input", action="append", default=[], metavar="NAME=FILE", help="a file for a named input")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="save the output as .npy, or all outputs by name as .npz"
     )
@@ -50,9 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     metadata = model.graph.metadata
     options = ImageOptions(_pixel_max(args.pixel_max, metadata), args.invert)
     files = assign(args.files, args.input, model.inputs)
-    inputs = {
-        name: read(Path(f), name, model.inputs[name], options, console.note) for name, f in files.items()
-    }
+    inputs = {name: read(Path(f), name, model.inputs[name], options, console.note) for name, f in files.items()}
     start = time.perf_counter()
     outputs: Mapping[str, Array] = model.run(inputs)
     milliseconds = 1e3 * (time.perf_counter() - start)
@@ -75,9 +69,7 @@ def _pixel_max(given: float | None, metadata: Mapping[str, str]) -> float:
     try:
         return float(text)
     except ValueError:
-        raise FileError(
-            "not a number", where="metadata 'pixel_max'", got=repr(text), hint="use --pixel-max"
-        ) from None
+        raise FileError("not a number", where="metadata 'pixel_max'", got=repr(text), hint="use --pixel-max") from None
 
 
 def _save(path: Path, outputs: Mapping[str, Array]) -> None:
@@ -111,10 +103,7 @@ def _describe(name: str, value: Array, graph: Graph, k: int | None) -> dict[str,
     producer = graph.producers().get(name)
     if value.ndim == 2 and value.shape[1] > 1 and (names or k or (producer and producer.op == "Softmax")):
         kind["top"] = [
-            [
-                {"class": i, "label": names[i] if names else str(i), "score": float(row[i])}
-                for i in top(row, k or 3)
-            ]
+            [{"class": i, "label": names[i] if names else str(i), "score": float(row[i])} for i in top(row, k or 3)]
             for row in value
         ]
     return kind
@@ -130,9 +119,7 @@ def _show(console: Console, name: str, kind: Mapping[str, Any]) -> None:
         ranks = len(kind["top"][0]) if kind["top"] else 0
         console.table([">row", *(f"top {i + 1}" for i in range(ranks))], rows)
         if len(kind["top"]) > ROWS_SHOWN:
-            console.line(
-                f"  ... and {len(kind['top']) - ROWS_SHOWN} more rows (--json or --output has them all)"
-            )
+            console.line(f"  ... and {len(kind['top']) - ROWS_SHOWN} more rows (--json or --output has them all)")
     elif "values" in kind:
         console.line(f"  min {kind['min']:.6g}  max {kind['max']:.6g}  mean {kind['mean']:.6g}")
         console.line(f"  first values: {'  '.join(f'{v:.6g}' for v in kind['values'])}")

@@ -15,11 +15,11 @@ import re
 import stat
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any
 
 from ..errors import FileError
+from ..records import record
 
 __all__ = ["ALIGNMENT", "Archive", "Member", "archive_bytes", "excerpt", "unsafe_name", "write_archive"]
 
@@ -48,7 +48,7 @@ _DESCRIPTOR, _UTF8 = 0x0008, 0x0800
 _ZIP64, _PADDING = 0x0001, 0xD935
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Member:
     """One file of the archive: `stored` bytes at `offset`, which become `size` bytes."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
 from ..graph import Array, Node, TensorType
+from ..records import field, record
 from . import shapes
 from .lower import dtype_reason, given, unary_step
 from .registry import Attributes, Case, Constants, Lowering, Types, operator
@@ -76,7 +76,7 @@ def _hard(x: Array, alpha: float, beta: float) -> Array:
     return _clip(alpha * x + beta, 0, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Activation:
     """A row of unary.def.
 

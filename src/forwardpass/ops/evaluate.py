@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import Error, GraphError, InputError
 from ..graph import Array, Graph, Node, TensorType
 from . import data
 from .registry import Operator, find
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["evaluate", "evaluate_node", "infer_node", "infer_types"]
 

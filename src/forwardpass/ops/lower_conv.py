@@ -52,7 +52,7 @@ def _brgemm(
     assert merged is not None
     sizes, (xs_, cs, rs) = merged
     k, n = kh * kw * per_group, m // groups
-    tile_m = tile_rows(sizes[2], ctx.tile_m)
+    tile_m = tile_rows(ctx, sizes[2], n)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries(_segments(x, w, groups, window), _chunk(k))
     weights, bias = ctx.constant(1), ctx.constant(2)

@@ -86,8 +86,10 @@ def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]
     return np.array(made, np.int64).reshape(-1, 3), np.array(chunks, np.int64)
 
 
-def tile_rows(pixels: int, most: int) -> int:
-    """Rows per register tile: as even as possible, so that no tile is left nearly empty."""
+def tile_rows(ctx: Lowering, pixels: int, n: int) -> int:
+    """Rows per register tile for n columns: as even as possible, so that no tile is left nearly empty."""
+    panels = -(-n // ctx.panel)
+    most = ctx.tile_m[min(max(panels, 1), len(ctx.tile_m)) - 1]
     tiles = max(1, -(-pixels // most))
     return max(1, -(-pixels // tiles))
 
@@ -145,7 +147,7 @@ def lower_linear(ctx: Lowering) -> str | None:
     if rows is None:
         return "the rows' strides do not merge to three dimensions"
     sizes, (xs, cs, rs) = rows
-    tile_m = tile_rows(sizes[2], ctx.tile_m)
+    tile_m = tile_rows(ctx, sizes[2], n)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
     weights = ctx.constant(1)
@@ -188,7 +190,7 @@ def lower_matmul(ctx: Lowering) -> str | None:
     panels = -(-n // ctx.panel)
     n_b = 1 if b_batch == 0 else batch
     packed = pack_step(ctx, b, n_b, k, n, (b_batch, b.strides[-2], b.strides[-1]))
-    tile_m = tile_rows(m, ctx.tile_m)
+    tile_m = tile_rows(ctx, m, n)
     table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
     params = {
         "batch": batch, "oh": 1, "ow": m, "groups": 1, "n": n, "k": k,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import GraphError, UnsupportedError
 from ..graph import Array, Node, TensorType
+from ..records import field, record
 
 __all__ = [
     "REQUIRED",
@@ -33,7 +34,7 @@ Types = Sequence["TensorType | None"]
 Constants = Sequence["Array | None"]
 
 
-@dataclass(slots=True, eq=False)
+@record(slots=True, eq=False)
 class Tensor:
     """Where a value lives in a plan. Strides and offset count elements, not bytes."""
 
@@ -54,21 +55,34 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 class Lowering(Protocol):
     """What plan.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
 
-    node: Node
-    attributes: Attributes
-    types: Types
-    """The types of the inputs, shapes known; None where an input is absent."""
-    panel: int
-    """Columns of a packed panel of B on the ISA in use."""
-    tile_m: int
-    """Rows of a register tile of brgemm on the ISA in use."""
-    threads: int
+    @property
+    def node(self) -> Node: ...
+
+    @property
+    def attributes(self) -> Attributes:
+        """The node's, with defaults."""
+
+    @property
+    def types(self) -> Types:
+        """The types of the inputs, shapes known; None where an input is absent."""
+
+    @property
+    def panel(self) -> int:
+        """Columns of a packed panel of B on the ISA in use."""
+
+    @property
+    def tile_m(self) -> tuple[int, ...]:
+        """Most rows of a register tile of brgemm for 1, 2, ... (or more) panels on the ISA in use."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that the plan may use."""
 
     def input(self, index: int) -> Tensor | None:
         """The tensor of an input; None where it is absent. Constants have a tensor too."""
@@ -113,7 +127,7 @@ class Lowering(Protocol):
         of `grain`."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Case:
     """One example of an operator, run by the tests against ONNX's own evaluator and on every ISA."""
 
@@ -138,7 +152,7 @@ class Case:
         return [make(i) for i in self.inputs]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Operator:
     """An operator.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import GraphError
 from ..graph import Array, Dim
+from ..records import record
 from . import shapes
 from .registry import Attributes
 
@@ -20,7 +20,7 @@ WINDOW = {"kernel_shape": None, "strides": None, "pads": None, "dilations": None
 """Attributes that describe a window, and their defaults."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Window:
     """A window over images of known size: per spatial dimension kernel, strides, dilations, pads, count."""
 

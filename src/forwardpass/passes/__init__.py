@@ -1,7 +1,7 @@
 """Rewrites of graphs: what makes them smaller and faster without changing what they compute.
 
-Every rewrite is a file with rules, and `PIPELINE` is their order. A rule looks at one node and answers with a patch,
-with the reason why its pattern cannot be rewritten here, or with nothing; `rewrite.run` does the rest.
+Every rewrite is a file with rules, and `PIPELINE` is their order. A rule looks at one node and answers with a
+patch, with the reason why its pattern cannot be rewritten here, or with nothing; `rewrite.run` does the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from . import (
     fold_pad,
     fuse_activation,
     fuse_residual,
+    hoist_transposes,
     layout_nhwc,
     lower_batchnorm,
     merge_transposes,
@@ -43,10 +44,11 @@ PIPELINE: tuple[Pass, ...] = (
     to_linear.PASS,
     # BatchNormalization has its channels on axis 1; only as a ScaleShift can it follow another layout.
     lower_batchnorm.PASS,
-    # Every image operator gets two Transposes, and then they move until they cancel. After that the channels are
-    # the last dimension of all layers, which is what the folds below look at.
+    # Every image operator gets two Transposes, and then they move until they cancel. After that the channels
+    # are the last dimension of all layers, which is what the folds below look at.
     layout_nhwc.PASS,
     sink_transposes.PASS,
+    hoist_transposes.PASS,
     # Biases and scales before residuals and activations: an epilogue adds the bias first and activates last.
     fold_affine.PASS,
     fold_pad.PASS,
@@ -75,8 +77,8 @@ def optimize(
     graph
         Any graph that `Graph.verify` accepts.
     types_of_inputs
-        Types in place of those that the graph says, such as the shapes of one call; the result then only holds for
-        those.
+        Types in place of those that the graph says, such as the shapes of one call; the result then only holds
+        for those.
     stop_after
         The name of the last pass to apply.
     check

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..graph import Array, Node
+from ..records import record
 from .view import View
 
 __all__ = ["OPS", "Affine", "affine_of", "channel_vector", "reshaped_for_channels", "rounded"]
@@ -15,10 +15,10 @@ __all__ = ["OPS", "Affine", "affine_of", "channel_vector", "reshaped_for_channel
 OPS = ("Add", "Sub", "Mul", "Div", "fused.ScaleShift")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Affine:
-    """y = x * scale + shift, None where there is no scale or shift; the constants as the graph has them, in float64
-    if they were computed."""
+    """y = x * scale + shift, None where there is no scale or shift; the constants as the graph has them, in
+    float64 if they were computed."""
 
     x: str
     scale: Array | None
@@ -56,8 +56,8 @@ def affine_of(view: View, node: Node) -> Affine | None:
 
 
 def channel_vector(array: Array | None, rank: int, axis: int, size: int) -> Array | None:
-    """A constant as a float64 vector over one axis (negative) of a value of that rank, if it is the same along the
-    others; None if it is not."""
+    """A constant as a float64 vector over one axis (negative) of a value of that rank, if it is the same along
+    the others; None if it is not."""
     if array is None or array.ndim > rank:
         return None
     shape = (1,) * (rank - array.ndim) + array.shape
@@ -69,4 +69,3 @@ def channel_vector(array: Array | None, rank: int, axis: int, size: int) -> Arra
 def reshaped_for_channels(vector: Array, rank: int) -> Array:
     """A vector over the channels [N, C, ...] of a value of that rank, in a shape that broadcasts."""
     return vector.reshape((-1,) + (1,) * max(rank - 2, 0))
-

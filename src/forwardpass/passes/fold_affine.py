@@ -1,4 +1,4 @@
-"""Scales and shifts per channel, such as a bias or a batch normalisation, go into the weights next to them."""
+"""Scales and shifts per channel, such as a bias or a batch normalisation, go into the weights beside them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .view import View
 __all__ = ["PASS"]
 
 _MOST_SHIFT = 8.0
-"""The largest shift that goes into the layer behind it. There x * w + b takes the place of (x + shift / scale) * w,
-and where the shift nearly cancels x, as when a large mean is taken off, the product has lost the digits that count."""
+"""The largest shift that goes into the layer behind it. There x @ w + b takes the place of (x + shift) @ w, and
+where the shift nearly cancels x, as when a large mean is taken off, x @ w has lost the digits that count."""
 
 
 def _scaled(weights: Array, factor: Array) -> Array:
@@ -38,7 +38,9 @@ def _parts(view: View, node: Node) -> tuple[Array, Array | None] | Declined:
     return weights, bias
 
 
-def _rebuilt(view: View, node: Node, y: str, weights: Array | None, bias: Array | str | None) -> tuple[Node, dict[str, Array]]:
+def _rebuilt(
+    view: View, node: Node, y: str, weights: Array | None, bias: Array | str | None
+) -> tuple[Node, dict[str, Array]]:
     """The layer with other weights (None: the same) and bias, which may be a constant's name."""
     constants: dict[str, Array] = {}
     inputs = list(node.inputs[:2])
@@ -88,8 +90,9 @@ def backward(view: View, node: Node) -> Result:
     if scale is not None:
         scaled = _scaled(weights, scale.reshape((-1,) + (1,) * (weights.ndim - 1)) if first else scale)
     name = _vector_input(view, node, size) if bias is None and scale is None else None
-    total = (0.0 if bias is None else bias.astype(np.float64)) * (1.0 if scale is None else scale)
-    total = total + (0.0 if shift is None else shift)
+    total = np.zeros(size) if bias is None else bias.astype(np.float64)
+    total = total if scale is None else total * scale
+    total = total if shift is None else total + shift
     none = bias is None and shift is None
     made, constants = _rebuilt(
         view, layer, node.outputs[0], scaled, None if none else name or rounded(total, weights.dtype)
@@ -108,7 +111,7 @@ def _vector_input(view: View, node: Node, size: int) -> str | None:
 
 @rule("fused.Linear", "nhwc.Conv")
 def forward(view: View, node: Node) -> Result:
-    """layer(x * scale + shift) -> layer with scale * weights and bias + shift @ weights, where nothing is padded."""
+    """layer(x * scale + shift) -> layer with scale * weights and bias + shift @ weights, if nothing is padded."""
     before = view.producer(node.inputs[0])
     found = affine_of(view, before) if before is not None and before.qualified in OPS else None
     if before is None or found is None:

@@ -47,7 +47,7 @@ def fuse(view: View, node: Node) -> Result:
         return Declined("; ".join(reasons)) if reasons else None
     # The later layer: then the residual is there already, and nothing has to move.
     layer, residual = max(found, key=lambda pair: view.place(pair[0]))
-    inputs = [*layer.inputs, "", ""][:3] + [residual]
+    inputs = [*[*layer.inputs, "", ""][:3], residual]
     made = Node(layer.op, inputs, list(node.outputs), dict(layer.attributes), layer.domain, layer.name)
     return Patch(f"became the residual of {layer.label}", [layer, node], [made])
 

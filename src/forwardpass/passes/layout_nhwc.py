@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Array, Node
 from ..ops import windows
-from .merge_transposes import transpose
+from .merge_transposes import transpose, transposed_type
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View
 
@@ -68,7 +68,11 @@ def _between(
         Node(operator, [x_last, *more], [y_last], attributes, "nhwc", node.name),
         transpose(y_last, y, TO_NCHW),
     ]
-    return Patch(f"became nhwc.{operator}", [node], nodes, constants or {})
+    types = {
+        x_last: transposed_type(view.type(x), TO_NHWC),
+        y_last: transposed_type(view.type(y), TO_NHWC),
+    }
+    return Patch(f"became nhwc.{operator}", [node], nodes, constants or {}, types=types)
 
 
 @rule("Conv")
@@ -97,9 +101,9 @@ def pool(view: View, node: Node) -> Result:
     declined = _not_an_image(view, node, "fiu" if node.op == "MaxPool" else "f")
     if declined is not None:
         return declined
-    if len(node.outputs) > 1 and node.outputs[1]:
-        if view.uses(node.outputs[1]) or view.is_output(node.outputs[1]):
-            return Declined(f"the indices {node.outputs[1]!r} are used")
+    indices = node.outputs[1] if len(node.outputs) > 1 else ""
+    if indices and (view.uses(indices) or view.is_output(indices)):
+        return Declined(f"the indices {indices!r} are used")
     bound = view.attributes(node)
     attributes = _window(view, node, bound, [int(k) for k in bound["kernel_shape"]])
     if isinstance(attributes, Declined):

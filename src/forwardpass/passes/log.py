@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from ..records import field, record
 
 __all__ = ["Entry", "Log"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Entry:
     """One decision of a rewrite.
 
@@ -33,7 +34,7 @@ class Entry:
         return f"{'+' if self.fired else '-'} {self.node}: {self.detail}"
 
 
-@dataclass(slots=True)
+@record(slots=True)
 class Log:
     """The decisions of all passes, in order."""
 

@@ -1,4 +1,4 @@
-"""BatchNormalization with constants becomes fused.ScaleShift: one multiplication and one addition per value."""
+"""BatchNormalization with constants becomes fused.ScaleShift: a multiplication and an addition per value."""
 
 from __future__ import annotations
 
@@ -27,11 +27,10 @@ def lower(view: View, node: Node) -> Result:
     found = view.type(x)
     if found.shape is None:
         return Declined(f"the rank of {x!r} is unknown")
-    made = scale_and_shift(*vectors, float(bound["epsilon"]))
+    made = scale_and_shift(vectors, float(bound["epsilon"]))
     names = view.fresh(f"{y}_scale"), view.fresh(f"{y}_shift")
     constants = {
-        name: rounded(reshaped_for_channels(vector, len(found.shape)), found.dtype)
-        for name, vector in zip(names, made)
+        name: rounded(reshaped_for_channels(vector, len(found.shape)), found.dtype) for name, vector in zip(names, made)
     }
     return Patch(
         "became fused.ScaleShift", [node], [Node("ScaleShift", [x, *names], [y], {}, "fused", node.name)], constants

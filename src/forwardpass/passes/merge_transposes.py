@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import Node, TensorType
 from ..ops.layout import permutation
 from .merge_views import reshape_target
 from .rewrite import Declined, Pass, Patch, Result, drop, rule
 from .view import View
 
-__all__ = ["AS_VIEWS", "PASS", "RULES", "inverse", "order_of", "transpose"]
+__all__ = ["AS_VIEWS", "PASS", "RULES", "inverse", "order_of", "transpose", "transposed_type"]
 
 
 def order_of(view: View, node: Node) -> tuple[int, ...] | None:
@@ -29,6 +29,12 @@ def order_of(view: View, node: Node) -> tuple[int, ...] | None:
 def inverse(order: Sequence[int]) -> tuple[int, ...]:
     """The permutation that undoes another."""
     return tuple(sorted(range(len(order)), key=lambda k: order[k]))
+
+
+def transposed_type(found: TensorType, order: Sequence[int]) -> TensorType:
+    """The type of a value after a Transpose."""
+    shape = found.shape
+    return TensorType(found.dtype, None if shape is None else tuple(shape[k] for k in order))
 
 
 def transpose(x: str, y: str, order: Sequence[int], name: str = "") -> Node:

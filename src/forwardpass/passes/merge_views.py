@@ -16,9 +16,10 @@ VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def reshape_target(before: Sequence[Dim] | None, after: Sequence[Dim] | None) -> list[int] | None:
-    """The second input of a Reshape between two shapes of equally many elements; None where one cannot be written.
+    """The second input of a Reshape between two shapes of equally many elements; None where there is none.
 
-    A size that only a call knows is written as 0 (copied) where it stays in its place, else once as -1 (deduced).
+    A size that only a call knows is written as 0 (copied) where it stays in its place, else as -1 (deduced), which
+    can stand but once.
     """
     if before is None or after is None:
         return None

@@ -1,27 +1,27 @@
-"""The machinery of rewrites: rules look at one node and answer with a patch, and `run` applies them to a fixpoint."""
+"""The machinery of rewrites: rules look at a node and answer with a patch; `run` applies them to a fixpoint."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Union
+from typing import TypeAlias
 
-from ..graph import Array, Node
+from ..graph import Array, Node, TensorType
+from ..records import field, record
 from .log import Entry, Log
 from .view import View
 
 __all__ = ["Declined", "Pass", "Patch", "Result", "Rule", "drop", "rule", "run"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Declined:
     """The pattern is there, but cannot be rewritten."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Patch:
     """A change of the graph.
 
@@ -37,6 +37,8 @@ class Patch:
         New ones. The arrays of old ones never change.
     rename
         Old name -> new name, for the readers of a value, and for the node that defines it where that stays.
+    types
+        Of new values, where the rule knows them; the others are inferred.
     """
 
     note: str
@@ -44,13 +46,14 @@ class Patch:
     add: Sequence[Node] = ()
     constants: Mapping[str, Array] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, TensorType] = field(default_factory=dict)
 
 
-Result = Union[Patch, Declined, None]
+Result: TypeAlias = "Patch | Declined | None"
 """None where the pattern is not there."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Rule:
     """A rewrite of nodes of some operators, by their qualified names; of all where there are none."""
 
@@ -63,7 +66,7 @@ def rule(*ops: str) -> Callable[[Callable[[View, Node], Result]], Rule]:
     return lambda function: Rule(ops, function)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pass:
     """Rules that run together until none of them fires."""
 
@@ -74,8 +77,8 @@ class Pass:
 def drop(view: View, node: Node, source: str, note: str) -> Result:
     """Take out a node whose output 0 equals the value `source`.
 
-    Names of graph outputs survive: where the dropped value is one, the node that defines `source` defines it from
-    then on. Where that cannot be, an Identity takes the node's place.
+    Names of graph outputs survive: where the dropped value is one, the node that defines `source` defines it
+    from then on. Where that cannot be, an Identity takes the node's place.
     """
     value = node.outputs[0]
     if not view.is_output(value):
@@ -89,15 +92,15 @@ def drop(view: View, node: Node, source: str, note: str) -> Result:
 
 
 def _most(view: View) -> int:
-    """A bound that no terminating pass gets near: every node is rewritten in every state of its neighbours."""
+    """A bound that no pass gets near that ends at all."""
     return 50 * len(view) + 200
 
 
 def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
     """Apply a pass until nothing fires.
 
-    Every sweep visits all nodes in order, and again those near a change. The last sweep changes nothing, so what is
-    declined in it is what remains to be said.
+    Every sweep visits all nodes in order, and again those near a change. The last sweep changes nothing, so what
+    is declined in it is what remains to be said.
 
     Parameters
     ----------
@@ -139,7 +142,7 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
                         queue.append(n)
                 break
             if left == 0:
-                log.entries.append(Entry(step.name, node.label, False, "too many rewrites: the pass was stopped"))
+                log.entries.append(Entry(step.name, node.label, False, "too many rewrites, stopped"))
                 changed = False
                 break
     log.entries.extend(Entry(step.name, label, False, reason) for label, reason in declined)

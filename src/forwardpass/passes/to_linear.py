@@ -70,9 +70,7 @@ def gemm(view: View, node: Node) -> Result:
             inputs += ["", c]
         else:
             return Declined(f"{c!r} is neither a constant row nor, with beta 1, of the shape of the output")
-    return Patch(
-        "became fused.Linear", [node], [Node("Linear", inputs, [y], {}, "fused", node.name)], constants
-    )
+    return Patch("became fused.Linear", [node], [Node("Linear", inputs, [y], {}, "fused", node.name)], constants)
 
 
 PASS = Pass("to_linear", (matmul, gemm))

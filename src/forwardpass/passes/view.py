@@ -23,11 +23,13 @@ class _Change(Protocol):
     def constants(self) -> Mapping[str, Array]: ...
     @property
     def rename(self) -> Mapping[str, str]: ...
+    @property
+    def types(self) -> Mapping[str, TensorType]: ...
 
 
 def _named_sizes(graph: Graph, given: Mapping[str, TensorType]) -> dict[str, TensorType]:
-    """Types of the inputs, in which every dimension of unknown size has a name of its own: equal names in the types
-    of two values then prove that they are equal."""
+    """Types of the inputs, in which every dimension of unknown size has a name of its own: equal names in the
+    types of two values then prove that they are equal."""
     types = {**graph.inputs, **given}
     return {
         name: t
@@ -173,6 +175,9 @@ class View:
         self._types[new] = merged
 
     def _infer(self, node: Node) -> None:
+        old = [self._types.get(o) for o in node.outputs if o]
+        if all(t is not None and t.shape is not None and None not in t.shape for t in old):
+            return
         found = infer_node(
             node,
             [self._types[i] if i else None for i in node.inputs],
@@ -217,17 +222,18 @@ class View:
             self.graph.constants[name] = array
             self._types[name] = TensorType.of(array)
             self._names.add(name)
+        self._types.update(patch.types)
         for n in added:
             self._added += 1
             self._link(n, (anchor, self._added))
             self._infer(n)
         for old, new in patch.rename.items():
             self._rename(old, new)
-        values = dict.fromkeys(self._sweep(released))
-        values.update(dict.fromkeys(patch.rename.values()))
-        values.update(dict.fromkeys(patch.constants))
+        touched = [*self._sweep(released), *patch.rename.values(), *patch.constants]
         for n in added:
-            values.update(dict.fromkeys([*n.inputs, *n.outputs]))
+            touched += (*n.inputs, *n.outputs)
+        # A constant that was there before says nothing new to its readers, of which there may be many.
+        values = [v for v in dict.fromkeys(touched) if v in patch.constants or self.constant(v) is None]
         near: dict[int, Node] = {}
         for value in values:
             producer = self._producers.get(value)
@@ -241,7 +247,7 @@ class View:
         Raises
         ------
         GraphError
-            The pass `name` has damaged the graph. With `types`, also where a type is not what the shape rules give.
+            The pass `name` has damaged the graph, or with `types`, a type is not what the shape rules give.
         """
         graph = self.graph
         graph.nodes = self.ordered()

@@ -10,7 +10,9 @@ import numpy as np
 
 from . import __version__, _native
 from .config import PRECISIONS, choose_isa, default_threads
+from .graph import Node
 from .hybrid import Hybrid
+from .plan import Plan
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def explain(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     -------
     Explanation
         Printable; `.log` is the passes' log, `.steps` a list of dicts with node, kernel, algorithm, isa, threads,
-        bytes, flops; `.fallbacks` maps nodes without native kernels to the reason.
+        bytes, flops; `.fallbacks` maps nodes without native kernels, which have the kernel "definition", to the
+        reason.
     """
     return Explanation(model, shapes)
 
@@ -41,13 +44,14 @@ class Explanation:
         self.isa = model.settings.isa
         self.fallbacks: dict[str, str] = {}
         self.steps: list[dict[str, Any]] = []
-        self.arena_bytes = 0
-        self.threads = 1
+        plans: list[Plan | Node] = [plan] if isinstance(plan, Plan) else list(plan.planned())
         if isinstance(plan, Hybrid):
             self.fallbacks = {n.label: reason for n, reason in plan.reasons.items()}
-            return
-        self.arena_bytes, self.threads = plan.arena_bytes, plan.threads
-        self.steps = [self._describe(s) for s in plan.steps]
+        for part in plans:
+            self.steps += [self._describe(s) for s in part.steps] if isinstance(part, Plan) else [_definition(part)]
+        native = [p for p in plans if isinstance(p, Plan)]
+        self.arena_bytes = sum(p.arena_bytes for p in native)
+        self.threads = max((p.threads for p in native), default=1)
 
     def _describe(self, s: Step) -> dict[str, Any]:
         return {
@@ -63,11 +67,8 @@ class Explanation:
     def __str__(self) -> str:
         lines = ["passes", *(f"  {line}" for line in str(self.log).splitlines()), ""]
         if self.fallbacks:
-            lines += [
-                "nodes that run by their NumPy definition",
-                *(f"  {k}: {v}" for k, v in self.fallbacks.items()),
-            ]
-            return "\n".join(lines)
+            lines += ["nodes that run by their NumPy definition"]
+            lines += [*(f"  {k}: {v}" for k, v in self.fallbacks.items()), ""]
         rows = [
             [
                 s["node"],
@@ -82,9 +83,17 @@ class Explanation:
         ]
         table = aligned(["node", "kernel", "algorithm", "ISA", ">threads", ">bytes", ">operations"], rows)
         lines += ["plan", *(f"  {line}" for line in table), ""]
-        return "\n".join([*lines, f"arena {human_bytes(self.arena_bytes)}, {self.threads} threads"])
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return "\n".join([*lines, f"arena {human_bytes(self.arena_bytes)}, {threads}"])
 
     __repr__ = __str__
+
+
+def _definition(node: Node) -> dict[str, Any]:
+    name = node.name or node.outputs[0]
+    return {"node": name, "kernel": "definition", "algorithm": f"{node.qualified} in NumPy", "isa": "-"} | {
+        "threads": 1, "bytes": 0, "flops": 0,
+    }  # fmt: skip
 
 
 def _algorithm(s: Step) -> str:

@@ -1,0 +1,283 @@
+"""Work for every kernel of `kernels.def`, sized to stay in the second cache level.
+
+A kernel gets its cases by its parameter block, so a new kernel with a known block needs nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from forwardpass import _native
+from forwardpass._call import Bound
+from forwardpass.config import settings
+from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.memory import aligned_empty
+from forwardpass.plan import make_plan
+
+Array = npt.NDArray[np.float32]
+MAX_RANK = 6
+ELEMENTS = 1 << 15
+
+
+@dataclass(frozen=True)
+class Work:
+    """One kernel on one ISA, ready: `call` fills `y`."""
+
+    call: Callable[[], None]
+    y: Array
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel with operands.
+
+    Attributes
+    ----------
+    prepare
+        ISA -> the work.
+    flops
+        Multiplications and additions, 0 where the kernel has none to speak of.
+    nbytes
+        Of the operands that change from call to call: read plus written.
+    portable
+        Whether the output has the same bits on every ISA; packed weights have the ISA's own layout.
+    """
+
+    kernel: str
+    label: str
+    prepare: Callable[[str], Work]
+    flops: int = 0
+    nbytes: int = 0
+    portable: bool = True
+
+
+def normal(*shape: int) -> Array:
+    """The same values for the same shape, on a cache line."""
+    out = aligned_empty(shape)
+    out[...] = np.random.default_rng(shape).standard_normal(shape, dtype=np.float32)
+    return out
+
+
+def direct(
+    kernel: str, label: str, params: dict[str, Any], inputs: Sequence[Array], shape: tuple[int, ...], units: int
+) -> Case:
+    """A kernel with its parameter block written out."""
+
+    def prepare(isa: str) -> Work:
+        y = aligned_empty(shape)
+        y[...] = 0  # what a kernel leaves alone, such as the inside of a border
+        program = _native.Program(1)
+        program.add_output("y", shape, y.nbytes)
+        program.add_step(isa, kernel, params, [(x, 0) for x in inputs], ("output", 0, 0), [(0, units)], True)
+        program.finish(0)
+        bound = Bound(program, [], [shape], False)
+        return Work(lambda: bound.run([], [y]), y)
+
+    nbytes = 4 * int(np.prod(shape)) + sum(x.nbytes for x in inputs)
+    return Case(kernel, label, prepare, nbytes=nbytes)
+
+
+def planned(kernel: str, label: str, node: Node, x: Array, constants: dict[str, Array]) -> Case:
+    """A kernel as the planner calls it for a node with one input; the plan must be that kernel alone."""
+    graph = Graph({"x": TensorType.of(x)}, ["y"], [node], constants)
+
+    def plan(isa: str) -> Any:
+        found = make_plan(graph, {"x": x.shape}, settings(1, "float32", isa), {})
+        assert [s.kernel for s in found.steps] == [kernel], "the plan has other kernels"
+        return found
+
+    def prepare(isa: str) -> Work:
+        found = plan(isa)
+        y = aligned_empty(found.outputs["y"].shape)
+        bound = Bound(found.program, [x.shape], [y.shape], False)
+        return Work(lambda: bound.run([x], [y]), y)
+
+    some = plan(_native.available_isas()[-1])
+    nbytes = x.nbytes + 4 * int(np.prod(some.outputs["y"].shape))
+    return Case(kernel, label, prepare, some.flops, nbytes)
+
+
+def dims(*values: int) -> list[int]:
+    return [*values, *[0] * (MAX_RANK - len(values))]
+
+
+def brgemm(kernel: str) -> list[Case]:
+    def linear(rows: int, k: int, n: int) -> Case:
+        node = Node("Linear", ["x", "w", "b"], ["y"], {"activation": "Relu"}, "fused")
+        weights = {"w": normal(k, n), "b": normal(n)}
+        return planned(kernel, f"{rows}x{k}x{n}", node, normal(rows, k), weights)
+
+    def conv(size: int, channels: int, filters: int) -> Case:
+        node = Node("Conv", ["x", "w", "b"], ["y"], {"activation": "Relu", "kernel_shape": [3, 3]}, "nhwc")
+        weights = {"w": normal(3, 3, channels, filters), "b": normal(filters)}
+        return planned(kernel, f"conv 3x3 {channels}-{filters}", node, normal(1, size, size, channels), weights)
+
+    return [linear(1, 512, 256), linear(196, 128, 256), linear(8, 5, 3), conv(16, 64, 64), conv(32, 3, 32)]
+
+
+def depthwise(kernel: str) -> list[Case]:
+    attributes = {"activation": "Relu", "kernel_shape": [3, 3], "group": 96}
+    node = Node("Conv", ["x", "w", "b"], ["y"], attributes, "nhwc")
+    return [planned(kernel, "3x3 96", node, normal(1, 16, 16, 96), {"w": normal(3, 3, 1, 96), "b": normal(96)})]
+
+
+def pack(kernel: str) -> list[Case]:
+    k = n = 128
+
+    def prepare(isa: str) -> Work:
+        panel = settings(1, "float32", isa).panel
+        panels = -(-n // panel)
+        params = {
+            "batch": 1, "k": k, "n": n, "in_batch": k * n, "in_k": n, "in_n": 1, "out_batch": panels * k * panel,
+        }  # fmt: skip
+        return direct(kernel, "", params, [normal(k, n)], (panels, k, panel), panels).prepare(isa)
+
+    return [Case(kernel, f"{k}x{n}", prepare, nbytes=8 * k * n, portable=False)]
+
+
+def pool(kernel: str) -> list[Case]:
+    def case(size: int, stride: int) -> Case:
+        side, c = 24, 32
+        out = (side - size) // stride + 1
+        params = {
+            "batch": 1, "ih": side, "iw": side, "oh": out, "ow": out, "c": c, "kh": size, "kw": size,
+            "stride_h": stride, "stride_w": stride, "dilation_h": 1, "dilation_w": 1,
+            "in_batch": side * side * c, "in_row": side * c, "in_col": c,
+            "out_batch": out * out * c, "out_row": out * c, "out_col": c,
+        }  # fmt: skip
+        return direct(kernel, f"{size}x{size}/{stride}", params, [normal(1, side, side, c)], (1, out, out, c), out)
+
+    return [case(2, 2), case(3, 1)]
+
+
+def unary(kernel: str) -> list[Case]:
+    x = normal(ELEMENTS)
+    if kernel in ("log_f32", "sqrt_f32"):
+        x = np.abs(x) + np.float32(0.1)
+    # As alpha and beta, these suit every activation; Clip needs them in this order.
+    strides = {"in_stride": dims(1), "out_stride": dims(1)}
+    params = {"rank": 1, "shape": dims(ELEMENTS), **strides, "alpha": 0.25, "beta": 0.5}
+    return [direct(kernel, f"{ELEMENTS}", params, [x], (ELEMENTS,), ELEMENTS)]
+
+
+def binary(kernel: str) -> list[Case]:
+    rows, columns = ELEMENTS // 128, 128
+    a = np.abs(normal(rows, columns)) + np.float32(0.1)  # a base that Pow can raise to any power
+    common = {"rank": 2, "shape": dims(rows, columns), "a_stride": dims(columns, 1), "out_stride": dims(columns, 1)}
+    full = {**common, "b_stride": dims(columns, 1)}
+    row = {**common, "b_stride": dims(0, 1)}
+    return [
+        direct(kernel, f"{rows}x{columns}", full, [a, normal(rows, columns)], a.shape, a.size),
+        direct(kernel, f"{rows}x{columns}, a row", row, [a, normal(columns)], a.shape, a.size),
+    ]
+
+
+def scale_shift(kernel: str) -> list[Case]:
+    rows, columns = ELEMENTS // 128, 128
+    params = {
+        "rank": 2, "shape": dims(rows, columns), "in_stride": dims(columns, 1), "scale_stride": dims(0, 1),
+        "out_stride": dims(columns, 1),
+    }  # fmt: skip
+    inputs = [normal(rows, columns), normal(columns), normal(columns)]
+    return [direct(kernel, f"{rows}x{columns}", params, inputs, (rows, columns), rows * columns)]
+
+
+def softmax(kernel: str) -> list[Case]:
+    def case(rows: int, length: int) -> Case:
+        params = {
+            "length": length, "in_axis": 1, "out_axis": 1, "rank": 1, "shape": dims(rows),
+            "in_stride": dims(length), "out_stride": dims(length),
+        }  # fmt: skip
+        return direct(kernel, f"{rows}x{length}", params, [normal(rows, length)], (rows, length), rows)
+
+    return [case(1, 10), case(32, 1000)]
+
+
+def reduce(kernel: str) -> list[Case]:
+    rows, columns = 64, ELEMENTS // 64
+
+    def case(label: str, kept: tuple[int, int], reduced: tuple[int, int]) -> Case:
+        params = {
+            "kept_rank": 1, "kept": dims(kept[0]), "kept_stride": dims(kept[1]), "out_stride": dims(1),
+            "reduced_rank": 1, "reduced": dims(reduced[0]), "reduced_stride": dims(reduced[1]),
+        }  # fmt: skip
+        return direct(kernel, label, params, [normal(rows, columns)], (kept[0],), kept[0])
+
+    return [
+        case(f"{rows}x{columns} along rows", (rows, columns), (columns, 1)),
+        case(f"{rows}x{columns} along columns", (columns, 1), (rows, columns)),
+    ]
+
+
+def copy(kernel: str) -> list[Case]:
+    rows, columns = 256, ELEMENTS // 256
+
+    def case(label: str, strides: tuple[int, int]) -> Case:
+        params = {"rank": 2, "shape": dims(rows, columns), "in_stride": dims(*strides), "out_stride": dims(columns, 1)}
+        return direct(kernel, label, params, [normal(ELEMENTS)], (rows, columns), ELEMENTS)
+
+    return [case(f"{rows}x{columns}", (columns, 1)), case(f"{columns}x{rows} transposed", (1, rows))]
+
+
+def fill(kernel: str) -> list[Case]:
+    params = {"rank": 1, "shape": dims(ELEMENTS), "out_stride": dims(1), "value": 0.5}
+    return [direct(kernel, f"{ELEMENTS}", params, [], (ELEMENTS,), ELEMENTS)]
+
+
+def pad(kernel: str) -> list[Case]:
+    rows, columns = 62, 510
+    index = np.concatenate([np.pad(np.arange(n), 1, constant_values=-1) for n in (rows, columns)])
+    shape = (rows + 2, columns + 2)
+    params = {
+        "rank": 2, "shape": dims(*shape), "in_stride": dims(columns, 1), "out_stride": dims(shape[1], 1),
+        "index": index.astype(np.int64), "value": 0.5,
+    }  # fmt: skip
+    return [direct(kernel, f"{rows}x{columns} by 1", params, [normal(rows, columns)], shape, shape[0] * shape[1])]
+
+
+def halo(kernel: str) -> list[Case]:
+    side, c = 30, 32
+    shape = (1, side + 2, side + 2, c)
+    params = {
+        "batch": 1, "h": side, "w": side, "c": c, "pad_top": 1, "pad_left": 1, "pad_bottom": 1, "pad_right": 1,
+        "out_batch": shape[1] * shape[2] * c,
+    }  # fmt: skip
+    return [direct(kernel, f"{side}x{side}x{c} by 1", params, [], shape, 1)]
+
+
+BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
+    ("entries", brgemm),
+    ("in_k", pack),
+    ("weights", depthwise),
+    ("count_include_pad", pool),
+    ("scale_stride", scale_shift),
+    ("b_stride", binary),
+    ("in_axis", softmax),
+    ("reduced", reduce),
+    ("index", pad),
+    ("value", fill),
+    ("pad_top", halo),
+    ("alpha", unary),
+    ("in_stride", copy),
+)
+"""A field that tells a parameter block from those further down, and the cases of its kernels."""
+
+
+def cases_of(kernel: str) -> list[Case]:
+    """The cases of a kernel.
+
+    Raises
+    ------
+    LookupError
+        Its parameter block has none yet.
+    """
+    fields = {name for name, _ in _native.describe_params(kernel)}
+    for field, make in BLOCKS:
+        if field in fields:
+            return make(kernel)
+    raise LookupError(f"bench/kernels/cases.py has no case for the parameter block of {kernel}: {sorted(fields)}")

@@ -1,0 +1,21 @@
+from collections.abc import Sequence
+from typing import Any
+
+from .graph import Array
+
+class Bound:
+    owner: Any
+    def __init__(
+        self,
+        owner: Any,
+        input_shapes: Sequence[tuple[Any, ...]],
+        output_shapes: Sequence[tuple[Any, ...]],
+        release_gil: bool,
+    ) -> None: ...
+    def run(self, inputs: list[Array], outputs: list[Array]) -> None: ...
+
+class Caller:
+    def _set_names(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None: ...
+    def _set_last(self, bound: Bound | None) -> None: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def run_into(self, inputs: Any, outputs: Any) -> None: ...

@@ -1,0 +1,172 @@
+"""The benchmark runner: it verifies before it times, it says so when a contender is wrong, and its JSON is whole."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import forwardpass
+
+BENCH = Path(__file__).parents[2] / "bench"
+pytestmark = pytest.mark.skipif(not BENCH.is_dir(), reason="the benchmarks are not part of this installation")
+
+CONTENDER = """
+import numpy as np
+from contenders import Options, Ready
+from network import forward
+
+def version():
+    return "1"
+
+def setup(network, x, options):
+    {setup}
+    return Ready(call, (x,), lambda y: y)
+"""
+HONEST = "call = lambda x: forward(network, x)"
+WRONG = "call = lambda x: forward(network, x) * np.float32(1.001)"
+SHAPE = "call = lambda x: forward(network, x)[0]"
+NAN = "call = lambda x: np.full((len(x), 1), np.nan, np.float32)"
+DIES = "raise RuntimeError('no such engine here')"
+EXITS = "import os; os._exit(3)"
+MISSING = "import a_module_that_does_not_exist as missing"
+# Right once, as an engine is that keeps its first result in a buffer that it overwrites.
+LATER_WRONG = "seen = []\n    call = lambda x: forward(network, x) * np.float32(1 + (seen.append(1) or len(seen) > 1))"
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`bench/run.py`, with the package that the tests import."""
+    folder = str(Path(forwardpass.__file__).parents[1])
+    paths = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, str(BENCH / "run.py"), "--no-peak", "--only", "mlp_8_5_1", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200, env=environment)
+
+
+def contender(folder: Path, name: str, setup: str) -> Path:
+    file = folder / f"{name}.py"
+    file.write_text(CONTENDER.format(setup=setup))
+    return file
+
+
+def results(folder: Path, *arguments: object) -> tuple[int, dict[str, Any], str]:
+    """Exit code, contenders of the only result, and what was printed."""
+    file = folder / "bench.json"
+    done = run("--rounds", 1, "--seconds", 0.01, "--json", file, *arguments)
+    assert file.exists(), done.stderr
+    found = json.loads(file.read_text(), parse_constant=lambda text: pytest.fail(f"{text} is no JSON"))
+    assert found["schema"] == 1
+    (only,) = found["results"]
+    return done.returncode, only, done.stdout
+
+
+def test_all_that_is_installed(tmp_path: Path) -> None:
+    code, result, table = results(tmp_path)
+    assert code == 0, table
+    assert (result["problem"], result["batch"], result["threads"]) == ("mlp_8_5_1", 1, 1)
+    assert (result["flops"], result["weight_bytes"]) == (2 * (8 * 5 + 5), 4 * (8 * 5 + 5 + 5 + 1))
+    entries = result["contenders"]
+    assert {"forwardpass", "forwardpass_into", "numpy"} <= entries.keys()
+    for name, v in entries.items():
+        assert v["status"] == "ok", (name, v)
+        assert name in table
+        assert 0 < v["best_us"] <= v["median_us"]
+        assert v["single_us"]["p50"] <= v["single_us"]["p99"] <= v["single_us"]["p99.9"]
+        assert len(v["rounds_us"]) == 1
+        assert math.isclose(v["gflops"], result["flops"] / v["median_us"] * 1e-3)
+        assert not v["rival"]["name"].startswith(name.partition("_")[0])
+    assert entries["numpy"]["version"] == np.__version__
+    assert entries["forwardpass"]["details"]["fallbacks"] == {}
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"),
+    [(WRONG, "relative error"), (SHAPE, "float32[1] instead of float32[1, 1]"), (NAN, "not finite")],
+    ids=["wrong", "shape", "nan"],
+)
+def test_a_wrong_contender_is_not_timed(tmp_path: Path, setup: str, message: str) -> None:
+    files = [contender(tmp_path, "honest", HONEST), contender(tmp_path, "liar", setup)]
+    code, result, table = results(tmp_path, "--contenders", ",".join(map(str, files)))
+    assert code == 1
+    assert result["contenders"]["honest"]["status"] == "ok"
+    liar = result["contenders"]["liar"]
+    assert liar["status"] == "wrong"
+    assert "before timing" in liar["message"]
+    assert message in liar["message"]
+    assert "median_us" not in liar
+    assert "WRONG" in table
+    assert "rival" not in result["contenders"]["honest"], "a wrong contender is no rival"
+
+
+def test_a_contender_that_is_wrong_later_is_found_out(tmp_path: Path) -> None:
+    code, result, _ = results(tmp_path, "--contenders", contender(tmp_path, "later", LATER_WRONG))
+    assert code == 1
+    assert result["contenders"]["later"]["status"] == "wrong"
+    assert "after timing" in result["contenders"]["later"]["message"]
+    assert "median_us" not in result["contenders"]["later"]
+
+
+@pytest.mark.parametrize(
+    ("setup", "message"), [(DIES, "no such engine here"), (EXITS, "exit code 3")], ids=["raises", "exits"]
+)
+def test_a_contender_that_fails_is_reported(tmp_path: Path, setup: str, message: str) -> None:
+    files = [contender(tmp_path, "broken", setup), contender(tmp_path, "honest", HONEST)]
+    code, result, table = results(tmp_path, "--contenders", ",".join(map(str, files)))
+    assert code == 1
+    assert result["contenders"]["broken"]["status"] == "failed"
+    assert message in result["contenders"]["broken"]["message"]
+    assert result["contenders"]["honest"]["status"] == "ok"
+    assert "FAILED" in table
+
+
+def test_a_contender_that_is_not_installed_is_no_failure(tmp_path: Path) -> None:
+    file = contender(tmp_path, "absent", HONEST)
+    file.write_text(file.read_text().replace('return "1"', MISSING))
+    code, result, table = results(tmp_path, "--contenders", f"numpy,{file}")
+    assert code == 0
+    assert result["contenders"]["absent"]["status"] == "missing"
+    assert "not installed" in table
+
+
+def test_every_isa_is_an_entry(tmp_path: Path) -> None:
+    isas = forwardpass._native.available_isas()
+    code, result, table = results(tmp_path, "--contenders", "forwardpass", "--isa", ",".join(isas))
+    assert code == 0, table
+    assert {k: v["details"]["isa"] for k, v in result["contenders"].items()} == {f"forwardpass:{i}": i for i in isas}
+
+
+@pytest.mark.parametrize("arguments", [("--contenders", "nobody"), ("--only", "nothing")])
+def test_an_unknown_name_lists_those_there_are(arguments: tuple[str, str]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert arguments[1] in done.stderr
+    assert "numpy" in done.stderr or "gemm" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_problems_mean_what_the_engine_computes() -> None:
+    """Every problem builds; its reference has the size that its layers promise."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np\n"
+        "from problems import load_problems\n"
+        "for p in load_problems().values():\n"
+        "    case = p.case(2)\n"
+        "    assert case.x.dtype == np.float32 and len(case.x) == 2, p.name\n"
+        "    assert case.reference.dtype == np.float64 and np.isfinite(case.reference).all(), p.name\n"
+        "    assert case.flops > 0 and case.network.weight_bytes > 0, p.name\n"
+        "    print(p.name)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(BENCH)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"gemm_1024", "cifar_cnn", "digits_cnn"} <= set(done.stdout.split())

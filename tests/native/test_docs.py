@@ -1,0 +1,186 @@
+"""The pages: their Python runs, their commands and paths are real, and what they copy from the code is still true.
+
+`PYTHONPATH=tests python tests/native/test_docs.py` writes the plan of the digits network into the page that shows it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from test_embed import CPP, CYTHON
+
+import forwardpass as fp
+from forwardpass import Model, _native, errors
+from forwardpass.data import path
+from forwardpass.formats import archive, load_graph, npy, schema
+from forwardpass.passes import PIPELINE
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    'python3 -m venv .venv && .venv/bin/pip install ".[cli]" && .venv/bin/forwardpass demo\n',
+    'python3 -m venv .venv && .venv/bin/pip install ".[test,cli]" && .venv/bin/python -m pytest\n',
+]
+MOST_NOT_RUN = 2
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
+PLAN = re.compile(r"(?<=<!-- explain: digits_cnn, avx512 -->\n```text\n).*?(?=\n```\n)", re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: what stands behind the fence, the text, and the line where the text begins."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text()
+    return [Block(m[1].strip(), m[2], text.count("\n", 0, m.start(2)) + 1) for m in BLOCK.finditer(text)]
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+WITH_PYTHON = [p for p in PAGES if any(b.kind == "python" for b in blocks(p))]
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_id)
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks(page):
+        if block.kind == "python":
+            # Empty lines before the text, so that a traceback names the line of the page.
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+
+
+def test_most_python_is_run() -> None:
+    not_run = [b for p in PAGES for b in blocks(p) if b.kind.startswith("python") and b.kind != "python"]
+    assert all(b.kind == "python no-run" for b in not_run)
+    assert len(not_run) <= MOST_NOT_RUN
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    found = blocks(ROOT / "README.md")
+    assert [(b.kind, b.text) for b in found[:2]] == [("sh", command) for command in COMMANDS]
+    assert found[1].line < 20
+
+
+def test_every_path_of_the_layout_exists() -> None:
+    text = (ROOT / "README.md").read_text()
+    layout = text.split("## How the code is laid out")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in layout.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert len(named) > 30
+    for name in [*named, *re.findall(r"`((?:tests|bench|csrc|src)/[\w./]*)`", text)]:
+        assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_tests_that_a_page_names_exist(page: Path) -> None:
+    sources = "\n".join(p.read_text() for p in (ROOT / "tests").rglob("*.py"))
+    text = page.read_text()
+    for name in re.findall(r"`(tests/[\w/]+\.py)`", text):
+        assert (ROOT / name).is_file(), name
+    for name in re.findall(r"`(test_\w+)`", text):
+        assert f"def {name}(" in sources, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    left = [f"{k}: {line}" for k, line in enumerate(page.read_text().splitlines(), 1) if "TODO" in line]
+    assert not left, "\n".join(left)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_page_knows_a_machine(page: Path) -> None:
+    found = re.findall(r"(?<![\w.~-])/(?:work|tmp|home|root|Users|opt|mnt|usr)\b\S*", page.read_text())
+    assert not found
+
+
+def test_the_readme_lists_every_error() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in errors.__all__:
+        assert f"`{name}`" in text or f"`forwardpass.{name}`" in text, name
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    limits = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text.split("## Limits")[1].split("##")[0], re.M))
+    assert limits["Entries"] == f"{archive.MAX_MEMBERS:,}"
+    assert limits["Bytes of an entry's name"] == f"{archive.MAX_NAME_BYTES:,}"
+    assert limits["Ratio that a compressed entry may claim"] == f"{archive.MAX_RATIO:,} : 1"
+    assert limits["Bytes that all compressed entries together may claim"] == (
+        f"{archive.INFLATED_BASE >> 20} MiB + {archive.INFLATED_PER_BYTE} x the size of the file"
+    )
+    assert limits["Rank of an array"] == str(npy.MAX_RANK)
+    assert npy.MAX_ELEMENTS == 2**62
+    assert limits["Bytes of an array"].startswith("2^62")
+    assert limits["Bytes of an array's header"] == f"{npy.MAX_HEADER_BYTES:,}"
+    assert limits["Bytes of `graph.json`"] == f"{schema.MAX_BYTES >> 20} MiB"
+    assert limits["Nesting in `graph.json`"] == str(schema.MAX_DEPTH)
+
+
+def test_the_examples_of_embedding_are_the_tested_ones() -> None:
+    found = {b.kind: b.text for b in blocks(ROOT / "docs" / "embedding.md")}
+    assert found["cython"].strip() == CYTHON.strip()
+    assert found["cpp"].strip() == CPP.strip()
+
+
+def test_the_graph_of_the_format_page_is_what_is_written() -> None:
+    page = ROOT / "docs" / "file-format.md"
+    (shown,) = [b.text for b in blocks(page) if b.kind == "json"]
+    from forwardpass.builder import Dense, Input, Sequential
+
+    net = Sequential([Input((2,), name="x"), Dense(3, "relu"), Dense(1)], name="tiny").init(seed=0)
+    assert schema.dump(net.graph())[0].decode() == shown
+
+
+def test_the_passes_that_the_plan_names_exist() -> None:
+    shown = PLAN.search((ROOT / "docs" / "architecture.md").read_text())
+    assert shown is not None
+    named = set(re.findall(r"^  (\w+)$", shown[0].split("\nplan\n")[0], re.M))
+    assert named
+    assert named <= {p.name for p in PIPELINE}
+
+
+def test_every_public_name_is_reached_in_any_order(tmp_path: Path) -> None:
+    """The module `explain` and the function of that name must not take each other's place."""
+    for first in ("show_config", "explain", "load", "Model"):
+        code = f"import forwardpass as fp; fp.{first}; assert callable(fp.explain), type(fp.explain)"
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def _plan() -> str:
+    return str(fp.explain(Model(load_graph(path("digits_cnn.npz")), threads=1, isa="avx512"))).rstrip()
+
+
+@pytest.mark.skipif("avx512" not in _native.available_isas(), reason="the page shows the plan for AVX-512")
+def test_the_plan_of_the_architecture_page_is_that_of_today() -> None:
+    shown = PLAN.search((ROOT / "docs" / "architecture.md").read_text())
+    assert shown is not None
+    assert shown[0] == _plan(), "run `PYTHONPATH=tests python tests/native/test_docs.py` to write it anew"
+
+
+def _write_plan() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    text = page.read_text()
+    page.write_text(PLAN.sub(lambda _: _plan(), text))
+
+
+if __name__ == "__main__":
+    _write_plan()
