@@ -5,6 +5,7 @@ A tolerance is a dict of the keyword arguments `rtol` and `atol` of `numpy.testi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,10 @@ DENORMAL = 2.0**-125
 NOT_WORSE = 1.15
 """Our error over that of the sequential sum. Where a layer has one sum both round alike and only the double rounding
 of the emulation differs; where it has several, ours is smaller but for the luck of the draw."""
+
+
+def network_of(values: Iterable[Any]) -> dict[str, float]:
+    """A random network of a dozen nodes in float32 against float64. Errors are relative to the largest of all its
+    `values`, which may cancel later, and each layer can enlarge those of the layers before it."""
+    finite = [float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in values]
+    return {"rtol": 1024 * EPS32, "atol": 1024 * EPS32 * max(1.0, *finite)}

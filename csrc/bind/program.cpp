@@ -129,7 +129,8 @@ void bind_program(py::module_& module) {
       .def_property_readonly(
           "handle", [](const BoundProgram& self) { return reinterpret_cast<std::uintptr_t>(&self.program); },
           "The address that the C interface calls fp_model.")
-      .def_property_readonly("threads", [](const BoundProgram& self) { return self.program.threads(); });
+      .def_property_readonly("threads", [](const BoundProgram& self) { return self.program.threads(); })
+      .def_property_readonly("arena_bytes", [](const BoundProgram& self) { return self.program.arena_bytes(); });
   module.def("run_kernel", &run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"), py::arg("inputs"),
              py::arg("output"), py::arg("begin"), py::arg("end"),
              "Call one kernel of one ISA directly. Addresses are those of the arrays' first elements.");

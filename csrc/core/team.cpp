@@ -7,6 +7,7 @@
 
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 
 #include <chrono>
 #include <new>
@@ -20,6 +21,7 @@ namespace forwardpass {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kPatience = std::chrono::microseconds(5);
 
 inline void pause() noexcept {
 #if defined(__x86_64__)
@@ -29,15 +31,19 @@ inline void pause() noexcept {
 #endif
 }
 
-// Returns when `value` is no longer `old`: spins for kSpin, then sleeps.
+// Returns when `value` is no longer `old`: spins for kSpin, then sleeps. After kPatience it offers its processor, since
+// on a busy machine the thread that it waits for may be queued behind it.
 void wait_while(std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
   const auto start = std::chrono::steady_clock::now();
+  auto waited = std::chrono::steady_clock::duration::zero();
   do {
     for (int i = 0; i < 64; ++i) {
       if (value.load(std::memory_order_acquire) != old) return;
       pause();
     }
-  } while (std::chrono::steady_clock::now() - start < kSpin);
+    waited = std::chrono::steady_clock::now() - start;
+    if (waited > kPatience) sched_yield();
+  } while (waited < kSpin);
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 

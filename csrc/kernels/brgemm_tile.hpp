@@ -35,39 +35,49 @@ constexpr RowFn kRows[] = {
 #undef UNARY
 };
 
-// acc += A x B over k steps. Rows of A and panels of B are addressed from every fourth one's pointer, so that the
-// addresses fit into the general registers.
+// acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
+// from every fourth one's pointer, so that the addresses fit into the general registers.
 template <int kM, int kPanels>
-FP_INLINE void multiply(const float* a, std::int64_t lda, const float* b, std::int64_t b_panel, std::int64_t k,
-                        Vec (&acc)[kM][kPanels * kPanelVectors]) {
+FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   constexpr int kGroupsA = (kM + 3) / 4;
   constexpr int kGroupsB = (kPanels + 3) / 4;
+  const std::int64_t lda = t.lda;
+  const std::int64_t b_panel = t.b_panel;
+  const std::int64_t* entry = t.entries;
+  const std::int64_t* const end = entry + 3 * t.n_entries;
   const float* rows[kGroupsA];
   const float* panels[kGroupsB];
+  if (entry == end) return;
 #pragma GCC unroll 8
-  for (int g = 0; g < kGroupsA; ++g) rows[g] = a + 4 * g * lda;
+  for (int g = 0; g < kGroupsA; ++g) rows[g] = t.a + 4 * g * lda;
 #pragma GCC unroll 8
-  for (int g = 0; g < kGroupsB; ++g) panels[g] = b + 4 * g * b_panel;
-  const float* end = b + k * kPanel;
+  for (int g = 0; g < kGroupsB; ++g) panels[g] = t.b + entry[2] * kPanel + 4 * g * b_panel;
+  std::int64_t at = 0;
+  for (; entry != end; entry += 3) {
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroupsA; ++g) rows[g] += entry[0] - at;
+    at = entry[0] + entry[1];
+    const float* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
-  while (panels[0] != end) {
-    Vec bv[kV];
+    while (panels[0] != last) {
+      Vec bv[kV];
 #pragma GCC unroll 16
-    for (int j = 0; j < kV; ++j) {
-      const int panel = j / kPanelVectors;
-      bv[j] = load(panels[panel / 4] + panel % 4 * b_panel + j % kPanelVectors * kLanes);
-    }
+      for (int j = 0; j < kV; ++j) {
+        const int panel = j / kPanelVectors;
+        bv[j] = load(panels[panel / 4] + panel % 4 * b_panel + j % kPanelVectors * kLanes);
+      }
 #pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
-      const Vec av = set1(rows[i / 4][i % 4 * lda]);
+      for (int i = 0; i < kM; ++i) {
+        const Vec av = set1(rows[i / 4][i % 4 * lda]);
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
-    }
+        for (int j = 0; j < kV; ++j) acc[i][j] = fma(av, bv[j], acc[i][j]);
+      }
 #pragma GCC unroll 8
-    for (int g = 0; g < kGroupsA; ++g) ++rows[g];
+      for (int g = 0; g < kGroupsA; ++g) ++rows[g];
 #pragma GCC unroll 8
-    for (int g = 0; g < kGroupsB; ++g) panels[g] += kPanel;
+      for (int g = 0; g < kGroupsB; ++g) panels[g] += kPanel;
+    }
   }
 }
 
@@ -166,10 +176,7 @@ void tile(const Tile& t) noexcept {
 #pragma GCC unroll 16
     for (int j = 0; j < kV; ++j) acc[i][j] = zero();
   }
-  for (std::int64_t e = 0; e < t.n_entries; ++e) {
-    const std::int64_t* entry = t.entries + 3 * e;
-    multiply<kM, kPanels>(t.a + entry[0], t.lda, t.b + entry[2] * kPanel, t.b_panel, entry[1], acc);
-  }
+  multiply<kM, kPanels>(t, acc);
   if (t.cols == kV * kLanes) {
     write<true>(t, acc);
   } else {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from . import _native
@@ -58,18 +59,17 @@ def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
         Naming the setting that is wrong.
     """
     if precision not in PRECISIONS:
-        raise ConfigError(
-            "unknown precision", where="precision", expected=", ".join(PRECISIONS), got=repr(precision)
-        )
+        raise ConfigError("unknown precision", where="precision", expected=", ".join(PRECISIONS), got=repr(precision))
     if threads is None:
         threads = default_threads()[0]
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MAX_THREADS:
+    number = -1 if isinstance(threads, bool) or not hasattr(threads, "__index__") else operator.index(threads)
+    if not 1 <= number <= _MAX_THREADS:
         raise ConfigError(
             "wrong number of threads", where="threads", expected=f"1 to {_MAX_THREADS}", got=repr(threads)
         )
     name = choose_isa(isa)
     info: dict[str, Any] = next(i for i in _native.isas() if i["name"] == name)
-    return Settings(name, info["panel"], info["tile_m"], threads, precision)
+    return Settings(name, info["panel"], info["tile_m"], number, precision)
 
 
 def _error(problem: dict[str, str]) -> ConfigError:

@@ -21,8 +21,7 @@ def bind(path: str, precision: str, threads: int, batch: int) -> Any:
     """
     model = load(path, threads=threads or None, precision=precision)
     shapes = {
-        name: tuple(d if isinstance(d, int) else batch for d in t.shape or ())
-        for name, t in model.inputs.items()
+        name: tuple(d if isinstance(d, int) else batch for d in t.shape or ()) for name, t in model.inputs.items()
     }
     plan = model.plan(shapes)
     if isinstance(plan, Hybrid):

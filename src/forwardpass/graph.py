@@ -31,7 +31,8 @@ class TensorType:
 
     @classmethod
     def of(cls, array: Array) -> TensorType:
-        return cls(array.dtype, array.shape)
+        """The type of an array's values, whatever their byte order."""
+        return cls(array.dtype if array.dtype.isnative else array.dtype.newbyteorder("="), array.shape)
 
     @property
     def is_known(self) -> bool:
@@ -75,9 +76,7 @@ class Node:
     def label(self) -> str:
         """How messages name the node."""
         return (
-            f"node {self.name!r} ({self.qualified})"
-            if self.name
-            else f"node {self.qualified} -> {self.outputs[0]!r}"
+            f"node {self.name!r} ({self.qualified})" if self.name else f"node {self.qualified} -> {self.outputs[0]!r}"
         )
 
     def __str__(self) -> str:
@@ -130,10 +129,7 @@ class Graph:
 
     def copy(self) -> Graph:
         """A graph whose nodes can be changed without changing this one; arrays are shared."""
-        nodes = [
-            Node(n.op, list(n.inputs), list(n.outputs), dict(n.attributes), n.domain, n.name)
-            for n in self.nodes
-        ]
+        nodes = [Node(n.op, list(n.inputs), list(n.outputs), dict(n.attributes), n.domain, n.name) for n in self.nodes]
         return Graph(self.inputs, self.outputs, nodes, self.constants, name=self.name, metadata=self.metadata)
 
     def producers(self) -> dict[str, Node]:
@@ -201,18 +197,15 @@ class Graph:
                     heapq.heappush(ready, position[id(u)])
         if len(order) != len(self.nodes):
             stuck = [n.label for n in self.nodes if waiting[id(n)] > 0]
-            raise GraphError(
-                f"the graph has a cycle through {', '.join(stuck[:5])}", where=self.name or "graph"
-            )
+            raise GraphError(f"the graph has a cycle through {', '.join(stuck[:5])}", where=self.name or "graph")
         self.nodes = order
 
     def _is_sorted(self) -> bool:
-        made: set[str] = set()
-        later = self.producers().keys()
+        later = set(self.producers())
         for n in self.nodes:
-            if any(i in later and i not in made for i in n.inputs):
+            if not later.isdisjoint(n.inputs):
                 return False
-            made.update(n.outputs)
+            later.difference_update(n.outputs)
         return True
 
     def verify(self) -> None:
@@ -235,11 +228,7 @@ class Graph:
                 raise GraphError("node without an operator or outputs", where=n.label if n.outputs else where)
             for i in n.inputs:
                 if i and i not in defined:
-                    what = (
-                        "used before it is defined (a cycle, or nodes out of order)"
-                        if i in later
-                        else "undefined"
-                    )
+                    what = "used before it is defined (a cycle, or nodes out of order)" if i in later else "undefined"
                     raise GraphError(f"input {i!r} is {what}", where=n.label)
             for o in n.outputs:
                 if o and o in defined:

@@ -41,15 +41,13 @@ def bind_arguments(
     for name, value in kwargs.items():
         if name not in inputs:
             hint = suggest(name, names)
-            raise InputError(f"unknown input {name!r}", where="call", expected=", ".join(names), hint=hint)
+            raise InputError(f"unknown input {name!r}", where="call", expected=", ".join(names), got=name, hint=hint)
         if name in bound:
-            raise InputError(f"input {name!r} is given twice", where="call")
+            raise InputError(f"input {name!r} is given twice", where="call", expected="once", got="twice")
         bound[name] = value
     missing = [n for n in names if n not in bound]
     if missing:
-        raise InputError(
-            "missing inputs", where="call", expected=", ".join(names), got=", ".join(bound) or "none"
-        )
+        raise InputError("missing inputs", where="call", expected=", ".join(names), got=", ".join(bound) or "none")
     return {n: bound[n] for n in names}
 
 
@@ -68,9 +66,7 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     where = f"input {name!r}"
     array = np.asarray(as_ndarray(name, value))
     dtype = wanted.dtype.newbyteorder("=")
-    if array.dtype.kind not in "biuf" or (
-        array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")
-    ):
+    if array.dtype.kind not in "biuf" or (array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")):
         raise InputError("wrong dtype", where=where, expected=dtype.name, got=str(array.dtype))
     if dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, dtype):
         limits, least, most = np.iinfo(dtype), array.min(), array.max()
@@ -138,6 +134,7 @@ def check_output(name: str, value: Any, wanted: TensorType, others: Sequence[Arr
         raise InputError("wrong array", where=where, expected=str(wanted), got=str(got))
     flags = value.flags
     layout = {"writeable": flags.writeable, "aligned": flags.aligned, "C-contiguous": flags.c_contiguous}
+    layout["of native byte order"] = value.dtype.isnative
     if not all(layout.values()):
         lacking = " and not ".join(k for k, v in layout.items() if not v)
         raise InputError("wrong memory layout", where=where, expected=", ".join(layout), got=f"not {lacking}")

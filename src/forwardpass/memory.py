@@ -66,20 +66,25 @@ def place(buffers: Sequence[Buffer]) -> int:
     """
     placed: list[Buffer] = []
     total = 0
-    for b in sorted((b for b in buffers if b.kind == "arena"), key=lambda b: -b.size):
-        size = -(-b.nbytes // ALIGNMENT) * ALIGNMENT
+    for b in sorted((b for b in buffers if b.kind == "arena"), key=_lines, reverse=True):
+        size = _lines(b) * ALIGNMENT
         offset = 0
         for other in placed:  # by offset
             if other.last < b.first or b.last < other.first:
                 continue
             if other.offset - offset >= size:
                 break
-            offset = max(offset, other.offset + -(-other.nbytes // ALIGNMENT) * ALIGNMENT)
+            offset = max(offset, other.offset + _lines(other) * ALIGNMENT)
         b.offset = offset
         total = max(total, offset + size)
         placed.append(b)
         placed.sort(key=lambda p: p.offset)
     return total
+
+
+def _lines(buffer: Buffer) -> int:
+    """The cache lines that it takes."""
+    return -(-buffer.nbytes // ALIGNMENT)
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:

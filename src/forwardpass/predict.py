@@ -21,9 +21,7 @@ __all__ = ["predict"]
 def predict(model: Model, x: Any, batch_size: int, progress: bool) -> Any:
     """`Model.predict`."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise InputError(
-            "wrong batch size", where="batch_size", expected="a positive integer", got=repr(batch_size)
-        )
+        raise InputError("wrong batch size", where="batch_size", expected="a positive integer", got=repr(batch_size))
     given = bind_arguments((), x, model.inputs) if isinstance(x, Mapping) else bind_arguments((x,), {}, model.inputs)
     arrays = {k: as_ndarray(k, v) for k, v in given.items()}
     count = _rows(arrays)

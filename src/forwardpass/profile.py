@@ -64,11 +64,14 @@ class Profile:
     def _add(self, owner: Plan | Node, steps: list[tuple[Node, str, int, int]], times: list[int]) -> None:
         with self._lock:
             if id(owner) not in self._rows:  # the owner is kept, so that its id stays its own
-                self._rows[id(owner)] = owner, [
-                    {"node": n.name or n.outputs[0], "kernel": kernel, "calls": 0, "nanoseconds": 0}
-                    | {"flops": flops, "bytes": nbytes}
-                    for n, kernel, flops, nbytes in steps
-                ]
+                self._rows[id(owner)] = (
+                    owner,
+                    [
+                        {"node": n.name or n.outputs[0], "kernel": kernel, "calls": 0, "nanoseconds": 0}
+                        | {"flops": flops, "bytes": nbytes}
+                        for n, kernel, flops, nbytes in steps
+                    ],
+                )
             for row, ns in zip(self._rows[id(owner)][1], times):
                 row["calls"] += 1
                 row["nanoseconds"] += ns

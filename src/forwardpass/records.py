@@ -30,23 +30,21 @@ else:
 
     def _made(cls, frozen, eq):
         names = tuple(cls.__annotations__)
-        space = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__", *names)}
+        own = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__", *names)}
         defaults = {k: vars(cls)[k] for k in names if k in vars(cls)}
-        space["__slots__"] = names
-        # An attrgetter of one name gives the value itself, and a record of none has nothing to compare.
+        # An attrgetter of one name gives the value itself.
         values = attrgetter(*names) if len(names) > 1 else lambda self: tuple(getattr(self, n) for n in names)
-        space["__repr__"] = lambda self: (
-            f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in zip(names, values(self)))})"
-        )
-        space["__reduce__"] = lambda self: (type(self), values(self))
+        space = {
+            "__slots__": names,
+            "__repr__": lambda self: f"{cls.__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})",
+            "__reduce__": lambda self: (type(self), values(self)),
+        }
         if eq:
-            space["__eq__"] = lambda self, other: (
-                values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
-            )
+            space["__eq__"] = lambda a, b: values(a) == values(b) if type(a) is type(b) else NotImplemented
             space["__hash__"] = (lambda self: hash(values(self))) if frozen else None
         if frozen:
             space["__setattr__"] = space["__delattr__"] = _refuse
-        made = type(cls)(cls.__name__, cls.__bases__, space)
+        made = type(cls)(cls.__name__, cls.__bases__, space | own)
         made.__init__ = _initialiser(made, names, defaults, frozen)
         return made
 

@@ -46,8 +46,7 @@ class Summary:
         self.rows: list[dict[str, Any]] = [
             {
                 "name": n.name or n.outputs[0],
-                "operator": n.qualified
-                + (f"+{n.attributes['activation']}" if n.attributes.get("activation") else ""),
+                "operator": n.qualified + (f"+{n.attributes['activation']}" if n.attributes.get("activation") else ""),
                 "output": str(types.get(n.outputs[0], "?")),
                 "parameters": sum(constants[i].size for i in n.inputs if i in constants),
                 "native": reasons.get(n, True),
@@ -122,8 +121,7 @@ class MemoryPlan:
         ]
         if self.tensors:
             rows = [
-                [t["name"], f"{t['bytes']:,}", f"{t['offset']:,}", f"{t['first']}-{t['last']}"]
-                for t in self.tensors
+                [t["name"], f"{t['bytes']:,}", f"{t['offset']:,}", f"{t['first']}-{t['last']}"] for t in self.tensors
             ]
             lines += ["", *aligned(["buffer", ">bytes", ">offset", ">steps"], rows)]
         return "\n".join([*lines, *([self.note] if self.note else [])])

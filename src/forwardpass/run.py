@@ -68,23 +68,29 @@ class Model(Caller):
         A setting that is unknown or not available.
     """
 
-    def __init__(
-        self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = ""
-    ) -> None:
+    def __init__(self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = "") -> None:
         self.graph: Graph = _as_graph(graph)
         self.graph.verify()
         self._asked = (threads, precision, isa)
         self.settings = settings(threads, precision, isa)
-        types = infer_types(self.graph)
         self.inputs: dict[str, TensorType] = dict(self.graph.inputs)
-        self.outputs: dict[str, TensorType] = {o: types[o] for o in self.graph.outputs}
-        self.optimized, self.log = optimize(self.graph)
+        self._outputs: dict[str, TensorType] | None = None
+        self.optimized, self.log = optimize(_readable(self.graph))
         self._packed: dict[Any, Array] = {}
         self._plans: Cache[Shapes, AnyPlan] = Cache(self._make_plan, _MAX_PLANS)
         self._variants: Cache[tuple[str, ...], Model] = Cache(self._make_variant, _MAX_VARIANTS)
         self._profile: Profile | None = None
-        self._set_names(tuple(self.inputs), tuple(self.outputs))
-        self._tuple = _result_type(tuple(self.outputs)) if len(self.outputs) > 1 else None
+        names = tuple(self.graph.outputs)
+        self._set_names(tuple(self.inputs), names)
+        self._tuple = _result_type(names) if len(names) > 1 else None
+
+    @property
+    def outputs(self) -> dict[str, TensorType]:
+        """Output name -> type."""
+        if self._outputs is None:  # a call does not need it, and the first one shall not wait for it
+            types = infer_types(self.graph)
+            self._outputs = {o: types[o] for o in self.graph.outputs}
+        return self._outputs
 
     # ---- plans
 
@@ -284,6 +290,17 @@ def _as_graph(source: Any) -> Graph:
     if not isinstance(graph, Graph):
         expected = "a Graph, a Model or a builder network"
         raise InputError("not a graph", where="graph", expected=expected, got=type(source).__name__)
+    return graph
+
+
+def _readable(graph: Graph) -> Graph:
+    """The graph with constants that kernels can read: aligned and of native byte order."""
+    odd = [k for k, v in graph.constants.items() if not (v.flags.aligned and v.dtype.isnative)]
+    if odd:
+        graph = graph.copy()
+        for k in odd:
+            array = graph.constants[k]
+            graph.constants[k] = np.require(array, array.dtype.newbyteorder("="), ["A"])
     return graph
 
 

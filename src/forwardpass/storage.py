@@ -143,11 +143,7 @@ class Storage:
             self._aliased.add(source.buffer)
             self.tensors[name] = Tensor(source.buffer, shape, contiguous_strides(shape), source.offset)
             return None
-        made = (
-            Tensor(target, shape, contiguous_strides(shape))
-            if target is not None
-            else self._dense(name, "arena")
-        )
+        made = Tensor(target, shape, contiguous_strides(shape)) if target is not None else self._dense(name, "arena")
         self.tensors[name] = made
         return Tensor(made.buffer, source.shape, contiguous_strides(source.shape), made.offset)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from planned import run
-from tolerance import NOT_WORSE
 
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
+from tolerance import NOT_WORSE
 
 KINDS = ("normal", "positive", "cancelling", "wide")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import mlp
 
 import forwardpass as fp
+from cases import mlp
 from forwardpass.ops import evaluate
 from tolerance import NETWORK
 

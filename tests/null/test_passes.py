@@ -134,6 +134,21 @@ def test_views_merge() -> None:
     assert ops(made) == ["Reshape", "Neg"]
 
 
+def test_sizes_of_the_call_stay_in_their_places() -> None:
+    m = Maker()
+    x = m.input("x", "A", "B", 4, 3)
+    made, _ = checked(m.graph(m("Reshape", m("Reshape", x, m.ints(0, 0, 12)), m.ints(0, 0, 2, 6))))
+    assert ops(made) == ["Reshape"]
+    assert [v.tolist() for v in made.constants.values()] == [[0, 0, 2, 6]]
+
+
+def test_transposes_merge() -> None:
+    m = Maker()
+    x = m.input("x", "N", 3, 5)
+    made, _ = checked(m.graph(m("Transpose", m("Transpose", x, perm=[1, 2, 0]), perm=[0, 2, 1])))
+    assert [n.attributes for n in made.nodes] == [{"perm": [1, 0, 2]}]
+
+
 def test_equal_transposes_are_shared() -> None:
     m = Maker()
     x = m.input("x", "N", 2, 3)

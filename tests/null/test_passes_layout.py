@@ -26,6 +26,10 @@ _WINDOWS = [
     {"auto_pad": "VALID"},
     {"dilations": [2, 1]},
 ]
+_CEIL: list[dict[str, Any]] = [
+    {"ceil_mode": 1, "strides": [2, 3]},
+    {"ceil_mode": 1, "strides": [2, 3], "auto_pad": "SAME_UPPER"},
+]
 
 
 @pytest.mark.parametrize("window", _WINDOWS)
@@ -37,7 +41,7 @@ def test_conv_becomes_nhwc(window: dict[str, Any], group: int) -> None:
     assert ops(made) == ["Transpose", "nhwc.Conv", "Transpose"]
 
 
-@pytest.mark.parametrize("window", [*_WINDOWS, {"ceil_mode": 1, "strides": [3, 2]}])
+@pytest.mark.parametrize("window", [*_WINDOWS, *_CEIL])
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 def test_pools_become_nhwc(op: str, window: dict[str, Any]) -> None:
     for more in ({}, {"count_include_pad": 1}) if op == "AveragePool" else ({},):
@@ -116,6 +120,15 @@ def test_transposes_move_past(name: str) -> None:
     found = ops(made)
     # One at the beginning and one for each output; b may be an output in either layout.
     assert found.count("Transpose") == 3, made
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3])
+def test_what_a_reduction_leaves_is_transposed(axis: int) -> None:
+    m = Maker()
+    y = m.conv(_image(m, "N", 4, 6, 5), 4, 3)
+    made, _ = checked(m.graph(m("Exp", m("ReduceSum", y, m.ints(axis), keepdims=0))), batches=(2, 1))
+    # N, C and one of H and W are left, in another order than before; or the channels are gone, and H and W.
+    assert ops(made).count("Transpose") == (1 if axis == 1 else 2)
 
 
 def test_a_transpose_that_meets_none_stays_where_the_graph_has_it() -> None:

@@ -51,10 +51,12 @@ def _reference(function: Callable[..., Any]) -> Callable[..., Array]:
 
 
 def _mean(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    count = math.prod(x.shape[a] for a in axis)
     if x.dtype.kind == "f":
+        if not count:  # NumPy warns of it
+            return np.asarray(x.sum(axis=axis, keepdims=keepdims) * math.nan)
         return np.asarray(x.mean(axis=axis, keepdims=keepdims))
     # Integers: the sum divided by the count, truncated toward zero.
-    count = math.prod(x.shape[a] for a in axis)
     if not count:
         raise GraphError("the mean of no integers is undefined")
     return np.asarray(np.trunc(x.sum(axis=axis, keepdims=keepdims) / count))

@@ -158,11 +158,11 @@ def integers(
     value = attributes[name]
     if value is None and default is not None and count is not None:
         return [default] * count
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+    if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, Sequence, np.ndarray)):
         raise GraphError(f"attribute {name!r} is wrong", expected="a list of integers", got=repr(value))
     found = []
     for v in value:
-        if isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, np.integer)):
+        if type(v) is not int and (isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, np.integer))):
             raise GraphError(f"attribute {name!r} is wrong", expected="a list of integers", got=repr(value))
         found.append(int(v))
     if count is not None and len(found) != count:

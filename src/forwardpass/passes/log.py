@@ -63,3 +63,5 @@ class Log:
                 lines.append(current)
             lines.append(f"  {entry}")
         return "\n".join(lines)
+
+    __repr__ = __str__

@@ -112,19 +112,25 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
         for op in r.ops:
             by_op.setdefault(op, []).append(r)
     every = [r for r in step.rules if not r.ops]
+
+    def rules(node: Node) -> list[Rule]:
+        return by_op.get(node.qualified, every)
+
+    for own in by_op.values():
+        own += every
     left = most = _most(view)
     changed = True
     while changed:
         changed = False
         declined: dict[tuple[str, str], None] = {}
-        queue = deque(view.ordered())
+        queue = deque(n for n in view.ordered() if rules(n))
         queued = {id(n) for n in queue}
         while queue:
             node = queue.popleft()
             queued.discard(id(node))
             if node not in view:
                 continue
-            for r in (*by_op.get(node.qualified, ()), *every):
+            for r in rules(node):
                 result = r.apply(view, node)
                 if isinstance(result, Declined):
                     declined[node.label, result.reason] = None
@@ -137,7 +143,7 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
                 if check:
                     view.verify(step.name)
                 for n in near:
-                    if id(n) not in queued:
+                    if id(n) not in queued and rules(n):
                         queued.add(id(n))
                         queue.append(n)
                 break
