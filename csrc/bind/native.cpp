@@ -24,7 +24,7 @@ py::list list_isas() {
     d["why_not"] = isa.why_not;
     if (isa.table != nullptr) {
       d["panel"] = isa.table->panel;
-      d["tile_m"] = py::make_tuple(isa.table->tile_m[0], isa.table->tile_m[1], isa.table->tile_m[2], isa.table->tile_m[3]);
+      d["tile_m"] = py::tuple(py::cast(std::vector<std::int64_t>(isa.table->tile_m, isa.table->tile_m + kTileChoices)));
     }
     result.append(d);
   }

@@ -8,7 +8,7 @@ namespace forwardpass {
 
 inline constexpr int kMaxRank = 6;
 inline constexpr int kMaxInputs = 4;
-inline constexpr int kTileChoices = 4;
+inline constexpr int kTileChoices = 5;
 inline constexpr int kMaxChunk = 256;  // longest run of products that brgemm sums before it starts a new sum
 
 #define PARAMS_BEGIN(Name) struct Name {

@@ -117,13 +117,14 @@ struct Loops {
   void run(Range tiles, Range range) const {
     const std::int64_t row_bytes = 4 * p.k * p.tile_m;
     const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
-    const std::int64_t step = panels_for(static_cast<int>(min_of(p.tile_m, p.ow)));
+    const std::int64_t most = panels_for(static_cast<int>(min_of(p.tile_m, p.ow)));
+    const std::int64_t count = range.end - range.begin;
+    const std::int64_t groups = (count + most - 1) / most;
     for (std::int64_t first = tiles.begin; first < tiles.end; first += block) {
       const Range part = {first, min_of(tiles.end, first + block)};
-      for (std::int64_t panel = range.begin; panel < range.end; panel += step) {
-        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) {
-          run_chunk(part, {panel, min_of(range.end, panel + step)}, chunk);
-        }
+      for (std::int64_t g = 0; g < groups; ++g) {  // of even size: a lone last panel would make poor tiles
+        const Range group = {range.begin + count * g / groups, range.begin + count * (g + 1) / groups};
+        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) run_chunk(part, group, chunk);
       }
     }
   }

@@ -13,7 +13,7 @@ namespace {
 
 // The most rows of a tile of so many panels that leave registers for a row of B and an element of A.
 constexpr std::int64_t rows_for(int panels) {
-  const int wide = panels < kTilePanels ? panels : kTilePanels;
+  const int wide = panels <= kWidestTile ? panels : kTilePanels;
   const int rows = (kRegisters - 1) / (wide * (kPanel / kLanes)) - 1;
   return rows < 1 ? 1 : rows < kTileM ? rows : kTileM;
 }
@@ -24,7 +24,7 @@ const KernelTable& table() noexcept {
   static constinit KernelTable t = {
       FP_NAME(FORWARDPASS_ISA),
       kPanel,
-      {rows_for(1), rows_for(2), rows_for(3), rows_for(4)},
+      {rows_for(1), rows_for(2), rows_for(3), rows_for(4), rows_for(5)},
       {
 #define KERNEL(name, Params) &name,
 #include "kernels.def"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import mmap
 import os
-import re
 import stat
 import zlib
 from collections.abc import Iterable, Sequence
@@ -74,11 +73,11 @@ def unsafe_name(name: str) -> str:
     """
     if not name:
         return "it is empty"
-    if re.search(r"[\x00-\x1f\x7f]", name):
+    if any(c < " " or c == "\x7f" for c in name):
         return "it has control characters"
     if "\\" in name:
         return "it has a backslash"
-    if name[0] == "/" or re.match(r"[A-Za-z]:", name):
+    if name[0] == "/" or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha()):
         return "it is an absolute path"
     if any(part in ("", ".", "..") for part in name.split("/")):
         return "a part of its path is empty, '.' or '..'"

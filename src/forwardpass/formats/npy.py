@@ -132,6 +132,6 @@ def _shape(text: str, where: str) -> tuple[int, ...]:
     if not sizes[-1]:
         sizes.pop()
     # Twenty digits hold every size that can be right, and keep the conversion from taking quadratic time.
-    if one or len(sizes) > 64 or not all(re.fullmatch(r"[0-9]{1,20}", s) for s in sizes):
+    if one or len(sizes) > 64 or not all(len(s) <= 20 and s.isascii() and s.isdigit() for s in sizes):
         raise FileError("malformed shape", where=where, expected="sizes >= 0", got=excerpt(f"({text})"))
     return tuple(int(s) for s in sizes)

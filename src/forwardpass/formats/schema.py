@@ -350,7 +350,7 @@ def _parse(data: memoryview, where: str) -> Any:
     try:
         text = str(data, "utf-8")
         value = json.loads(text, parse_int=_integer, parse_constant=_refuse)
-        if re.search(r"\\u[dD][89a-fA-F]", text):
+        if "\\" in text and re.search(r"\\u[dD][89a-fA-F]", text):
             _text(value).encode()
         return value
     except (ValueError, RecursionError) as e:
@@ -359,7 +359,8 @@ def _parse(data: memoryview, where: str) -> Any:
 
 def _depth(data: bytes) -> int:
     """How deep objects and lists nest: found without recursion, since the parser recurses on the C stack."""
-    code = np.frombuffer(re.sub(rb"\\.", b"", data), np.uint8)
+    plain = re.sub(rb"\\.", b"", data) if b"\\" in data else data
+    code = np.frombuffer(plain, np.uint8)
     outside = ~np.bitwise_xor.accumulate(code == ord('"'))
     opens = (code == ord("[")) | (code == ord("{"))
     closes = (code == ord("]")) | (code == ord("}"))
