@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,7 +55,7 @@ def mlp(sizes: list[int], activation: str, last: str = "", *, seed: int = 0) -> 
     constants: dict[str, Any] = {}
     value = "x"
     layers = len(sizes) - 1
-    for k, (inputs, outputs) in enumerate(zip(sizes, sizes[1:])):
+    for k, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         constants[f"w{k}"] = (rng.standard_normal((inputs, outputs)) / np.sqrt(inputs)).astype(np.float32)
         constants[f"b{k}"] = rng.standard_normal(outputs, dtype=np.float32)
         nodes.append(Node("MatMul", [value, f"w{k}"], [f"product{k}"]))

@@ -42,7 +42,8 @@ struct Filler {
   void i64(const char* name, std::int64_t& field) {
     const bool is_activation = std::string_view(name) == "activation";
     if (is_activation) field = kNone;
-    if (const py::handle value = find(name)) field = is_activation ? activation_index(value) : value.cast<std::int64_t>();
+    if (const py::handle value = find(name))
+      field = is_activation ? activation_index(value) : value.cast<std::int64_t>();
   }
   void f32(const char* name, float& field) {
     if (const py::handle value = find(name)) field = value.cast<float>();
@@ -72,8 +73,8 @@ struct Lister {
   void add(const char* name, const char* kind) { fields.append(py::make_tuple(name, kind)); }
 };
 
-#define PARAMS_BEGIN(Name)         \
-  template <class Visitor>         \
+#define PARAMS_BEGIN(Name) \
+  template <class Visitor> \
   void visit(Name& p, Visitor& v) {
 #define PARAMS_END(Name) }
 #define I64(name) v.i64(#name, p.name);

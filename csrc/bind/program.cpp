@@ -49,8 +49,8 @@ const KernelTable& require_table(const std::string& isa) {
 }
 
 void add_step(BoundProgram& self, const std::string& isa, const std::string& kernel, const py::dict& params,
-              const py::sequence& inputs, py::handle output, const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges,
-              bool barrier) {
+              const py::sequence& inputs, py::handle output,
+              const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges, bool barrier) {
   const int index = require_kernel(kernel);
   if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
   if (ranges.size() != static_cast<std::size_t>(self.program.threads())) throw py::value_error("one range per thread");
@@ -59,8 +59,8 @@ void add_step(BoundProgram& self, const std::string& isa, const std::string& ker
   for (std::size_t i = 0; i < inputs.size(); ++i) in[i] = operand_from(inputs[i], self.constants);
   std::vector<Range> parts;
   for (const auto& [begin, end] : ranges) parts.push_back({begin, end});
-  self.program.add_step(require_table(isa).kernels[index], block.data.get(), in,
-                        operand_from(output, self.constants), parts, barrier);
+  self.program.add_step(require_table(isa).kernels[index], block.data.get(), in, operand_from(output, self.constants),
+                        parts, barrier);
   self.params.push_back(std::move(block));
 }
 
@@ -112,13 +112,15 @@ void bind_program(py::module_& module) {
       .def(py::init<int>(), py::arg("threads"))
       .def(
           "add_input",
-          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape,
-             std::int64_t bytes) { self.program.add_input(info_from(name, shape, bytes)); },
+          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
+            self.program.add_input(info_from(name, shape, bytes));
+          },
           py::arg("name"), py::arg("shape"), py::arg("bytes"))
       .def(
           "add_output",
-          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape,
-             std::int64_t bytes) { self.program.add_output(info_from(name, shape, bytes)); },
+          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
+            self.program.add_output(info_from(name, shape, bytes));
+          },
           py::arg("name"), py::arg("shape"), py::arg("bytes"))
       .def("add_step", &add_step, py::arg("isa"), py::arg("kernel"), py::arg("params"), py::arg("inputs"),
            py::arg("output"), py::arg("ranges"), py::arg("barrier"))

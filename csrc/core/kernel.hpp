@@ -66,7 +66,7 @@ enum KernelId : int {
 // Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).
 struct KernelTable {
   const char* isa;
-  std::int64_t panel;                // NR: columns of a packed panel of B
+  std::int64_t panel;                 // NR: columns of a packed panel of B
   std::int64_t tile_m[kTileChoices];  // MR: most rows of a tile for 1, 2, ... (or more) panels
   KernelFn kernels[kKernelCount];
   RowFn activations[kActivationCount];

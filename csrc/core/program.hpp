@@ -19,8 +19,8 @@ namespace forwardpass {
 struct Operand {
   enum class Kind : std::uint8_t { kNone, kArena, kConstant, kInput, kOutput };
   Kind kind = Kind::kNone;
-  std::uint32_t index = 0;          // of the input or output
-  std::int64_t offset = 0;          // in bytes
+  std::uint32_t index = 0;  // of the input or output
+  std::int64_t offset = 0;  // in bytes
   const void* constant = nullptr;
 };
 

@@ -54,8 +54,8 @@ struct Team {
   Barrier barrier;
   Job job = nullptr;
   void* context = nullptr;
-  int members = 0;   // of the present job
-  int workers = 0;   // threads that the open region has
+  int members = 0;  // of the present job
+  int workers = 0;  // threads that the open region has
   bool dismiss = false;
   pthread_t leader{};
   std::atomic<std::uint32_t> ready{0};

@@ -47,8 +47,7 @@ constexpr Tiles kTiles = make_tiles();
 // A tile of output pixels, and the way to the next one.
 class Cursor {
  public:
-  Cursor(const BrgemmParams& p, std::int64_t tiles_per_row, std::int64_t index)
-      : p_(p), tiles_per_row_(tiles_per_row) {
+  Cursor(const BrgemmParams& p, std::int64_t tiles_per_row, std::int64_t index) : p_(p), tiles_per_row_(tiles_per_row) {
     if (index == 0) return;  // no divisions for small layers
     tile_ = index % tiles_per_row;
     row_ = index / tiles_per_row % p.oh;

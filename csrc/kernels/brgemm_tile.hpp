@@ -186,8 +186,7 @@ void tile(const Tile& t) noexcept {
 
 // sums[q] = the sum of chunk q, for one row; all chunks have the same length.
 template <int kChunks, int kPanels>
-FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry,
-                          Vec (&sums)[kChunks][kPanels * kPanelVectors]) {
+FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry, Vec (&sums)[kChunks][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   const float* a[kChunks];
   const float* b[kChunks];
@@ -212,8 +211,7 @@ FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry,
 }
 
 template <int kChunks, int kPanels>
-FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first,
-                          Vec (&total)[kPanels * kPanelVectors]) {
+FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first, Vec (&total)[kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   Vec sums[kChunks][kV];
   sum_chunks<kChunks, kPanels>(t, entry, sums);

@@ -134,7 +134,7 @@ def test_cython_extension(compiler: str, saved: tuple[Path, np.ndarray, np.ndarr
     embedded.classify(str(path).encode(), 4, x, y, 3)
     np.testing.assert_allclose(y, want, **NETWORK)
     assert np.array_equal(y, fp.load(path)(x))
-    with pytest.raises(RuntimeError, match="nowhere.npz"):
+    with pytest.raises(RuntimeError, match=r"nowhere\.npz"):
         embedded.classify(b"nowhere.npz", 4, x, y, 1)
 
 
