@@ -18,7 +18,7 @@ COLUMNS = TITLES.split(",")
 
 
 def sample(found: dict[str, dict[str, Any]], case: Case, peak: Peak) -> None:
-    """Measure once more the ceilings that this case is compared with: what was best at several moments counts."""
+    """Measure once more the ceilings that this case is compared with, as warm as the case has left the machine."""
     for isa, threads in {(_isa(v, peak), v["threads"]) for v in found.values() if v["status"] == "ok"}:
         peak.fma(isa, again=True)
         if threads == 1:
@@ -52,21 +52,28 @@ def ceiling(case: Case, times: dict[str, Any], peak: Peak) -> dict[str, Any]:
     at the measured rate of the ISA (times the threads), or reading as many bytes as the weights have at the measured
     rate for just that footprint. The second is left out with several threads. `level_fraction` compares with the cache
     level that holds the weights instead.
+
+    Like is compared with like, since the clock of a processor moves: medians with medians (`fraction`), and the best
+    moment of the contender with the best one of the ceiling (`best_fraction`).
     """
     isa = _isa(times, peak)
     threads, nbytes = times["threads"], case.network.weight_bytes
-    fma_us = case.flops / (peak.fma(isa)["best"] * threads) * 1e-3
+    rate = peak.fma(isa)
+    fma_us = case.flops / (rate["median"] * threads) * 1e-3
+    best_us = case.flops / (rate["best"] * threads) * 1e-3
     result: dict[str, Any] = {"isa": isa, "fma_us": fma_us, "kind": "FMA", "us": fma_us}
     if threads == 1:
         level = peak.level_of(nbytes)
         result["level"] = level
-        result["read_us"] = nbytes / peak.read(nbytes, isa)["best"] * 1e-3
-        bandwidth = peak.read(peak.levels[level]["footprint"], isa)["best"]
+        read = peak.read(nbytes, isa)
+        result["read_us"] = nbytes / read["median"] * 1e-3
+        bandwidth = peak.read(peak.levels[level]["footprint"], isa)["median"]
         result["level_fraction"] = nbytes / bandwidth * 1e-3 / times["median_us"]
         if result["read_us"] > fma_us:
             result.update(kind=f"{level} read", us=result["read_us"])
+            best_us = nbytes / read["best"] * 1e-3
     result["fraction"] = result["us"] / times["median_us"]
-    result["best_fraction"] = result["us"] / times["best_us"]
+    result["best_fraction"] = best_us / times["best_us"]
     return result
 
 
@@ -84,7 +91,9 @@ def row(problem: str, batch: int, threads: int, name: str, v: dict[str, Any]) ->
         digits(v["best_us"]),
         digits(v["single_us"]["p99"]),
         f"{v['gflops']:.1f}" if v["gflops"] >= 0.1 else f"{v['gflops']:.2g}",
-        f"{100 * limit['fraction']:.0f} % of {limit['isa']} {limit['kind']}" if limit else "",
+        f"{100 * limit['fraction']:.0f} % ({100 * limit['best_fraction']:.0f}) of {limit['isa']} {limit['kind']}"
+        if limit
+        else "",
         f"{rival['ratio']:.2f}x {rival['name']}" if rival else "",
     ]
 
@@ -140,7 +149,7 @@ def header(machine: dict[str, Any], settings: dict[str, Any], versions: dict[str
 
 
 def peak_lines(peak: Peak) -> list[str]:
-    """The ceilings, the best of their repeats."""
-    rates = ", ".join(f"{isa} {peak.fma(isa)['best']:.0f}" for isa in peak.isas)
-    reads = ", ".join(f"{k} {peak.read(v['footprint'])['best']:.0f}" for k, v in peak.levels.items())
+    """The ceilings, the medians of their repeats."""
+    rates = ", ".join(f"{isa} {peak.fma(isa)['median']:.0f}" for isa in peak.isas)
+    reads = ", ".join(f"{k} {peak.read(v['footprint'])['median']:.0f}" for k, v in peak.levels.items())
     return [f"one thread: FMA {rates} GFLOP/s; read {reads} GB/s"]

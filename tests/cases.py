@@ -65,6 +65,4 @@ def mlp(sizes: list[int], activation: str, last: str = "", *, seed: int = 0) -> 
         if chosen:
             nodes.append(Node(chosen, [value], [f"{chosen.lower()}{k}"]))
             value = f"{chosen.lower()}{k}"
-    return Graph(
-        {"x": TensorType(np.dtype(np.float32), ("N", sizes[0]))}, [value], nodes, constants, name="mlp"
-    )
+    return Graph({"x": TensorType(np.dtype(np.float32), ("N", sizes[0]))}, [value], nodes, constants, name="mlp")

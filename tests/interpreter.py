@@ -206,10 +206,7 @@ def _pool(kernel: str, p: dict[str, Any], ins: Sequence[Tensor], out: Tensor) ->
             h, w = top + i * p["dilation_h"], left + j * p["dilation_w"]
             if 0 <= h < p["ih"] and 0 <= w < p["iw"]:
                 values.append(_get(ins[0], n * p["in_batch"] + h * p["in_row"] + w * p["in_col"] + c))
-            padded = (
-                -p["pad_top"] <= h < p["ih"] + p["pad_bottom"]
-                and -p["pad_left"] <= w < p["iw"] + p["pad_right"]
-            )
+            padded = -p["pad_top"] <= h < p["ih"] + p["pad_bottom"] and -p["pad_left"] <= w < p["iw"] + p["pad_right"]
             counted += padded
         if kernel == "max_pool_f32":
             y = np.max(np.array(values, np.float32), initial=-np.inf)

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _native
 from .errors import ConfigError
-from .plan import Settings
+from .planner import Settings
 
 __all__ = ["PRECISIONS", "choose_isa", "default_threads", "settings"]
 

@@ -21,9 +21,7 @@ class Error(Exception):
         What to do next.
     """
 
-    def __init__(
-        self, message: str, *, where: str = "", expected: str = "", got: str = "", hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, where: str = "", expected: str = "", got: str = "", hint: str = "") -> None:
         self.message, self.where, self.expected, self.got, self.hint = message, where, expected, got, hint
         text = f"{where}: {message}" if where else message
         if expected:

@@ -16,7 +16,7 @@ from .plan import Plan
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
-    from .plan import Step
+    from .planner import Step
     from .run import Model
 
 __all__ = ["Config", "Explanation", "explain", "show_config"]
@@ -132,9 +132,7 @@ class Config:
             f"threads: {self.threads} ({self.threads_reason})",
         ]
         for isa in self.isas:
-            state = (
-                "in use" if isa["name"] == self.isa else "available" if isa["available"] else isa["why_not"]
-            )
+            state = "in use" if isa["name"] == self.isa else "available" if isa["available"] else isa["why_not"]
             lines.append(f"ISA {isa['name']}: {state}")
         lines += [f"precision {name}: {text}" for name, text in self.precisions.items()]
         return "\n".join([*lines, *([f"sanitizers: {self.sanitize}"] if self.sanitize else [])])

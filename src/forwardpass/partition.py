@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .plan import Step
+    from .planner import Step
 
 __all__ = ["split"]
 

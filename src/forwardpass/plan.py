@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,12 @@ from . import _native
 from ._call import Bound
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer, aligned_empty, place
-from .ops import Operator, Tensor, find
+from .memory import Buffer, place
+from .ops import Tensor
 from .ops.evaluate import infer_types
-from .ops.lower import copy_step
 from .partition import split
-from .records import field, record
-from .storage import Storage
+from .planner import Planner, Settings, Step
+from .records import record
 
 if TYPE_CHECKING:
     from .profile import Profile
@@ -29,44 +28,6 @@ _GIL_FLOPS = 400_000
 """Operations above which a run is long enough for other Python threads to profit from a released GIL."""
 _MOST_BYTES = 1 << 46
 """Of one value: more than any machine has, and far from where sums of sizes overflow 64 bits."""
-
-
-@record(frozen=True, slots=True)
-class Settings:
-    """What a model was loaded with."""
-
-    isa: str
-    panel: int
-    tile_m: tuple[int, ...]
-    threads: int
-    precision: str
-
-
-@record(slots=True, eq=False)
-class Step:
-    """One kernel call of a plan."""
-
-    kernel: str
-    params: dict[str, Any]
-    inputs: list[Tensor | None]
-    output: Tensor
-    units: int
-    grain: int
-    flops: int
-    node: Node
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    barrier: bool = True
-
-    @property
-    def threads(self) -> int:
-        """Threads that have work in it."""
-        return sum(begin < end for begin, end in self.ranges)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its operands, packed weights included."""
-        tensors = sum(4 * t.size for t in [*self.inputs, self.output] if t is not None)
-        return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
 class Declined(Exception):  # noqa: N818 - not an error: the caller then runs these nodes by their definitions
@@ -181,7 +142,7 @@ def make_plan(
     types = infer_types(graph, inputs, values=known)
     _check_sizes(types)
     graph = _without(graph, known)
-    planner = _Planner(graph, types, settings, packed)
+    planner = Planner(graph, types, settings, packed)
     reasons = planner.lower_all()
     if reasons or any(types[o].dtype != np.float32 for o in graph.outputs):
         raise Declined(graph, types, reasons)
@@ -192,8 +153,8 @@ def make_plan(
         for t in [*s.inputs, s.output]:
             if t is not None:
                 t.buffer.touch(k)
-    buffers = planner.storage.buffers
-    arena_bytes = place([b for b in buffers if b.first >= 0])
+    buffers = [b for b in planner.storage.buffers if b.first >= 0]
+    arena_bytes = place(buffers)
     outputs = {o: types[o] for o in graph.outputs}
     return Plan(inputs, outputs, steps, buffers, arena_bytes, threads, settings.isa)
 
@@ -237,154 +198,3 @@ def _operand(t: Tensor) -> tuple[Any, ...]:
     if b.kind == "constant":
         return (b.array, offset)
     return (b.kind, b.index, offset + b.offset if b.kind == "arena" else offset)
-
-
-class _Planner:
-    """Lowers the nodes one after another. It is the `Lowering` that they see."""
-
-    def __init__(
-        self,
-        graph: Graph,
-        types: Mapping[str, TensorType],
-        settings: Settings,
-        packed: dict[Any, Array],
-    ) -> None:
-        self.graph, self.values, self.settings = graph, types, settings
-        self.storage = Storage(graph, types)
-        self.steps: list[Step] = []
-        self._packed = packed
-        self.panel, self.tile_m, self.threads = settings.panel, settings.tile_m, settings.threads
-        self.node: Node = Node("", [], [])
-        self.attributes: dict[str, Any] = {}
-        self.types: list[TensorType | None] = []
-
-    def lower_all(self) -> dict[Node, str]:
-        """Emit the steps of all nodes. Returns the nodes that cannot run natively, with reasons."""
-        reasons: dict[Node, str] = {}
-        for node in self.graph.nodes:
-            reason = self._unsupported_types(node) or self._lower(node, find(node))
-            if reason:
-                reasons[node] = reason
-                self.storage.stand_in(node)
-        return reasons
-
-    def _unsupported_types(self, node: Node) -> str | None:
-        for value in filter(None, (*node.inputs, *node.outputs)):
-            if not self.values[value].is_known:
-                return f"the shape of {value!r} depends on data"
-        for o in filter(None, node.outputs):
-            if self.values[o].dtype != np.float32:
-                return f"{o!r} is {self.values[o].dtype.name}"
-        used = [o for o in node.outputs[1:] if o and o in self.storage.used]
-        return f"its output {used[0]!r} has no native kernel" if used else None
-
-    def _lower(self, node: Node, op: Operator) -> str | None:
-        self.node = node
-        self.attributes = op.bind(node)
-        self.types = [self.values.get(i) if i else None for i in node.inputs]
-        if op.view:
-            return self._view(node)
-        if op.lower is None:
-            return f"{node.qualified} has no native kernel"
-        self.storage.define(node, op)
-        reason = op.lower(self)
-        if reason is None:
-            self._border(node.outputs[0])
-        return reason
-
-    def _view(self, node: Node) -> str | None:
-        """An output that is its input's memory under another shape."""
-        source = self.input(0)
-        if source is None or (self.types[0] is not None and self.types[0].dtype != np.float32):
-            return "the input is not float32"
-        dense = self.storage.view(node, source)
-        return None if dense is None else copy_step(self, source, dense)
-
-    def _border(self, name: str) -> None:
-        """Zero the border that the plan keeps around an image for the convolutions that read it."""
-        pads = self.storage.halos.get(name)
-        if pads is None:
-            return
-        image = self.storage.tensors[name]
-        start = image.offset - pads[0] * image.strides[1] - pads[1] * image.strides[2]
-        self._halo_step(Tensor(image.buffer, image.shape, image.strides, start), pads)
-
-    def _halo_step(self, image: Tensor, pads: tuple[int, int, int, int]) -> None:
-        n, h, w, c = image.shape
-        fields = {
-            "batch": n, "h": h, "w": w, "c": c, "out_batch": image.strides[0],
-            "pad_top": pads[0], "pad_left": pads[1], "pad_bottom": pads[2], "pad_right": pads[3],
-        }  # fmt: skip
-        self.step("halo_f32", fields, [], image, units=n)
-
-    def copy_plain_outputs(self) -> None:
-        """Outputs of the graph that are an input, a constant or a view of one."""
-        for source, target in self.storage.plain_outputs():
-            reason = copy_step(self, source, target)
-            assert reason is None, reason
-
-    # ---- the Lowering protocol
-
-    def input(self, index: int) -> Tensor | None:
-        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
-        return self.storage.tensor(name) if name else None
-
-    def constant(self, index: int) -> Array | None:
-        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
-        return self.graph.constants.get(name)
-
-    def output(self, index: int = 0) -> Tensor:
-        return self.storage.tensors[self.node.outputs[index]]
-
-    def output_type(self, index: int = 0) -> TensorType:
-        return self.values[self.node.outputs[index]]
-
-    def tensor(self, array: Array) -> Tensor:
-        return self.storage.constant(array, f"{self.node.outputs[0]}.constant")
-
-    def temporary(self, shape: tuple[int, ...]) -> Tensor:
-        return self.storage.temporary(shape, f"{self.node.outputs[0]}.temporary")
-
-    def padded(self, image: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
-        if not any(pads):
-            return image
-        kept = self.storage.halos.get(self.node.inputs[0])
-        if kept is not None and all(k >= p for k, p in zip(kept, pads)):
-            return image
-        copy = self.storage.bordered(image.shape, pads, f"{self.node.inputs[0]}.padded")
-        start = copy.offset - pads[0] * copy.strides[1] - pads[1] * copy.strides[2]
-        self._halo_step(Tensor(copy.buffer, copy.shape, copy.strides, start), pads)
-        reason = copy_step(self, image, copy)
-        assert reason is None, reason
-        return copy
-
-    def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
-        found = self._packed.get(key)
-        if found is None:
-            found = self._packed[key] = make()
-        return found
-
-    def pack_b(self, b: Array) -> Array:
-        b = np.require(b, np.float32, ["C", "A"])
-        batch, k, n = b.shape
-        panels = -(-n // self.panel)
-        out = aligned_empty((batch, panels, k, self.panel))
-        fields = {
-            "batch": batch, "k": k, "n": n, "in_batch": k * n, "in_k": n, "in_n": 1,
-            "out_batch": panels * k * self.panel,
-        }  # fmt: skip
-        _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [b], out, 0, batch * panels)
-        return out
-
-    def step(
-        self,
-        kernel: str,
-        params: dict[str, Any],
-        inputs: Sequence[Tensor | None],
-        output: Tensor,
-        *,
-        units: int,
-        grain: int = 1,
-        flops: int = 0,
-    ) -> None:
-        self.steps.append(Step(kernel, params, list(inputs), output, units, grain, flops, self.node))

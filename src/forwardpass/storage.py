@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer
 from .ops import Operator, Tensor, find
@@ -93,9 +91,8 @@ class Storage:
         return found
 
     def constant(self, array: Array, name: str) -> Tensor:
-        """A tensor over an array."""
-        dense = np.require(array, requirements=["C", "A"])
-        buffer = self._buffer("constant", dense.size, name, 0, dense)
+        """A tensor over an array. It is made dense where a step reads it: weights that get packed never are."""
+        buffer = self._buffer("constant", array.size, name, 0, array)
         return Tensor(buffer, array.shape, contiguous_strides(array.shape))
 
     def define(self, node: Node, op: Operator) -> None:

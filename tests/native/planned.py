@@ -21,9 +21,7 @@ def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threa
     return make_plan(graph, shapes, settings(isa, threads), {})
 
 
-def run(
-    graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1
-) -> dict[str, Any]:
+def run(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1) -> dict[str, Any]:
     """The outputs of a graph whose nodes all have native kernels."""
     plan = plan_of(graph, {k: v.shape for k, v in inputs.items()}, isa, threads)
     arrays = [np.ascontiguousarray(inputs[k]) for k in graph.inputs]

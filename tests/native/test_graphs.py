@@ -278,6 +278,16 @@ def _one_pixel(m: Maker) -> Graph:
     return m.graph(m("Flatten", m.conv(y, 8, 4), out="y"))
 
 
+def _weights_shared(m: Maker) -> Graph:
+    """One constant is the weights of convolutions with other numbers of groups, of a product, and an operand."""
+    w = m.const((6, 2, 1, 1))
+    one = m("Conv", m.input("x", "N", 2, 4, 3), w)
+    three = m("Conv", m.input("z", "N", 6, 4, 3), w, group=3)
+    flat = m("Reshape", w, m.ints(6, 2))
+    product = m("MatMul", m.input("u", "N", 6), flat)
+    return m.graph(m("Add", one, three, out="y"), m("Mul", product, m("ReduceSum", flat, m.ints(0)), out="p"))
+
+
 def _image_is_output(m: Maker) -> Graph:
     x = m("Relu", m.conv(m.input("x", "N", 3, 5, 5), 3, 4), out="image")
     return m.graph(m.conv(x, 4, 2), x)
@@ -286,7 +296,7 @@ def _image_is_output(m: Maker) -> Graph:
 SHAPES: list[Callable[[Maker], Graph]] = [
     _graph_of_views, _view_of_view, _view_is_read_and_returned, _transposed_view, _used_twice, _view_then_in_place,
     _minimum_of_three, _scalars, _rank_six, _rank_nine, _many_outputs, _many_inputs, _empty_dimension, _padded_twice,
-    _one_pixel, _image_is_output,
+    _one_pixel, _image_is_output, _weights_shared,
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -298,6 +299,22 @@ def test_plan_of_an_unknown_input() -> None:
 def test_plan_takes_no_memory_for_values() -> None:
     model = Model(mlp())
     assert model.memory_plan({"x": (1 << 36, 8)}).arena > 1 << 38
+
+
+def test_plans_share_the_weights() -> None:
+    m = Maker(dtype=F32)
+    x = m.conv(m.input("x", "N", 64, 4, 4), 64, 256, bias=True)
+    x = m("MatMul", m("Flatten", m("Mul", x, m.const((256, 4, 4)))), m.const((4096, 100)))
+    model = Model(m.graph(x))
+    model.plan()
+    weights = sum(c.nbytes for c in model.graph.constants.values())
+    tracemalloc.start()
+    try:
+        for batch in range(2, 8):
+            model.plan({"x": (batch, 64, 4, 4)})
+        assert tracemalloc.get_traced_memory()[1] < weights / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_inputs() -> None:

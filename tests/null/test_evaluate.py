@@ -68,9 +68,7 @@ def test_evaluate_checks_its_inputs(inputs: dict[str, Any], words: str) -> None:
 
 
 def test_evaluate_checks_that_equal_names_have_equal_sizes() -> None:
-    graph = Graph(
-        {"a": _type(("N",)), "b": _type(("N",))}, ["c"], [Node("Concat", ["a", "b"], ["c"], {"axis": 0})]
-    )
+    graph = Graph({"a": _type(("N",)), "b": _type(("N",))}, ["c"], [Node("Concat", ["a", "b"], ["c"], {"axis": 0})])
     with pytest.raises(InputError, match="input 'b'"):
         evaluate(graph, {"a": np.zeros(2, np.float32), "b": np.zeros(3, np.float32)})
 
@@ -101,15 +99,11 @@ ACTIVATION_NODES = [
 
 @pytest.mark.parametrize(("node", "expected"), ACTIVATION_NODES)
 def test_activation_of_a_node(node: Node, expected: Any) -> None:
-    assert (
-        activation_of(node, {"zero": np.float32(0).reshape(()), "six": np.array(6, np.float32)}) == expected
-    )
+    assert activation_of(node, {"zero": np.float32(0).reshape(()), "six": np.array(6, np.float32)}) == expected
 
 
 @pytest.mark.parametrize(("node", "expected"), [p for p in ACTIVATION_NODES if p[1] is not None])
-def test_activation_as_an_epilogue_is_the_operator(
-    node: Node, expected: Any, rng: np.random.Generator
-) -> None:
+def test_activation_as_an_epilogue_is_the_operator(node: Node, expected: Any, rng: np.random.Generator) -> None:
     x = 3 * rng.standard_normal((4, 5))
     bounds = {"zero": np.zeros(()), "six": np.full((), 6.0)}
     alone = evaluate_node(node, [x, *(bounds.get(i) for i in node.inputs[1:])])[0]

@@ -30,9 +30,7 @@ def _infer(op: str, inputs: list[Any], attributes: Attributes | None = None) -> 
     constants: list[np.ndarray | None] = []
     for i in inputs:
         constants.append(i if isinstance(i, np.ndarray) else None)
-        types.append(
-            i if i is None or isinstance(i, TensorType) else _type(i) if isinstance(i, tuple) else None
-        )
+        types.append(i if i is None or isinstance(i, TensorType) else _type(i) if isinstance(i, tuple) else None)
         if isinstance(i, np.ndarray):
             types[-1] = TensorType.of(i)
     names = ["" if i is None else f"v{k}" for k, i in enumerate(inputs)]

@@ -54,13 +54,11 @@ def _node_model(operator: Operator, case: Case, opset: int) -> Any:
     made = helper.make_node(operator.name, node.inputs, node.outputs, **attributes)
     arrays = {f"in{k}": a for k, a in enumerate(case.draw()) if a is not None}
     inputs = [
-        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for k, a in arrays.items()
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for k, a in arrays.items()
     ]
     types = infer_types(graph)
     outputs = [
-        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(types[k].dtype), None)
-        for k in graph.outputs
+        helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(types[k].dtype), None) for k in graph.outputs
     ]
     model = helper.make_model(
         helper.make_graph([made], "tested", inputs, outputs),
@@ -147,9 +145,7 @@ def test_definition_agrees_with_onnx(operator: Operator, case: Case, dtype: str)
 
 @pytest.mark.parametrize(("operator", "case"), PUBLIC)
 def test_definition_agrees_with_onnxruntime(operator: Operator, case: Case) -> None:
-    reason = NOT_IN_ONNXRUNTIME.get((operator.name, case.name)) or NOT_IN_ONNXRUNTIME.get(
-        (operator.name, "*")
-    )
+    reason = NOT_IN_ONNXRUNTIME.get((operator.name, case.name)) or NOT_IN_ONNXRUNTIME.get((operator.name, "*"))
     if reason:
         pytest.skip(f"onnxruntime {reason}")
     ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")

@@ -35,8 +35,7 @@ def _op(op: str, **attributes: Any) -> Callable[[Scope, str], str]:
 
 def _clip(scope: Scope, x: str, low: float | None, high: float | None) -> str:
     bounds = [
-        "" if v is None else scope.constant(stem, np.array(v, np.float32))
-        for stem, v in (("min", low), ("max", high))
+        "" if v is None else scope.constant(stem, np.array(v, np.float32)) for stem, v in (("min", low), ("max", high))
     ]
     return scope.node("Clip", [x, *bounds])
 

@@ -148,9 +148,7 @@ class Conv2D(_Convolution):
     def build(self, *inputs: Sizes) -> tuple[Sizes, Weights]:
         channels = _image(self, inputs[0])[2]
         if channels % self.groups:
-            raise self.mismatch(
-                "the channels do not divide into groups", f"a multiple of {self.groups}", *inputs
-            )
+            raise self.mismatch("the channels do not divide into groups", f"a multiple of {self.groups}", *inputs)
         weights: Weights = {"kernel": (*self.taps, channels // self.groups, self.filters)}
         if self.use_bias:
             weights["bias"] = (self.filters,)

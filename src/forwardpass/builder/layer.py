@@ -103,11 +103,7 @@ class Layer:
             Their shapes do not fit the layer.
         """
         tensors = [inputs] if isinstance(inputs, Tensor) else inputs
-        if (
-            not isinstance(tensors, Sequence)
-            or not tensors
-            or not all(isinstance(t, Tensor) for t in tensors)
-        ):
+        if not isinstance(tensors, Sequence) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
             hint = "begin with Input(shape)"
             kind = type(inputs).__name__
             message = "not a tensor of the builder"

@@ -48,11 +48,7 @@ class Network:
 
     def _tensors(self, value: Any, what: str) -> list[Tensor]:
         tensors = [value] if isinstance(value, Tensor) else value
-        if (
-            not isinstance(tensors, Sequence)
-            or not tensors
-            or not all(isinstance(t, Tensor) for t in tensors)
-        ):
+        if not isinstance(tensors, Sequence) or not tensors or not all(isinstance(t, Tensor) for t in tensors):
             expected = "a tensor of the builder, or a list of them"
             raise InputError(f"wrong {what}", where=self.label, expected=expected, got=type(value).__name__)
         return list(tensors)
@@ -83,11 +79,7 @@ class Network:
     @property
     def weights(self) -> Weights:
         """Name -> shape of every weight, in order, in Keras layout."""
-        return {
-            f"{k}/{w}": shape
-            for k, layer in self.layers.items()
-            for w, shape in (layer.weights or {}).items()
-        }
+        return {f"{k}/{w}": shape for k, layer in self.layers.items() for w, shape in (layer.weights or {}).items()}
 
     def set_weights(self, source: Source) -> Network:
         """Give the network its weights.
@@ -288,9 +280,7 @@ class Sequential(Network):
             self._connect([layer], [layer])
             return
         if not isinstance(layer, Layer):
-            hint = (
-                "write Flatten(), not Flatten" if isinstance(layer, type) and issubclass(layer, Layer) else ""
-            )
+            hint = "write Flatten(), not Flatten" if isinstance(layer, type) and issubclass(layer, Layer) else ""
             expected, got = "a layer", repr(layer)
             raise InputError("not a layer", where=self.label, expected=expected, got=got, hint=hint)
         if not self.outputs:

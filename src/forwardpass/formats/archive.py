@@ -146,9 +146,7 @@ class Archive:
         if disk or first_disk or here != count:
             raise self._error("zip files in several parts are not read")
         if first + length != end:
-            raise self._error(
-                "damaged central directory", expected=f"its end at {end}", got=f"{first + length}"
-            )
+            raise self._error("damaged central directory", expected=f"its end at {end}", got=f"{first + length}")
         if count > MAX_MEMBERS or count * _CENTRAL.size > length:
             most = min(MAX_MEMBERS, length // _CENTRAL.size)
             raise self._error("too many members", expected=f"at most {most}", got=str(count))
@@ -186,9 +184,7 @@ class Archive:
         if flags & _ENCRYPTED:
             raise self._error("the entry is encrypted", name)
         if method not in (_STORED, _DEFLATED):
-            raise self._error(
-                "unknown compression", name, expected="stored or deflated", got=f"method {method}"
-            )
+            raise self._error("unknown compression", name, expected="stored or deflated", got=f"method {method}")
         size, stored, header = self._widen(extra, [size, stored, fields[16]], name)
         offset = self._local(name, raw, header, (flags, method, crc, stored, size))
         if method == _STORED and stored != size:
@@ -362,9 +358,7 @@ def _headers(raw: bytes, at: int, size: int, crc: int) -> tuple[bytes, bytes]:
     extra = _EXTRA.pack(_ZIP64, 24) + sizes + at.to_bytes(8, "little") if wide else b""
     mode = 0o100644 << 16
     made_by = 3 << 8 | version
-    entry = _CENTRAL.pack(
-        b"PK\1\2", made_by, version, *common, len(extra), 0, 0, 0, mode, _M32 if wide else at
-    )
+    entry = _CENTRAL.pack(b"PK\1\2", made_by, version, *common, len(extra), 0, 0, 0, mode, _M32 if wide else at)
     return local, entry + raw + extra
 
 

@@ -43,9 +43,7 @@ def parts(array: Array) -> list[bytes | Array]:
         The dtype is not one of `DTYPES`.
     """
     if array.dtype.str[1:] not in _KINDS:
-        raise UnsupportedError(
-            "a file cannot hold this dtype", expected=", ".join(DTYPES), got=str(array.dtype)
-        )
+        raise UnsupportedError("a file cannot hold this dtype", expected=", ".join(DTYPES), got=str(array.dtype))
     array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     text = f"{{'descr': '{array.dtype.str}', 'fortran_order': False, 'shape': {array.shape}, }}"
     used = len(_MAGIC) + 4 + len(text) + 1
@@ -79,14 +77,10 @@ def parse(data: memoryview, where: str) -> Array:
     extent = math.prod(d for d in shape if d) * dtype.itemsize
     if len(shape) > MAX_RANK or extent >= MAX_ELEMENTS:
         got = f"shape {excerpt(shape)}"
-        raise FileError(
-            "the array is too large", where=where, expected=f"rank <= {MAX_RANK}, < 2^62 bytes", got=got
-        )
+        raise FileError("the array is too large", where=where, expected=f"rank <= {MAX_RANK}, < 2^62 bytes", got=got)
     if len(data) - start != count * dtype.itemsize:
         expected = f"{count * dtype.itemsize} bytes for {dtype.name}{list(shape)}"
-        raise FileError(
-            "the data has the wrong size", where=where, expected=expected, got=str(len(data) - start)
-        )
+        raise FileError("the data has the wrong size", where=where, expected=expected, got=str(len(data) - start))
     if count == 0:
         array: Array = np.zeros(shape, dtype)
     else:

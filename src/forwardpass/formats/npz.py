@@ -55,9 +55,7 @@ def from_bytes(data: bytes, *, verify: bool = True) -> Graph:
 def _graph(archive: Archive, verify: bool) -> Graph:
     if schema.ENTRY not in archive.members:
         if archive.members and all(m.endswith(".npy") for m in archive.members):
-            hint = (
-                "these are weights alone: build the network with forwardpass.builder, then set_weights(path)"
-            )
+            hint = "these are weights alone: build the network with forwardpass.builder, then set_weights(path)"
         else:
             hint = "forwardpass models and files of weights hold .npy arrays"
         raise FileError("not a model", where=archive.path, expected=f"an entry {schema.ENTRY}", hint=hint)
@@ -65,9 +63,7 @@ def _graph(archive: Archive, verify: bool) -> Graph:
     limit = _GRAPH_BASE + _GRAPH_PER_BYTE * member.stored
     if member.size > max(member.stored, limit):
         where = f"{archive.path}: {schema.ENTRY}"
-        raise FileError(
-            "the text is too long", where=where, expected=f"<= {limit} bytes", got=str(member.size)
-        )
+        raise FileError("the text is too long", where=where, expected=f"<= {limit} bytes", got=str(member.size))
     arrays = _arrays(archive, verify)
     graph = schema.load(archive.data(schema.ENTRY), arrays, archive.path)
     try:

@@ -115,9 +115,7 @@ def _entry(name: str, taken: set[str]) -> str:
 def _dtype(dtype: np.dtype[Any], where: str) -> str:
     name = str(dtype.newbyteorder("=").name)
     if name not in DTYPES:
-        raise UnsupportedError(
-            "a file cannot hold this dtype", where=where, expected=", ".join(DTYPES), got=name
-        )
+        raise UnsupportedError("a file cannot hold this dtype", where=where, expected=", ".join(DTYPES), got=name)
     return name
 
 
@@ -208,9 +206,7 @@ def _top(data: memoryview, where: str) -> _Place:
     version = top["schema"].integer()
     if version > SCHEMA:
         hint = "upgrade forwardpass to read it"
-        raise FileError(
-            "a newer version", where=where, expected=f"schema {SCHEMA}", got=str(version), hint=hint
-        )
+        raise FileError("a newer version", where=where, expected=f"schema {SCHEMA}", got=str(version), hint=hint)
     if version != SCHEMA:
         raise FileError("unknown version", where=where, expected=f"schema {SCHEMA}", got=str(version))
     top.only({"format", "schema", "name", "metadata", "inputs", "outputs", "constants", "nodes"})
@@ -330,7 +326,9 @@ class _Place:
         return self.value
 
     def texts(self) -> Any:
-        return [v.text() for v in self.list()]
+        if type(self.value) is list and all(type(v) is str for v in self.value):
+            return self.value
+        return [v.text() for v in self.list()]  # raises, saying which is wrong
 
     def integer(self) -> int:
         if type(self.value) is not int:
@@ -341,9 +339,7 @@ class _Place:
 def _parse(data: memoryview, where: str) -> Any:
     """The JSON value, if it is strict JSON of bounded size, depth and numbers."""
     if len(data) > MAX_BYTES:
-        raise FileError(
-            "the text is too long", where=where, expected=f"<= {MAX_BYTES} bytes", got=str(len(data))
-        )
+        raise FileError("the text is too long", where=where, expected=f"<= {MAX_BYTES} bytes", got=str(len(data)))
     depth = _depth(bytes(data))
     if depth > MAX_DEPTH:
         raise FileError("nested too deeply", where=where, expected=f"<= {MAX_DEPTH} levels", got=str(depth))

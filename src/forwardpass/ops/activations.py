@@ -124,9 +124,7 @@ _SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
 
 ACTIVATIONS: dict[str, Activation] = {
     "Relu": _row("Relu", "relu", lambda x, a, b: _positive_part(x), kinds="fi"),
-    "LeakyRelu": _row(
-        "LeakyRelu", "leaky_relu", lambda x, a, b: np.where(x < 0, a * x, x), {"alpha": 0.01}, cost=2
-    ),
+    "LeakyRelu": _row("LeakyRelu", "leaky_relu", lambda x, a, b: np.where(x < 0, a * x, x), {"alpha": 0.01}, cost=2),
     "Clip": _row("Clip", "clip", _clip, {"min": -math.inf, "max": math.inf}, cost=2, kinds="fiu"),
     "Elu": _row("Elu", "elu", lambda x, a, b: _elu(x, a), {"alpha": 1.0}, cost=12),
     "Selu": _row("Selu", "selu", lambda x, a, b: b * _elu(x, a), _SELU, cost=13),
@@ -138,9 +136,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "Softplus": _row("Softplus", "softplus", lambda x, a, b: softplus(x), cost=20),
     "Softsign": _row("Softsign", "softsign", lambda x, a, b: x / (1 + np.abs(x)), cost=6),
     "Gelu": _row("Gelu", "gelu", lambda x, a, b: _gelu(x), fixed={"approximate": "none"}, cost=16),
-    "GeluTanh": _row(
-        "Gelu", "gelu_tanh", lambda x, a, b: _gelu_tanh(x), fixed={"approximate": "tanh"}, cost=16
-    ),
+    "GeluTanh": _row("Gelu", "gelu_tanh", lambda x, a, b: _gelu_tanh(x), fixed={"approximate": "tanh"}, cost=16),
     "Silu": _row("Swish", "silu", lambda x, a, b: x * sigmoid(x), fixed={"alpha": 1.0}, cost=13),
     "Swish": _row("Swish", "swish", lambda x, a, b: x * sigmoid(a * x), {"alpha": 1.0}, cost=14),
     "Mish": _row("Mish", "mish", lambda x, a, b: x * np.tanh(softplus(x)), cost=20),
@@ -235,9 +231,7 @@ def _register(op: str, kinds: str, attributes: Mapping[str, Any], cases: Sequenc
     def lower(ctx: Lowering) -> str | None:
         name, alpha, beta = matched(ctx.attributes)
         row = ACTIVATIONS[name]
-        return dtype_reason(ctx) or unary_step(
-            ctx, row.row, alpha, beta, given(ctx), ctx.output(), cost=row.cost
-        )
+        return dtype_reason(ctx) or unary_step(ctx, row.row, alpha, beta, given(ctx), ctx.output(), cost=row.cost)
 
     operator(
         op,
@@ -268,10 +262,7 @@ _MORE: dict[str, tuple[Case, ...]] = {
     "HardSigmoid": (Case(((3, 7),), {"alpha": 0.5, "beta": 0.25}),),
     "Gelu": (Case(((3, 7),), {"approximate": "tanh"}), Case((_HALVES,), {"approximate": "tanh"})),
     "Swish": (Case(((3, 7),), {"alpha": 1.702}), Case(((3, 7),), {"alpha": 0.0})),
-    **{
-        op: (Case((_SPECIAL,), name="special"),)
-        for op in ("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sqrt")
-    },
+    **{op: (Case((_SPECIAL,), name="special"),) for op in ("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sqrt")},
     "Exp": (Case((_SPECIAL,), name="special"),),
     "Tanh": (Case((_SPECIAL,), name="special"),),
     "Sigmoid": (Case((_SPECIAL,), name="special"),),
@@ -308,9 +299,7 @@ def _infer_clip(attributes: Attributes, types: Types, constants: Constants) -> l
     return [shapes.tensor(x.dtype, x.shape)]
 
 
-def _clip_reference(
-    attributes: Attributes, x: Array, low: Array | None = None, high: Array | None = None
-) -> Array:
+def _clip_reference(attributes: Attributes, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
     y = x if low is None else np.maximum(x, low)
     return np.array(y if high is None else np.minimum(y, high), dtype=x.dtype)
 
@@ -323,9 +312,7 @@ def _lower_clip(ctx: Lowering) -> str | None:
             if value is None:
                 return f"{('min', 'max')[k]} is not a constant"
             bounds[k] = float(value.reshape(()))
-    return dtype_reason(ctx) or unary_step(
-        ctx, "clip", bounds[0], bounds[1], given(ctx), ctx.output(), cost=2
-    )
+    return dtype_reason(ctx) or unary_step(ctx, "clip", bounds[0], bounds[1], given(ctx), ctx.output(), cost=2)
 
 
 _LOW, _HIGH = np.float32(-0.5), np.float32(0.75)

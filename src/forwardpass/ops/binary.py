@@ -86,9 +86,7 @@ _SHAPES = (
     Case(((0, 3), (3,)), name="empty"),
 )
 _INTEGERS = Case((np.array([7, -7, 7, -7, 0]), np.array([2, 2, -2, -2, 3])), name="integers")
-_NAN = Case(
-    (np.array([np.nan, 1, np.inf], np.float32), np.array([1, np.nan, -np.inf], np.float32)), name="nan"
-)
+_NAN = Case((np.array([np.nan, 1, np.inf], np.float32), np.array([1, np.nan, -np.inf], np.float32)), name="nan")
 
 
 def _binary(op: str, kernel: str, function: Callable[[Any, Any], Any], *, cost: int = 1) -> None:

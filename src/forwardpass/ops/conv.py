@@ -29,9 +29,7 @@ def kernel_of(attributes: Attributes, weights: Sequence[Dim] | None, rank: int) 
     if weights is None:
         return kernel
     if kernel is None:
-        return (
-            [d for d in weights if isinstance(d, int)] if all(isinstance(d, int) for d in weights) else None
-        )
+        return [d for d in weights if isinstance(d, int)] if all(isinstance(d, int) for d in weights) else None
     for axis, (k, d) in enumerate(zip(kernel, weights)):
         shapes.unify(k, d, f"attribute 'kernel_shape' and the weights' spatial dimension {axis}")
     return kernel
@@ -122,9 +120,7 @@ operator(
             constants=(1, 2),
             name="groups",
         ),
-        Case(
-            ((1, 6, 5, 5), (6, 1, 3, 3)), {"group": 6, "pads": [1, 1, 1, 1]}, constants=(1,), name="depthwise"
-        ),
+        Case(((1, 6, 5, 5), (6, 1, 3, 3)), {"group": 6, "pads": [1, 1, 1, 1]}, constants=(1,), name="depthwise"),
         Case(
             ((1, 3, 6, 6), (2, 3, 3, 3)),
             {"auto_pad": "SAME_UPPER", "strides": [2, 2]},

@@ -191,9 +191,7 @@ def _slices(
 
 def _infer_slice(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "data")
-    values = [
-        shapes.value_of(types, constants, k, n) for k, n in enumerate(("starts", "ends", "axes", "steps"), 1)
-    ]
+    values = [shapes.value_of(types, constants, k, n) for k, n in enumerate(("starts", "ends", "axes", "steps"), 1)]
     unknown = any(v is None and shapes.at(types, k) is not None for k, v in enumerate(values, 1))
     if x.shape is None:
         return [TensorType(x.dtype, None)]
@@ -242,9 +240,7 @@ def _lower_slice(ctx: Lowering) -> str | None:
         return "starts, ends, axes or steps are not constant"
     starts, ends, axes, steps = (_listed(v) for v in values)
     x, y = given(ctx), ctx.output()
-    found = [
-        _indices(s, d) for s, d in zip(_slices(len(x.shape), starts or [], ends or [], axes, steps), x.shape)
-    ]
+    found = [_indices(s, d) for s, d in zip(_slices(len(x.shape), starts or [], ends or [], axes, steps), x.shape)]
     source = window_of(x, [f[0] for f in found], y.shape, [f[2] for f in found])
     return copy_step(ctx, source, y)
 
@@ -312,9 +308,7 @@ def _infer_gather(attributes: Attributes, types: Types, constants: Constants) ->
     value, size = shapes.at(constants, 1), shape[axis]
     if value is not None and isinstance(size, int) and bool(np.any((value < -size) | (value >= size))):
         expected = f"{-size} to {size - 1}"
-        raise GraphError(
-            "input indices is out of range", expected=expected, got=f"{value.min()} to {value.max()}"
-        )
+        raise GraphError("input indices is out of range", expected=expected, got=f"{value.min()} to {value.max()}")
     return [shapes.tensor(x.dtype, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))]
 
 

@@ -25,9 +25,7 @@ def _named(node: Node, error: Exception) -> Error:
     """The error of a rule or a definition, with the node's name."""
     if isinstance(error, Error):
         where = f"{node.label}, {error.where}" if error.where else node.label
-        return type(error)(
-            error.message, where=where, expected=error.expected, got=error.got, hint=error.hint
-        )
+        return type(error)(error.message, where=where, expected=error.expected, got=error.got, hint=error.hint)
     return GraphError(f"{type(error).__name__}: {error}", where=node.label)
 
 
@@ -93,9 +91,7 @@ def evaluate_node(node: Node, arrays: Iterable[Array | None]) -> list[Array]:
     return _run(operator, node, attributes, given)
 
 
-def _run(
-    operator: Operator, node: Node, attributes: Mapping[str, Any], given: list[Array | None]
-) -> list[Array]:
+def _run(operator: Operator, node: Node, attributes: Mapping[str, Any], given: list[Array | None]) -> list[Array]:
     try:
         with np.errstate(all="ignore"):
             result = operator.reference(attributes, *given)
@@ -128,12 +124,7 @@ def _check_input(name: str, expected: TensorType, array: Array, sizes: dict[str,
 def _widened(node: Node, target: np.dtype[Any]) -> Node:
     """A Cast to a floating dtype as one to the dtype in use: rounding would spoil the reference."""
     code = node.attributes.get("to")
-    if (
-        node.op != "Cast"
-        or not isinstance(code, int)
-        or code not in data.DTYPES
-        or data.DTYPES[code].kind != "f"
-    ):
+    if node.op != "Cast" or not isinstance(code, int) or code not in data.DTYPES or data.DTYPES[code].kind != "f":
         return node
     attributes = {**node.attributes, "to": data.dtype_code(target)}
     return Node(node.op, node.inputs, node.outputs, attributes, node.domain, node.name)
@@ -174,9 +165,7 @@ def evaluate(
     """
     for name in inputs:
         if name not in graph.inputs:
-            raise InputError(
-                "unknown input", where=f"input {name!r}", expected=", ".join(graph.inputs) or "none"
-            )
+            raise InputError("unknown input", where=f"input {name!r}", expected=", ".join(graph.inputs) or "none")
     wanted = list(graph.outputs if outputs is None else outputs)
     target = None if dtype is None else np.dtype(dtype)
 
@@ -197,9 +186,7 @@ def evaluate(
         values.update((o, promote(r)) for o, r in zip(node.outputs, results) if o)
     for name in wanted:
         if name not in values:
-            raise InputError(
-                "no such value", where=f"output {name!r}", expected="a value that the graph defines"
-            )
+            raise InputError("no such value", where=f"output {name!r}", expected="a value that the graph defines")
     return {name: np.array(values[name]) for name in wanted}
 
 
@@ -258,8 +245,7 @@ def infer_types(
         found = infer_node(node, given, known)
         types.update((o, t) for o, t in zip(node.outputs, found) if o)
         small = found[0].dtype.kind in "iub" and all(
-            t.shape is not None and all(isinstance(d, int) for d in t.shape) and _count(t) <= _SMALL
-            for t in found
+            t.shape is not None and all(isinstance(d, int) for d in t.shape) and _count(t) <= _SMALL for t in found
         )
         results = _computed(node, given, known) if small else None
         if results is not None:

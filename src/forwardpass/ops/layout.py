@@ -22,9 +22,7 @@ def permutation(attributes: Attributes, rank: int) -> list[int]:
         return list(range(rank))[::-1]
     order = shapes.integers(attributes, "perm", rank)
     if sorted(order) != list(range(rank)):
-        raise GraphError(
-            "attribute 'perm' is wrong", expected=f"a permutation of 0 to {rank - 1}", got=str(order)
-        )
+        raise GraphError("attribute 'perm' is wrong", expected=f"a permutation of 0 to {rank - 1}", got=str(order))
     return order
 
 
@@ -37,9 +35,7 @@ def _infer_transpose(attributes: Attributes, types: Types, constants: Constants)
 
 def _lower_transpose(ctx: Lowering) -> str | None:
     x = given(ctx)
-    return dtype_reason(ctx) or copy_step(
-        ctx, transposed(x, permutation(ctx.attributes, len(x.shape))), ctx.output()
-    )
+    return dtype_reason(ctx) or copy_step(ctx, transposed(x, permutation(ctx.attributes, len(x.shape))), ctx.output())
 
 
 operator(
@@ -75,9 +71,7 @@ def _infer_concat(attributes: Attributes, types: Types, constants: Constants) ->
         shape = shapes.rank_of(found, str(index), rank, rank) if found is not None else None
         for k, d in enumerate(shape or ()):
             if k != axis:
-                out[k] = shapes.unify(
-                    out[k], d, f"dimension {k} of the inputs of a concatenation along {axis}"
-                )
+                out[k] = shapes.unify(out[k], d, f"dimension {k} of the inputs of a concatenation along {axis}")
     parts = [s[axis] for s in known]
     unknown = len(known) < len(types) or not all(isinstance(d, int) for d in parts)
     out[axis] = None if unknown else sum(d for d in parts if isinstance(d, int))
@@ -139,9 +133,7 @@ def pad_indices(size: int, before: int, after: int, mode: str) -> Array:
     """
     start, stop = max(0, -before), size - max(0, -after)
     if stop < start:
-        raise GraphError(
-            "negative pads crop more than there is", expected=f"at most {size}", got=str(-before - after)
-        )
+        raise GraphError("negative pads crop more than there is", expected=f"at most {size}", got=str(-before - after))
     kept = np.arange(start, stop, dtype=np.int64)
     widths = (max(0, before), max(0, after))
     if mode == "constant":
@@ -169,9 +161,7 @@ def _infer_pad(attributes: Attributes, types: Types, constants: Constants) -> li
     mode = shapes.choice(attributes, "mode", PAD_MODES)
     value = shapes.at(types, 2)
     if value is not None and value.dtype != x.dtype:
-        raise GraphError(
-            "input constant_value has the wrong dtype", expected=x.dtype.name, got=value.dtype.name
-        )
+        raise GraphError("input constant_value has the wrong dtype", expected=x.dtype.name, got=value.dtype.name)
     pads = shapes.value_of(types, constants, 1, "pads")
     axes = shapes.value_of(types, constants, 3, "axes")
     if x.shape is None:
@@ -200,9 +190,7 @@ def _pad(
     y, inside = x, np.ones((1,) * x.ndim, bool)
     for axis, (before, after) in enumerate(_pad_widths(x.ndim, [int(p) for p in pads.ravel()], listed)):
         index = pad_indices(x.shape[axis], before, after, attributes["mode"])
-        filled = np.concatenate(
-            [y, np.zeros_like(y, shape=(*y.shape[:axis], 1, *y.shape[axis + 1 :]))], axis=axis
-        )
+        filled = np.concatenate([y, np.zeros_like(y, shape=(*y.shape[:axis], 1, *y.shape[axis + 1 :]))], axis=axis)
         y = np.take(filled, index, axis=axis)
         inside = inside & (index >= 0).reshape(-1, *(1,) * (x.ndim - 1 - axis))
     value = 0 if constant_value is None else constant_value.reshape(())

@@ -64,9 +64,7 @@ def matmul_shape(a: tuple[Dim, ...] | None, b: tuple[Dim, ...] | None) -> tuple[
         return None
     left = (1, *a) if len(a) == 1 else a
     right = (*b, 1) if len(b) == 1 else b
-    shapes.unify(
-        left[-1], right[-2], f"the inner dimensions (K) of {shapes.describe(a)} and {shapes.describe(b)}"
-    )
+    shapes.unify(left[-1], right[-2], f"the inner dimensions (K) of {shapes.describe(a)} and {shapes.describe(b)}")
     batch = shapes.broadcast(left[:-2], right[:-2])
     assert batch is not None
     return batch + left[-2:-1] * (len(a) > 1) + right[-1:] * (len(b) > 1)
@@ -115,9 +113,7 @@ def _infer_gemm(attributes: Attributes, types: Types, constants: Constants) -> l
     if c is not None and c.shape is not None:
         shapes.rank_of(c, "C", 0, 2)
         full = shapes.broadcast(out, c.shape)
-        if full is not None and any(
-            isinstance(p, int) and isinstance(q, int) and p != q for p, q in zip(out, full)
-        ):
+        if full is not None and any(isinstance(p, int) and isinstance(q, int) and p != q for p, q in zip(out, full)):
             raise GraphError(
                 "input C does not broadcast to the product",
                 expected=f"a shape that fits into {shapes.describe(out)}",
@@ -198,12 +194,8 @@ operator(
             constants=(1, 2),
             name="residual",
         ),
-        Case(
-            ((4, 7), (7, 5), None, (4, 5)), {"activation": "GeluTanh"}, constants=(1,), name="residual alone"
-        ),
-        Case(
-            ((7,), (7, 5), (5,)), {"activation": "LeakyRelu", "alpha": 0.1}, constants=(1, 2), name="a vector"
-        ),
+        Case(((4, 7), (7, 5), None, (4, 5)), {"activation": "GeluTanh"}, constants=(1,), name="residual alone"),
+        Case(((7,), (7, 5), (5,)), {"activation": "LeakyRelu", "alpha": 0.1}, constants=(1, 2), name="a vector"),
         Case(((0, 7), (7, 5), (5,)), constants=(1, 2), name="no rows"),
         Case(((3, 7), (7, 1), (1,)), constants=(1, 2), name="one output"),
     ),

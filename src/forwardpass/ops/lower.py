@@ -41,9 +41,7 @@ def dims(values: Iterable[int]) -> tuple[int, ...]:
     return found + (0,) * (MAX_RANK - len(found))
 
 
-def collapse(
-    shape: Sequence[int], *strides: Sequence[int]
-) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
+def collapse(shape: Sequence[int], *strides: Sequence[int]) -> tuple[tuple[int, ...], list[tuple[int, ...]]] | None:
     """The same iteration in C order with as few dimensions as possible.
 
     Dimensions of size 1 go, and neighbours become one where a single stride does for every operand. A space
@@ -146,9 +144,7 @@ def unary_step(
     return None
 
 
-def binary_step(
-    ctx: Lowering, kernel: str, a: Tensor, b: Tensor, dst: Tensor, *, cost: int = 1
-) -> str | None:
+def binary_step(ctx: Lowering, kernel: str, a: Tensor, b: Tensor, dst: Tensor, *, cost: int = 1) -> str | None:
     """One kernel with two operands, broadcast to the output."""
     strides = (broadcast_strides(a, dst.shape), broadcast_strides(b, dst.shape), dst.strides)
     fields = space(("a_stride", "b_stride", "out_stride"), dst.shape, *strides)
@@ -172,9 +168,7 @@ def scale_shift_step(ctx: Lowering, x: Tensor, scale: Tensor, shift: Tensor, dst
     )
     if fields is None:
         return _rank_reason()
-    ctx.step(
-        "scale_shift_f32", fields, [x, scale, shift], dst, units=dst.size, grain=GRAIN, flops=2 * dst.size
-    )
+    ctx.step("scale_shift_f32", fields, [x, scale, shift], dst, units=dst.size, grain=GRAIN, flops=2 * dst.size)
     return None
 
 

@@ -65,7 +65,7 @@ def _brgemm(
         "b_group": -(-n // ctx.panel) * k * ctx.panel,
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
         "b": ctx.packed(
-            ("b", ctx.node.inputs[1]),
+            ("b", ctx.node.inputs[1], groups),
             lambda: ctx.pack_b(np.moveaxis(weights.reshape(k, groups, n), 1, 0)),
         ),
         "bias": None if bias is None else vector(ctx, bias, m),

@@ -94,9 +94,7 @@ def tile_rows(ctx: Lowering, pixels: int, n: int) -> int:
     return max(1, -(-pixels // tiles))
 
 
-def rows_of(
-    shape: tuple[int, ...], *strides: tuple[int, ...] | None
-) -> tuple[list[int], list[list[int]]] | None:
+def rows_of(shape: tuple[int, ...], *strides: tuple[int, ...] | None) -> tuple[list[int], list[list[int]]] | None:
     """Merge the leading dimensions of operands of equal shape to three (batch, oh, ow), or None where their strides
     do not allow it. Absent operands have strides None and get zeros."""
     found = collapse(shape, *(s if s is not None else (0,) * len(shape) for s in strides))
@@ -141,9 +139,7 @@ def lower_linear(ctx: Lowering) -> str | None:
     if residual is not None and residual.shape != out.shape:
         return "the residual is broadcast"
     k, n = w.shape
-    rows = rows_of(
-        x.shape[:-1], x.strides[:-1], out.strides[:-1], None if residual is None else residual.strides[:-1]
-    )
+    rows = rows_of(x.shape[:-1], x.strides[:-1], out.strides[:-1], None if residual is None else residual.strides[:-1])
     if rows is None:
         return "the rows' strides do not merge to three dimensions"
     sizes, (xs, cs, rs) = rows

@@ -17,9 +17,7 @@ __all__ = ["scale_and_shift"]
 _NAMES = ("X", "scale", "B", "input_mean", "input_var")
 
 
-def _infer_batch_normalization(
-    attributes: Attributes, types: Types, constants: Constants
-) -> list[TensorType]:
+def _infer_batch_normalization(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "X", "f")
     shape = shapes.rank_of(x, "X", 1)
     shapes.number(attributes, "epsilon")
@@ -105,15 +103,11 @@ operator(
     lower=_lower_batch_normalization,
     cases=(
         Case(((2, 3, 4, 5), (3,), (3,), (3,), _POSITIVE), constants=(1, 2, 3, 4)),
-        Case(
-            ((2, 3), (3,), (3,), (3,), _POSITIVE), {"epsilon": 0.1}, constants=(1, 2, 3, 4), name="features"
-        ),
+        Case(((2, 3), (3,), (3,), (3,), _POSITIVE), {"epsilon": 0.1}, constants=(1, 2, 3, 4), name="features"),
         Case(((2, 3, 7), (3,), (3,), (3,), _POSITIVE), constants=(1, 2, 3, 4), name="1-D"),
         Case(((0, 3, 4, 5), (3,), (3,), (3,), _POSITIVE), constants=(1, 2, 3, 4), name="no images"),
         Case(((2, 3, 4), (3,), (3,), (3,), _POSITIVE), name="from the caller"),
-        Case(
-            ((2, 3, 4), (3,), (3,), (3,), _POSITIVE), {"training_mode": 1, "momentum": 0.75}, name="training"
-        ),
+        Case(((2, 3, 4), (3,), (3,), (3,), _POSITIVE), {"training_mode": 1, "momentum": 0.75}, name="training"),
     ),
     elementwise=True,
     strided=True,

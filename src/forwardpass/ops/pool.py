@@ -20,9 +20,7 @@ def _lowest(dtype: np.dtype[Any]) -> float:
 
 
 def _window(attributes: Attributes, x: Array) -> windows.Window:
-    return windows.window(
-        attributes, x.shape[2:], attributes["kernel_shape"], ceil_mode=bool(attributes["ceil_mode"])
-    )
+    return windows.window(attributes, x.shape[2:], attributes["kernel_shape"], ceil_mode=bool(attributes["ceil_mode"]))
 
 
 def _infer_window(attributes: Attributes, types: Types, kinds: str) -> TensorType:
@@ -100,9 +98,7 @@ _CASES = (
     Case(((1, 2, 7, 8),), {"kernel_shape": [3, 3], "strides": [2, 3], "pads": [1, 0, 1, 2]}, name="pads"),
     Case(((1, 2, 8, 7),), _WIDE, name="ceil"),
     Case(((1, 2, 8, 7),), {**_WIDE, "pads": [1, 1, 1, 1]}, name="ceil and pads"),
-    Case(
-        ((1, 1, 3, 3),), {"kernel_shape": [1, 1], "strides": [4, 4], "ceil_mode": 1}, name="ceil past the end"
-    ),
+    Case(((1, 1, 3, 3),), {"kernel_shape": [1, 1], "strides": [4, 4], "ceil_mode": 1}, name="ceil past the end"),
     Case(((1, 2, 9, 9),), {"kernel_shape": [2, 3], "dilations": [3, 2]}, name="dilations"),
     Case(((1, 2, 7, 7),), {**_SQUARE, "auto_pad": "SAME_UPPER"}, name="upper"),
     Case(((1, 2, 7, 7),), {**_SQUARE, "auto_pad": "SAME_LOWER"}, name="lower"),

@@ -91,9 +91,7 @@ def _lower(kernel: str) -> Callable[[Lowering], str | None]:
             return copy_step(ctx, x, y)
         kept = [k for k in range(len(x.shape)) if k not in axes]
         places = kept if ctx.attributes["keepdims"] else list(range(len(kept)))
-        outer = collapse(
-            [x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places]
-        )
+        outer = collapse([x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places])
         order = sorted(axes)
         inner = collapse([x.shape[k] for k in order], [x.strides[k] for k in order])
         if outer is None or inner is None:

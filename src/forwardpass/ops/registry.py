@@ -59,7 +59,7 @@ class Tensor:
 
 
 class Lowering(Protocol):
-    """What plan.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
+    """What planner.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
 
     @property
     def node(self) -> Node: ...
@@ -203,9 +203,7 @@ class Operator:
             given -= 1
         if given < low or (high is not None and given > high):
             most = "or more" if high is None else f"to {high}"
-            raise GraphError(
-                "wrong number of inputs", where=node.label, expected=f"{low} {most}", got=str(given)
-            )
+            raise GraphError("wrong number of inputs", where=node.label, expected=f"{low} {most}", got=str(given))
         if not all(node.inputs[:low]):
             raise GraphError("a required input is absent", where=node.label)
         for k in node.attributes:

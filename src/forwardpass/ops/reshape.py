@@ -41,18 +41,12 @@ def reshaped(shape: Sequence[Dim], wanted: Sequence[int], allowzero: bool) -> tu
         elements.
     """
     if any(d < -1 for d in wanted) or list(wanted).count(-1) > 1:
-        raise GraphError(
-            "the shape is wrong", expected="at most one -1, and nothing below", got=str(list(wanted))
-        )
+        raise GraphError("the shape is wrong", expected="at most one -1, and nothing below", got=str(list(wanted)))
     if allowzero and 0 in wanted and -1 in wanted:
-        raise GraphError(
-            "the shape is wrong", expected="not both 0 and -1 with allowzero", got=str(list(wanted))
-        )
+        raise GraphError("the shape is wrong", expected="not both 0 and -1 with allowzero", got=str(list(wanted)))
     kept = [] if allowzero else [k for k, d in enumerate(wanted) if d == 0]
     if kept and kept[-1] >= len(shape):
-        raise GraphError(
-            "0 stands for a dimension that the input lacks", expected=f"{len(shape)}", got=str(kept[-1])
-        )
+        raise GraphError("0 stands for a dimension that the input lacks", expected=f"{len(shape)}", got=str(kept[-1]))
     out: list[Dim] = [shape[k] if k in kept else d for k, d in enumerate(wanted)]
     if -1 in wanted:
         fixed = shapes.product(d for k, d in enumerate(wanted) if k not in kept and d != -1)

@@ -77,13 +77,7 @@ def rank_of(found: TensorType, name: str, low: int, high: int | None = None) -> 
         return None
     rank = len(found.shape)
     if rank < low or (high is not None and rank > high):
-        expected = (
-            f"rank {low}"
-            if high == low
-            else f"rank {low} or more"
-            if high is None
-            else f"rank {low} to {high}"
-        )
+        expected = f"rank {low}" if high == low else f"rank {low} or more" if high is None else f"rank {low} to {high}"
         raise GraphError(f"input {name} has the wrong rank", expected=expected, got=str(found))
     return found.shape
 
@@ -140,9 +134,7 @@ def choice(attributes: Attributes, name: str, allowed: Sequence[str]) -> str:
     """An attribute that is one of some words."""
     value = attributes[name]
     if not isinstance(value, str) or value not in allowed:
-        raise GraphError(
-            f"attribute {name!r} is wrong", expected=f"one of {', '.join(allowed)}", got=repr(value)
-        )
+        raise GraphError(f"attribute {name!r} is wrong", expected=f"one of {', '.join(allowed)}", got=repr(value))
     return value
 
 
@@ -168,9 +160,7 @@ def integers(
     if count is not None and len(found) != count:
         raise GraphError(f"attribute {name!r} is wrong", expected=f"{count} integers", got=str(found))
     if least is not None and any(v < least for v in found):
-        raise GraphError(
-            f"attribute {name!r} is wrong", expected=f"integers of at least {least}", got=str(found)
-        )
+        raise GraphError(f"attribute {name!r} is wrong", expected=f"integers of at least {least}", got=str(found))
     return found
 
 
@@ -184,9 +174,7 @@ def axis_of(axis: int, rank: int, *, name: str = "axis", past: bool = False) -> 
     """
     high = rank if past else rank - 1
     if not -rank <= axis <= high:
-        raise GraphError(
-            f"{name} is out of range", expected=f"{-rank} to {high} for rank {rank}", got=str(axis)
-        )
+        raise GraphError(f"{name} is out of range", expected=f"{-rank} to {high} for rank {rank}", got=str(axis))
     return axis + rank if axis < 0 else axis
 
 

@@ -75,13 +75,9 @@ class Window:
         return np.asarray(total)
 
 
-def _sizes(
-    attributes: Attributes, rank: int, kernel: Sequence[int]
-) -> tuple[list[int], list[int], list[int]]:
+def _sizes(attributes: Attributes, rank: int, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
     if any(k < 1 for k in kernel):
-        raise GraphError(
-            "attribute 'kernel_shape' is wrong", expected="integers of at least 1", got=str(list(kernel))
-        )
+        raise GraphError("attribute 'kernel_shape' is wrong", expected="integers of at least 1", got=str(list(kernel)))
     strides = shapes.integers(attributes, "strides", rank, least=1, default=1)
     dilations = shapes.integers(attributes, "dilations", rank, least=1, default=1)
     pads = shapes.integers(attributes, "pads", 2 * rank, least=0, default=0)
@@ -103,9 +99,7 @@ def _count(size: int, extent: int, stride: int, before: int, after: int, ceil_mo
     return count - 1 if (count - 1) * stride >= size + before else count
 
 
-def window(
-    attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int], *, ceil_mode: bool = False
-) -> Window:
+def window(attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int], *, ceil_mode: bool = False) -> Window:
     """The window of a node over images of a known size.
 
     Raises
@@ -137,6 +131,9 @@ def output_sizes(
     attributes: Attributes, spatial: Sequence[Dim], kernel: Sequence[int], *, ceil_mode: bool = False
 ) -> tuple[Dim, ...]:
     """The output's spatial sizes, None where the input's is unknown. Raises as `window`."""
+    known = tuple(d for d in spatial if isinstance(d, int))
+    if len(known) == len(spatial):
+        return window(attributes, known, kernel, ceil_mode=ceil_mode).out
     # Where a size is unknown, one that every window fits into: the attributes are checked all the same.
     dilations = shapes.integers(attributes, "dilations", len(spatial), default=1)
     large = max([1, *((k - 1) * d + 1 for k, d in zip(kernel, dilations))])

@@ -1,0 +1,218 @@
+"""The `Lowering` that operators see: it collects their steps, and decides where values live and who keeps a border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _native
+from .graph import Array, Graph, Node, TensorType
+from .memory import Buffer, aligned_empty
+from .ops import Operator, Tensor, find
+from .ops.lower import copy_step
+from .records import field, record
+from .storage import Storage
+
+__all__ = ["Planner", "Settings", "Step"]
+
+
+@record(frozen=True, slots=True)
+class Settings:
+    """What a model was loaded with."""
+
+    isa: str
+    panel: int
+    tile_m: tuple[int, ...]
+    threads: int
+    precision: str
+
+
+@record(slots=True, eq=False)
+class Step:
+    """One kernel call of a plan."""
+
+    kernel: str
+    params: dict[str, Any]
+    inputs: list[Tensor | None]
+    output: Tensor
+    units: int
+    grain: int
+    flops: int
+    node: Node
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    barrier: bool = True
+
+    @property
+    def threads(self) -> int:
+        """Threads that have work in it."""
+        return sum(begin < end for begin, end in self.ranges)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its operands, packed weights included."""
+        tensors = sum(4 * t.size for t in [*self.inputs, self.output] if t is not None)
+        return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
+
+
+class Planner:
+    """Lowers the nodes one after another. It is the `Lowering` that they see."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        types: Mapping[str, TensorType],
+        settings: Settings,
+        packed: dict[Any, Array],
+    ) -> None:
+        self.graph, self.values, self.settings = graph, types, settings
+        self.storage = Storage(graph, types)
+        self.steps: list[Step] = []
+        self._packed = packed
+        self.panel, self.tile_m, self.threads = settings.panel, settings.tile_m, settings.threads
+        self.node: Node = Node("", [], [])
+        self.attributes: dict[str, Any] = {}
+        self.types: list[TensorType | None] = []
+
+    def lower_all(self) -> dict[Node, str]:
+        """Emit the steps of all nodes. Returns the nodes that cannot run natively, with reasons."""
+        reasons: dict[Node, str] = {}
+        for node in self.graph.nodes:
+            reason = self._unsupported_types(node) or self._lower(node, find(node))
+            if reason:
+                reasons[node] = reason
+                self.storage.stand_in(node)
+        return reasons
+
+    def _unsupported_types(self, node: Node) -> str | None:
+        for value in filter(None, (*node.inputs, *node.outputs)):
+            if not self.values[value].is_known:
+                return f"the shape of {value!r} depends on data"
+        for o in filter(None, node.outputs):
+            if self.values[o].dtype != np.float32:
+                return f"{o!r} is {self.values[o].dtype.name}"
+        used = [o for o in node.outputs[1:] if o and o in self.storage.used]
+        return f"its output {used[0]!r} has no native kernel" if used else None
+
+    def _lower(self, node: Node, op: Operator) -> str | None:
+        self.node = node
+        self.attributes = op.bind(node)
+        self.types = [self.values.get(i) if i else None for i in node.inputs]
+        if op.view:
+            return self._view(node)
+        if op.lower is None:
+            return f"{node.qualified} has no native kernel"
+        self.storage.define(node, op)
+        reason = op.lower(self)
+        if reason is None:
+            self._border(node.outputs[0])
+        return reason
+
+    def _view(self, node: Node) -> str | None:
+        """An output that is its input's memory under another shape."""
+        source = self.input(0)
+        if source is None or (self.types[0] is not None and self.types[0].dtype != np.float32):
+            return "the input is not float32"
+        dense = self.storage.view(node, source)
+        return None if dense is None else copy_step(self, source, dense)
+
+    def _border(self, name: str) -> None:
+        """Zero the border that the plan keeps around an image for the convolutions that read it."""
+        pads = self.storage.halos.get(name)
+        if pads is None:
+            return
+        image = self.storage.tensors[name]
+        start = image.offset - pads[0] * image.strides[1] - pads[1] * image.strides[2]
+        self._halo_step(Tensor(image.buffer, image.shape, image.strides, start), pads)
+
+    def _halo_step(self, image: Tensor, pads: tuple[int, int, int, int]) -> None:
+        n, h, w, c = image.shape
+        fields = {
+            "batch": n, "h": h, "w": w, "c": c, "out_batch": image.strides[0],
+            "pad_top": pads[0], "pad_left": pads[1], "pad_bottom": pads[2], "pad_right": pads[3],
+        }  # fmt: skip
+        self.step("halo_f32", fields, [], image, units=n)
+
+    def copy_plain_outputs(self) -> None:
+        """Outputs of the graph that are an input, a constant or a view of one."""
+        for source, target in self.storage.plain_outputs():
+            reason = copy_step(self, source, target)
+            assert reason is None, reason
+
+    # ---- the Lowering protocol
+
+    def input(self, index: int) -> Tensor | None:
+        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        return self.storage.tensor(name) if name else None
+
+    def constant(self, index: int) -> Array | None:
+        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        return self.graph.constants.get(name)
+
+    def output(self, index: int = 0) -> Tensor:
+        return self.storage.tensors[self.node.outputs[index]]
+
+    def output_type(self, index: int = 0) -> TensorType:
+        return self.values[self.node.outputs[index]]
+
+    def tensor(self, array: Array) -> Tensor:
+        return self.storage.constant(array, f"{self.node.outputs[0]}.constant")
+
+    def temporary(self, shape: tuple[int, ...]) -> Tensor:
+        return self.storage.temporary(shape, f"{self.node.outputs[0]}.temporary")
+
+    def padded(self, image: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
+        if not any(pads):
+            return image
+        kept = self.storage.halos.get(self.node.inputs[0])
+        if kept is not None and all(k >= p for k, p in zip(kept, pads)):
+            return image
+        copy = self.storage.bordered(image.shape, pads, f"{self.node.inputs[0]}.padded")
+        start = copy.offset - pads[0] * copy.strides[1] - pads[1] * copy.strides[2]
+        self._halo_step(Tensor(copy.buffer, copy.shape, copy.strides, start), pads)
+        reason = copy_step(self, image, copy)
+        assert reason is None, reason
+        return copy
+
+    def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
+        found = self._packed.get(key)
+        if found is None:
+            found = self._packed[key] = make()
+        return found
+
+    def _dense(self, constant: Buffer) -> Array:
+        """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
+        array = constant.array
+        assert array is not None
+        if array is not self.graph.constants.get(constant.name):
+            return np.require(array, requirements=["C", "A"])
+        return self.packed(("dense", constant.name), lambda: np.require(array, requirements=["C", "A"]))
+
+    def pack_b(self, b: Array) -> Array:
+        b = np.require(b, np.float32, ["C", "A"])
+        batch, k, n = b.shape
+        panels = -(-n // self.panel)
+        out = aligned_empty((batch, panels, k, self.panel))
+        fields = {
+            "batch": batch, "k": k, "n": n, "in_batch": k * n, "in_k": n, "in_n": 1,
+            "out_batch": panels * k * self.panel,
+        }  # fmt: skip
+        _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [b], out, 0, batch * panels)
+        return out
+
+    def step(
+        self,
+        kernel: str,
+        params: dict[str, Any],
+        inputs: Sequence[Tensor | None],
+        output: Tensor,
+        *,
+        units: int,
+        grain: int = 1,
+        flops: int = 0,
+    ) -> None:
+        for t in inputs:
+            if t is not None and t.buffer.array is not None:
+                t.buffer.array = self._dense(t.buffer)
+        self.steps.append(Step(kernel, params, list(inputs), output, units, grain, flops, self.node))
