@@ -241,7 +241,7 @@ class Context:
     constants: list[np.ndarray | None]
     out: Tensor
     panel: int = 16
-    tile_m: int = 6
+    tile_panels: tuple[int, ...] = (8, 5, 3, 3, 2, 2)
     threads: int = 1
     kernels: list[str] = field(default_factory=list)
     made: dict[Any, np.ndarray] = field(default_factory=dict)

@@ -24,7 +24,11 @@ py::list list_isas() {
     d["why_not"] = isa.why_not;
     if (isa.table != nullptr) {
       d["panel"] = isa.table->panel;
-      d["tile_m"] = py::tuple(py::cast(std::vector<std::int64_t>(isa.table->tile_m, isa.table->tile_m + kTileChoices)));
+      py::list tile_panels;
+      for (const std::int64_t panels : isa.table->tile_panels) {
+        if (panels > 0) tile_panels.append(panels);
+      }
+      d["tile_panels"] = py::tuple(tile_panels);
     }
     result.append(d);
   }

@@ -8,7 +8,7 @@ namespace forwardpass {
 
 inline constexpr int kMaxRank = 6;
 inline constexpr int kMaxInputs = 4;
-inline constexpr int kTileChoices = 5;
+inline constexpr int kMaxTileRows = 16;
 inline constexpr int kMaxChunk = 256;  // longest run of products that brgemm sums before it starts a new sum
 
 #define PARAMS_BEGIN(Name) struct Name {
@@ -66,8 +66,8 @@ enum KernelId : int {
 // Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).
 struct KernelTable {
   const char* isa;
-  std::int64_t panel;                 // NR: columns of a packed panel of B
-  std::int64_t tile_m[kTileChoices];  // MR: most rows of a tile for 1, 2, ... (or more) panels
+  std::int64_t panel;                      // NR: columns of a packed panel of B
+  std::int64_t tile_panels[kMaxTileRows];  // most panels of a tile of 1, 2, ... rows; 0 where there is none
   KernelFn kernels[kKernelCount];
   RowFn activations[kActivationCount];
 };

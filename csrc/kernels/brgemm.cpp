@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // brgemm_f32: C = epilogue(sum over entries of A x B) for matrix products and convolutions, B packed in panels.
 // Here the loops around the register tile of brgemm_tile.hpp.
+#include "brgemm_shape.hpp"
 #include "brgemm_tile.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -9,17 +10,8 @@ namespace {
 // Bytes of A that stay in L2 while panels of B stream past.
 constexpr std::int64_t kResidentBytes = 512 * 1024;
 
-// Most panels of a tile: more would not hide more latency, and need more streams of B than a prefetcher follows.
-constexpr int kMaxPanels = 8;
 // Chains of additions that hide the latency of an FMA.
 constexpr int kChains = 8;
-
-// Most panels of a tile of m rows, for the registers.
-constexpr int panels_for(int m) {
-  const int most = (kRegisters - 1) / ((m + 1) * kPanelVectors);
-  // A single row needs no register for B: its FMAs read memory.
-  return m == 1 || most > kMaxPanels ? kMaxPanels : most < 1 ? 1 : most;
-}
 
 // tiles[m][n]: the tile of m rows and n panels, null where the registers do not hold it.
 struct Tiles {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // This ISA's KernelTable. A kernel that kernels.def names and no source defines is a link error.
+#include "brgemm_shape.hpp"
 #include "kernels.hpp"
 
 #define FP_STRING(x) #x
@@ -11,12 +12,18 @@ extern const KernelTable& table() noexcept;
 
 namespace {
 
-// The most rows of a tile of so many panels that leave registers for a row of B and an element of A.
-constexpr std::int64_t rows_for(int panels) {
-  const int wide = panels <= kWidestTile ? panels : kTilePanels;
-  const int rows = (kRegisters - 1) / (wide * (kPanel / kLanes)) - 1;
-  return rows < 1 ? 1 : rows < kTileM ? rows : kTileM;
+struct TilePanels {
+  std::int64_t of[kMaxTileRows];
+};
+
+constexpr TilePanels tile_panels() {
+  static_assert(kTileM <= kMaxTileRows);
+  TilePanels panels{};
+  for (int rows = 1; rows <= kTileM; ++rows) panels.of[rows - 1] = panels_for(rows);
+  return panels;
 }
+
+constexpr TilePanels kTilePanels = tile_panels();
 
 }  // namespace
 
@@ -24,7 +31,9 @@ const KernelTable& table() noexcept {
   static constinit KernelTable t = {
       FP_NAME(FORWARDPASS_ISA),
       kPanel,
-      {rows_for(1), rows_for(2), rows_for(3), rows_for(4), rows_for(5)},
+      {kTilePanels.of[0], kTilePanels.of[1], kTilePanels.of[2], kTilePanels.of[3], kTilePanels.of[4], kTilePanels.of[5],
+       kTilePanels.of[6], kTilePanels.of[7], kTilePanels.of[8], kTilePanels.of[9], kTilePanels.of[10],
+       kTilePanels.of[11], kTilePanels.of[12], kTilePanels.of[13], kTilePanels.of[14], kTilePanels.of[15]},
       {
 #define KERNEL(name, Params) &name,
 #include "kernels.def"

@@ -69,7 +69,7 @@ def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
         )
     name = choose_isa(isa)
     info: dict[str, Any] = next(i for i in _native.isas() if i["name"] == name)
-    return Settings(name, info["panel"], info["tile_m"], number, precision)
+    return Settings(name, info["panel"], info["tile_panels"], number, precision)
 
 
 def _error(problem: dict[str, str]) -> ConfigError:

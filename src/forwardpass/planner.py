@@ -24,7 +24,7 @@ class Settings:
 
     isa: str
     panel: int
-    tile_m: tuple[int, ...]
+    tile_panels: tuple[int, ...]
     threads: int
     precision: str
 
@@ -70,7 +70,7 @@ class Planner:
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self._packed = packed
-        self.panel, self.tile_m, self.threads = settings.panel, settings.tile_m, settings.threads
+        self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}
         self.types: list[TensorType | None] = []

@@ -14,7 +14,7 @@ from forwardpass.plan import Plan, Settings, make_plan
 
 def settings(isa: str, threads: int = 1) -> Settings:
     info = next(i for i in _native.isas() if i["name"] == isa)
-    return Settings(isa, info["panel"], info["tile_m"], threads, "portable")
+    return Settings(isa, info["panel"], info["tile_panels"], threads, "portable")
 
 
 def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threads: int = 1) -> Plan:

@@ -6,8 +6,6 @@ namespace forwardpass::FORWARDPASS_ISA {
 
 inline constexpr int kPanel = 8;       // columns of a packed panel of B; a multiple of kLanes
 inline constexpr int kTileM = 6;       // most rows of a tile
-inline constexpr int kTilePanels = 2;  // panels of the preferred tile: few loads per FMA
-inline constexpr int kWidestTile = 2;  // a layer of at most so many panels is one tile wide
 inline constexpr int kRegisters = 16;  // vector registers
 
 }  // namespace forwardpass::FORWARDPASS_ISA

@@ -6,8 +6,6 @@ namespace forwardpass::FORWARDPASS_ISA {
 
 inline constexpr int kPanel = 4;       // columns of a packed panel of B; a multiple of kLanes
 inline constexpr int kTileM = 2;       // most rows of a tile
-inline constexpr int kTilePanels = 1;  // panels of the preferred tile: few loads per FMA
-inline constexpr int kWidestTile = 1;  // a layer of at most so many panels is one tile wide
 inline constexpr int kRegisters = 16;  // vector registers
 
 }  // namespace forwardpass::FORWARDPASS_ISA

@@ -52,9 +52,10 @@ def _brgemm(
     assert merged is not None
     sizes, (xs_, cs, rs) = merged
     k, n = kh * kw * per_group, m // groups
-    tile_m = tile_rows(ctx, sizes[2], n)
+    length = _chunk(k)
+    tile_m = tile_rows(ctx, sizes[2], k, n, length)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
-    table, chunks = entries(_segments(x, w, groups, window), _chunk(k))
+    table, chunks = entries(_segments(x, w, groups, window), length)
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
     params: dict[str, Any] = {

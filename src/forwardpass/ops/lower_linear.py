@@ -26,6 +26,12 @@ MAX_CHUNK = 256
 """kMaxChunk of csrc/core/kernel.hpp: the longest run of products that is summed before a new sum starts."""
 
 _MIN_CHUNK = 64
+_LATENCY = 4.0
+"""Cycles of an FMA."""
+_TILE_CYCLES = 100.0
+"""Cycles around the inner loop of a tile."""
+_L1_BYTES = 40 * 1024
+"""What of L1 a chunk of B may fill beside A and C."""
 _LANES = 16
 _CHAINS = 8
 
@@ -86,12 +92,31 @@ def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]
     return np.array(made, np.int64).reshape(-1, 3), np.array(chunks, np.int64)
 
 
-def tile_rows(ctx: Lowering, pixels: int, n: int) -> int:
-    """Rows per register tile for n columns: as even as possible, so that no tile is left nearly empty."""
-    panels = -(-n // ctx.panel)
-    most = ctx.tile_m[min(max(panels, 1), len(ctx.tile_m)) - 1]
-    tiles = max(1, -(-pixels // most))
-    return max(1, -(-pixels // tiles))
+def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
+    """Rows of the register tiles for rows of `pixels` pixels: those that should take the fewest cycles. The choice
+    does not change the result."""
+    panels = max(1, -(-n // ctx.panel))
+    rows = range(1, min(len(ctx.tile_panels), max(pixels, 1)) + 1)
+    return min(rows, key=lambda r: _tile_cycles(ctx, r, pixels, panels, k, length))
+
+
+def _tile_cycles(ctx: Lowering, rows: int, pixels: int, panels: int, k: int, length: int) -> float:
+    """Cycles for one row of `pixels` pixels, cut into tiles of `rows` pixels.
+
+    A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
+    little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
+    """
+    groups = -(-panels // ctx.tile_panels[rows - 1])
+    wide = panels / groups
+    vectors = wide * max(1.0, ctx.panel / _LANES)
+    from_l2 = 0.25 * vectors if wide * ctx.panel * length * 4 > _L1_BYTES else 0.0
+    step = max(rows * vectors / 2, _LATENCY) + 0.03 * (rows + vectors) + from_l2
+    last = pixels % rows
+    steps = pixels // rows * step
+    if last:
+        steps += max(last * vectors / 2, _LATENCY) + from_l2
+    tiles = -(-pixels // rows)
+    return groups * (steps * k + tiles * _TILE_CYCLES * -(-k // length))
 
 
 def rows_of(shape: tuple[int, ...], *strides: tuple[int, ...] | None) -> tuple[list[int], list[list[int]]] | None:
@@ -143,9 +168,10 @@ def lower_linear(ctx: Lowering) -> str | None:
     if rows is None:
         return "the rows' strides do not merge to three dimensions"
     sizes, (xs, cs, rs) = rows
-    tile_m = tile_rows(ctx, sizes[2], n)
+    length = chunk_length(k, n)
+    tile_m = tile_rows(ctx, sizes[2], k, n, length)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
-    table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
+    table, chunks = entries([(0, k)] if k else [], length)
     weights = ctx.constant(1)
     params = {
         "batch": sizes[0], "oh": sizes[1], "ow": sizes[2], "groups": 1, "n": n, "k": k,
@@ -186,8 +212,9 @@ def lower_matmul(ctx: Lowering) -> str | None:
     panels = -(-n // ctx.panel)
     n_b = 1 if b_batch == 0 else batch
     packed = pack_step(ctx, b, n_b, k, n, (b_batch, b.strides[-2], b.strides[-1]))
-    tile_m = tile_rows(ctx, m, n)
-    table, chunks = entries([(0, k)] if k else [], chunk_length(k, n))
+    length = chunk_length(k, n)
+    tile_m = tile_rows(ctx, m, k, n, length)
+    table, chunks = entries([(0, k)] if k else [], length)
     params = {
         "batch": batch, "oh": 1, "ow": m, "groups": 1, "n": n, "k": k,
         "a_batch": a_batch, "a_col": a.strides[-2], "c_batch": c_batch, "c_col": out.strides[-2],

@@ -77,8 +77,8 @@ class Lowering(Protocol):
         """Columns of a packed panel of B on the ISA in use."""
 
     @property
-    def tile_m(self) -> tuple[int, ...]:
-        """Most rows of a register tile of brgemm for 1, 2, ... (or more) panels on the ISA in use."""
+    def tile_panels(self) -> tuple[int, ...]:
+        """Most panels of a register tile of brgemm of 1, 2, ... rows on the ISA in use."""
 
     @property
     def threads(self) -> int:
