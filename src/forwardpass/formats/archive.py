@@ -175,7 +175,7 @@ class Archive:
         """Check one entry of the central directory and the local header that it points to."""
         _, _, _, flags, method, _, _, crc, stored, size = fields[:10]
         try:
-            name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
+            name = raw.decode("utf-8" if flags & _UTF8 or raw.isascii() else "cp437")
         except UnicodeDecodeError:
             raise self._error("the name of an entry is not UTF-8", got=excerpt(raw[:40])) from None
         reason = "it is too long" if len(raw) > MAX_NAME_BYTES else unsafe_name(name.removesuffix("/"))
