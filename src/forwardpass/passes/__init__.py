@@ -83,7 +83,7 @@ def optimize(
         The name of the last pass to apply.
     check
         Verify the structure and the types after every single rewrite, for tests. Otherwise the structure is
-        verified after every pass that changed something.
+        verified once, at the end.
 
     Raises
     ------
@@ -100,8 +100,11 @@ def optimize(
     copy.verify()
     view = View(copy, types_of_inputs)
     log = Log()
+    changed = False
     for step in PIPELINE:
-        run(view, step, log, check=check)
+        changed |= run(view, step, log, check=check)
         if step.name == stop_after:
             break
+    if changed:
+        view.verify("passes", types=check)
     return copy, log

@@ -66,12 +66,20 @@ def rule(*ops: str) -> Callable[[Callable[[View, Node], Result]], Rule]:
     return lambda function: Rule(ops, function)
 
 
-@record(frozen=True, slots=True)
 class Pass:
     """Rules that run together until none of them fires."""
 
-    name: str
-    rules: tuple[Rule, ...]
+    __slots__ = ("_by_op", "_every", "name", "rules")
+
+    def __init__(self, name: str, rules: Sequence[Rule]) -> None:
+        self.name, self.rules = name, tuple(rules)
+        self._every = tuple(r for r in self.rules if not r.ops)
+        ops = dict.fromkeys(op for r in self.rules for op in r.ops)
+        self._by_op = {op: (*(r for r in self.rules if op in r.ops), *self._every) for op in ops}
+
+    def rules_for(self, node: Node) -> tuple[Rule, ...]:
+        """The rules that look at nodes of this operator."""
+        return self._by_op.get(node.qualified, self._every)
 
 
 def drop(view: View, node: Node, source: str, note: str) -> Result:
@@ -96,8 +104,8 @@ def _most(view: View) -> int:
     return 50 * len(view) + 200
 
 
-def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
-    """Apply a pass until nothing fires.
+def run(view: View, step: Pass, log: Log, *, check: bool = False) -> bool:
+    """Apply a pass until nothing fires; return whether anything did.
 
     Every sweep visits all nodes in order, and again those near a change. The last sweep changes nothing, so what
     is declined in it is what remains to be said.
@@ -105,32 +113,21 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
     Parameters
     ----------
     check
-        Verify the graph and its types after every rewrite, not only at the end of the pass.
+        Verify the graph and its types after every rewrite.
     """
-    by_op: dict[str, list[Rule]] = {}
-    for r in step.rules:
-        for op in r.ops:
-            by_op.setdefault(op, []).append(r)
-    every = [r for r in step.rules if not r.ops]
-
-    def rules(node: Node) -> list[Rule]:
-        return by_op.get(node.qualified, every)
-
-    for own in by_op.values():
-        own += every
     left = most = _most(view)
     changed = True
     while changed:
         changed = False
         declined: dict[tuple[str, str], None] = {}
-        queue = deque(n for n in view.ordered() if rules(n))
+        queue = deque(view.ordered(step.rules_for))
         queued = {id(n) for n in queue}
         while queue:
             node = queue.popleft()
             queued.discard(id(node))
             if node not in view:
                 continue
-            for r in rules(node):
+            for r in step.rules_for(node):
                 result = r.apply(view, node)
                 if isinstance(result, Declined):
                     declined[node.label, result.reason] = None
@@ -143,7 +140,7 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
                 if check:
                     view.verify(step.name)
                 for n in near:
-                    if id(n) not in queued and rules(n):
+                    if id(n) not in queued and step.rules_for(n):
                         queued.add(id(n))
                         queue.append(n)
                 break
@@ -152,5 +149,4 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> None:
                 changed = False
                 break
     log.entries.extend(Entry(step.name, label, False, reason) for label, reason in declined)
-    if left < most or check:
-        view.verify(step.name, types=check)
+    return left < most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from ..errors import GraphError
@@ -91,9 +91,9 @@ class View:
     def __contains__(self, node: Node) -> bool:
         return self._nodes.get(id(node)) is node
 
-    def ordered(self) -> list[Node]:
-        """The nodes, those that were added at the place of those that they replaced."""
-        return sorted(self._nodes.values(), key=self.place)
+    def ordered(self, keep: Callable[[Node], object] = bool) -> list[Node]:
+        """The nodes that `keep` accepts, those that were added at the place of those that they replaced."""
+        return sorted(filter(keep, self._nodes.values()), key=self.place)
 
     def place(self, node: Node) -> tuple[int, int]:
         """Where the node stands among the others."""
