@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from forwardpass._native import run_kernel
 from numpy.typing import NDArray
 
 import tolerance
+from forwardpass._native import run_kernel
 
 pytestmark = pytest.mark.sanitize
 
