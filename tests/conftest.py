@@ -67,6 +67,15 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--exhaustive"))
 
 
+@pytest.fixture
+def every_step_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share even the smallest step of a plan among the threads."""
+    from forwardpass import partition
+
+    monkeypatch.setattr(partition, "_STEP_US", 0.0)
+    monkeypatch.setattr(partition, "_PROGRAM_US", 0.0)
+
+
 @pytest.fixture(scope="session")
 def models() -> Path:
     """The folder of the real models."""

@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include <chrono>
+#include <climits>
 #include <new>
 
 #if defined(__x86_64__)
@@ -54,8 +55,9 @@ struct Team {
   Barrier barrier;
   Job job = nullptr;
   void* context = nullptr;
-  int members = 0;  // of the present job
-  int workers = 0;  // threads that the open region has
+  int members = 0;     // of the present job
+  int workers = 0;     // threads that the open region has
+  int most = INT_MAX;  // threads that OpenMP gives, once it has given fewer than it was asked for
   bool dismiss = false;
   pthread_t leader{};
   std::atomic<std::uint32_t> ready{0};
@@ -125,6 +127,7 @@ bool Team::start(int count) noexcept {
     ready.wait(started, std::memory_order_acquire);
   }
   workers = static_cast<int>(granted.load(std::memory_order_relaxed));
+  if (workers < count) most = workers;
   return workers == count;
 }
 
@@ -153,6 +156,7 @@ Team* get_team() noexcept {
 
 bool ensure(Team& team, int members) noexcept {
   if (members - 1 <= team.workers) return true;
+  if (members - 1 > team.most) return false;  // as before: a new region would be as small
   team.stop();
   return team.start(members - 1);
 }

@@ -14,13 +14,9 @@ import numpy as np
 import pytest
 
 import networks
-from forwardpass import Model, partition
+from forwardpass import Model
 
-
-@pytest.fixture(autouse=True)
-def every_step_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition, "_STEP_US", 0.0)
-    monkeypatch.setattr(partition, "_PROGRAM_US", 0.0)
+pytestmark = pytest.mark.usefixtures("every_step_split")
 
 
 @pytest.mark.threads
@@ -116,5 +112,36 @@ def test_exit_while_a_daemon_thread_runs(threads: str) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_openmp_that_gives_fewer_threads() -> None:
+    """The model runs on the caller then, with the same result, and does not ask again at every call."""
+    code = f"""
+        import os, sys, numpy as np
+        sys.path[:0] = {sys.path[:]!r}
+        import networks
+        from forwardpass import Model, partition
+        network = networks.build("cifar cnn")
+        x = networks.sample(network, 2)
+        want = Model(network, threads=1)(x)
+        partition._STEP_US = partition._PROGRAM_US = 0.0
+        model = Model(network, threads=3)
+        assert np.array_equal(model(x), want)
+        newest = max(map(int, os.listdir("/proc/self/task")))
+        for _ in range(20):
+            assert np.array_equal(model(x), want)
+        assert max(map(int, os.listdir("/proc/self/task"))) == newest, "threads were started again"
+        assert np.array_equal(Model(network, threads=2)(x), want)
+    """
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=environment,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
