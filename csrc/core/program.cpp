@@ -94,40 +94,29 @@ void Program::release(Context* context) const noexcept {
   delete context;
 }
 
-void Program::work(void* call, int member, Barrier& barrier) noexcept {
-  const Call& c = *static_cast<const Call*>(call);
-  const Program& program = *c.program;
+void Program::run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept {
+  const Program& program = *call.program;
   const FlushDenormals flush;
-  const KernelArgs* args = c.context->args.data();
-  const Range* range = program.ranges_.data() + member;
-  std::int64_t time = c.nanoseconds && member == 0 ? now() : 0;
-  for (std::size_t s = 0; s < program.steps_.size(); ++s, ++args, range += program.threads_) {
+  const KernelArgs* args = call.context->args.data();
+  const Range* ranges = program.ranges_.data();
+  std::int64_t* const times = first == 0 ? call.nanoseconds : nullptr;
+  std::int64_t time = times ? now() : 0;
+  for (std::size_t s = 0; s < program.steps_.size(); ++s, ++args, ranges += program.threads_) {
     const Step& step = program.steps_[s];
-    if (range->begin < range->end) step.fn(*args, *range);
-    if (step.barrier) barrier.wait();
-    if (c.nanoseconds && member == 0) {
+    for (int t = first; t < last; ++t) {
+      if (ranges[t].begin < ranges[t].end) step.fn(*args, ranges[t]);
+    }
+    if (barrier && step.barrier) barrier->wait();
+    if (times) {
       const std::int64_t after = now();
-      c.nanoseconds[s] += after - time;
+      times[s] += after - time;
       time = after;
     }
   }
 }
 
-void Program::run_serially(const Context& context, std::int64_t* nanoseconds) const noexcept {
-  const FlushDenormals flush;
-  const KernelArgs* args = context.args.data();
-  const Range* range = ranges_.data();
-  std::int64_t time = nanoseconds ? now() : 0;
-  for (std::size_t s = 0; s < steps_.size(); ++s, ++args) {
-    for (int t = 0; t < threads_; ++t, ++range) {
-      if (range->begin < range->end) steps_[s].fn(*args, *range);
-    }
-    if (nanoseconds) {
-      const std::int64_t after = now();
-      nanoseconds[s] += after - time;
-      time = after;
-    }
-  }
+void Program::work(void* call, int member, Barrier& barrier) noexcept {
+  run_steps(*static_cast<const Call*>(call), member, member + 1, &barrier);
 }
 
 void Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
@@ -137,7 +126,7 @@ void Program::run_with(const void* const* inputs, void* const* outputs, std::int
     set_operand(context->args[p.step], p.operand, static_cast<const std::byte*>(base) + p.where.offset);
   }
   Call call{this, context, nanoseconds};
-  if (threads_ == 1 || !run_on_team(threads_, &Program::work, &call)) run_serially(*context, nanoseconds);
+  if (threads_ == 1 || !run_on_team(threads_, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
   release(context);
 }
 
