@@ -153,9 +153,6 @@ class Planner:
     def output(self, index: int = 0) -> Tensor:
         return self.storage.tensors[self.node.outputs[index]]
 
-    def output_type(self, index: int = 0) -> TensorType:
-        return self.values[self.node.outputs[index]]
-
     def tensor(self, array: Array) -> Tensor:
         return self.storage.constant(array, f"{self.node.outputs[0]}.constant")
 

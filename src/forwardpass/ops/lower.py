@@ -20,6 +20,7 @@ __all__ = [
     "dims",
     "dtype_reason",
     "given",
+    "reduce_step",
     "same_place",
     "scale_shift_step",
     "space",
@@ -130,6 +131,34 @@ def dtype_reason(ctx: Lowering, *indexes: int) -> str | None:
 
 def _rank_reason() -> str:
     return f"more than {MAX_RANK} dimensions that cannot be merged"
+
+
+def reduce_step(
+    ctx: Lowering,
+    kernel: str,
+    x: Tensor,
+    y: Tensor,
+    *,
+    kept: Sequence[int],
+    places: Sequence[int],
+    reduced: Sequence[int],
+) -> str | None:
+    """One reduction of the axes `reduced` of x, ascending; its axis `kept[i]` is the axis `places[i]` of y."""
+    outer = collapse([x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places])
+    inner = collapse([x.shape[k] for k in reduced], [x.strides[k] for k in reduced])
+    if outer is None or inner is None:
+        return _rank_reason()
+    params = {
+        "kept_rank": len(outer[0]),
+        "kept": dims(outer[0]),
+        "kept_stride": dims(outer[1][0]),
+        "out_stride": dims(outer[1][1]),
+        "reduced_rank": len(inner[0]),
+        "reduced": dims(inner[0]),
+        "reduced_stride": dims(inner[1][0]),
+    }
+    ctx.step(kernel, params, [x], y, units=y.size, grain=GRAIN, flops=x.size)
+    return None
 
 
 def unary_step(

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MAX_CHUNK = 256
-"""kMaxChunk of csrc/core/kernel.hpp: the longest run of products that is summed before a new sum starts."""
+"""The longest run of products that is summed before a new sum starts."""
 
 _MIN_CHUNK = 64
 _LATENCY = 4.0
@@ -103,18 +103,18 @@ def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
 def _tile_cycles(ctx: Lowering, rows: int, pixels: int, panels: int, k: int, length: int) -> float:
     """Cycles for one row of `pixels` pixels, cut into tiles of `rows` pixels.
 
-    A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
-    little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
+    A panel counts as one vector. A step along K takes half a cycle per FMA, but no less than the latency of one; loads
+    run beside the FMAs and cost little, unless a chunk of the panels is too large for L1. Every tile costs its
+    prologue and epilogue.
     """
     groups = -(-panels // ctx.tile_panels[rows - 1])
     wide = panels / groups
-    vectors = wide * max(1.0, ctx.panel / _LANES)
-    from_l2 = 0.25 * vectors if wide * ctx.panel * length * 4 > _L1_BYTES else 0.0
-    step = max(rows * vectors / 2, _LATENCY) + 0.03 * (rows + vectors) + from_l2
+    from_l2 = 0.25 * wide if wide * ctx.panel * length * 4 > _L1_BYTES else 0.0
+    step = max(rows * wide / 2, _LATENCY) + 0.03 * (rows + wide) + from_l2
     last = pixels % rows
     steps = pixels // rows * step
     if last:
-        steps += max(last * vectors / 2, _LATENCY) + from_l2
+        steps += max(last * wide / 2, _LATENCY) + from_l2
     tiles = -(-pixels // rows)
     return groups * (steps * k + tiles * _TILE_CYCLES * -(-k // length))
 

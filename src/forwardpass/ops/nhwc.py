@@ -15,7 +15,7 @@ from ..graph import Array, Dim, TensorType
 from . import shapes, windows
 from .conv import check_channels, convolve, kernel_of
 from .linear import EPILOGUE, check_bias, check_epilogue, check_residual, epilogue
-from .lower import GRAIN, collapse, dims, dtype_reason, given
+from .lower import dtype_reason, given, reduce_step
 from .lower_conv import lower_conv
 from .pool import average_pool, max_pool
 from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
@@ -218,21 +218,7 @@ def _lower_global(kernel: str) -> Callable[[Lowering], str | None]:
         if reason:
             return reason
         x, y = given(ctx), ctx.output()
-        kept = collapse((x.shape[0], x.shape[3]), (x.strides[0], x.strides[3]), (y.strides[0], y.strides[3]))
-        pixels = collapse(x.shape[1:3], x.strides[1:3])
-        assert kept is not None
-        assert pixels is not None
-        params = {
-            "kept_rank": len(kept[0]),
-            "kept": dims(kept[0]),
-            "kept_stride": dims(kept[1][0]),
-            "out_stride": dims(kept[1][1]),
-            "reduced_rank": len(pixels[0]),
-            "reduced": dims(pixels[0]),
-            "reduced_stride": dims(pixels[1][0]),
-        }
-        ctx.step(kernel, params, [x], y, units=y.size, grain=GRAIN, flops=x.size)
-        return None
+        return reduce_step(ctx, kernel, x, y, kept=(0, 3), places=(0, 3), reduced=(1, 2))
 
     return lower
 

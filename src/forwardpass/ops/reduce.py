@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Array, TensorType
 from . import shapes
-from .lower import GRAIN, collapse, copy_step, dims, dtype_reason, given
+from .lower import copy_step, dtype_reason, given, reduce_step
 from .registry import Attributes, Case, Constants, Lowering, Types, operator
 
 
@@ -91,22 +91,7 @@ def _lower(kernel: str) -> Callable[[Lowering], str | None]:
             return copy_step(ctx, x, y)
         kept = [k for k in range(len(x.shape)) if k not in axes]
         places = kept if ctx.attributes["keepdims"] else list(range(len(kept)))
-        outer = collapse([x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places])
-        order = sorted(axes)
-        inner = collapse([x.shape[k] for k in order], [x.strides[k] for k in order])
-        if outer is None or inner is None:
-            return "too many dimensions that cannot be merged"
-        params: dict[str, Any] = {
-            "kept_rank": len(outer[0]),
-            "kept": dims(outer[0]),
-            "kept_stride": dims(outer[1][0]),
-            "out_stride": dims(outer[1][1]),
-            "reduced_rank": len(inner[0]),
-            "reduced": dims(inner[0]),
-            "reduced_stride": dims(inner[1][0]),
-        }
-        ctx.step(kernel, params, [x], y, units=y.size, grain=GRAIN, flops=x.size)
-        return None
+        return reduce_step(ctx, kernel, x, y, kept=kept, places=places, reduced=sorted(axes))
 
     return lower
 

@@ -92,9 +92,6 @@ class Lowering(Protocol):
 
     def output(self, index: int = 0) -> Tensor: ...
 
-    def output_type(self, index: int = 0) -> TensorType:
-        """The type of an output, shape known."""
-
     def tensor(self, array: Array) -> Tensor:
         """A tensor over a float32 array that `packed` gave, to be an input of a step."""
 
