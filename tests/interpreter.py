@@ -256,9 +256,6 @@ class Context:
         assert index == 0
         return self.out
 
-    def output_type(self, index: int = 0) -> TensorType:
-        return TensorType(np.dtype(np.float32), self.out.shape)
-
     def tensor(self, array: np.ndarray) -> Tensor:
         assert array.dtype == np.float32
         made = place(array.shape, 0)

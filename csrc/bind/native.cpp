@@ -25,7 +25,7 @@ py::list list_isas() {
     if (isa.table != nullptr) {
       d["panel"] = isa.table->panel;
       py::list tile_panels;
-      for (const std::int64_t panels : isa.table->tile_panels) {
+      for (const std::int64_t panels : isa.table->tile_panels.of) {
         if (panels > 0) tile_panels.append(panels);
       }
       d["tile_panels"] = py::tuple(tile_panels);

@@ -9,7 +9,6 @@ namespace forwardpass {
 inline constexpr int kMaxRank = 6;
 inline constexpr int kMaxInputs = 4;
 inline constexpr int kMaxTileRows = 16;
-inline constexpr int kMaxChunk = 256;  // longest run of products that brgemm sums before it starts a new sum
 
 #define PARAMS_BEGIN(Name) struct Name {
 #define PARAMS_END(Name) \
@@ -63,13 +62,17 @@ enum KernelId : int {
   kKernelCount
 };
 
+// Most panels of B that a register tile of brgemm of 1, 2, ... rows spans; 0 where there is no such tile.
+struct TilePanels {
+  std::int64_t of[kMaxTileRows];
+};
+
 // Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).
 struct KernelTable {
   const char* isa;
-  std::int64_t panel;                      // NR: columns of a packed panel of B
-  std::int64_t tile_panels[kMaxTileRows];  // most panels of a tile of 1, 2, ... rows; 0 where there is none
+  std::int64_t panel;  // NR: columns of a packed panel of B
+  TilePanels tile_panels;
   KernelFn kernels[kKernelCount];
-  RowFn activations[kActivationCount];
 };
 
 }  // namespace forwardpass

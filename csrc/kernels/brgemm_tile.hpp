@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The register tile of brgemm: kRows output pixels times kPanels panels of B, accumulated in registers over one
+// The register tile of brgemm: kM output pixels times kPanels panels of B, accumulated in registers over one
 // chunk of K, then either kept as a partial sum in C or finished by the epilogue.
 #pragma once
 #include "kernels.hpp"
@@ -28,12 +28,6 @@ struct Tile {
 };
 
 using TileFn = void (*)(const Tile&) noexcept;
-
-constexpr RowFn kRows[] = {
-#define UNARY(name, expression) &name##_row,
-#include "unary.def"
-#undef UNARY
-};
 
 // acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
 // from every fourth one's pointer, so that the addresses fit into the general registers.
@@ -100,15 +94,15 @@ FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
 }
 
 FP_INLINE void activate_rows(const Tile& t, int rows) {
-  const std::int64_t activation = t.p->activation;
+  const RowFn activate = kActivationRows[t.p->activation];
   for (int i = 0; i < rows; ++i) {
     float* row = t.c + i * t.ldc;
-    kRows[activation](row, row, t.cols, t.p->alpha, t.p->beta);
+    activate(row, row, t.cols, t.p->alpha, t.p->beta);
   }
 }
 
 // Bias, residual and the cheap activations, one after another on all accumulators, so that each condition is decided
-// once per tile. Other activations run on the finished rows, while these are in L1.
+// once per tile.
 template <bool kFull, int kM, int kV>
 FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
   if (t.bias) {
@@ -143,11 +137,6 @@ FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
   }
 }
 
-FP_INLINE bool has_row_activation(const Tile& t) {
-  const std::int64_t activation = t.p->activation;
-  return activation != kNone && activation != k_relu && activation != k_clip;
-}
-
 // Adds the partial sums in C, finishes the tile if this is its last chunk, and stores it.
 template <bool kFull, int kM, int kV>
 FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
@@ -164,7 +153,7 @@ FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
 #pragma GCC unroll 16
     for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c + i * t.ldc, acc[i][j], j, t.cols);
   }
-  if (t.last && has_row_activation(t)) activate_rows(t, kM);
+  if (t.last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
 
 template <int kM, int kPanels>

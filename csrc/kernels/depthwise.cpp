@@ -7,12 +7,6 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-constexpr RowFn kActivationRows[] = {
-#define UNARY(name, expression) &name##_row,
-#include "unary.def"
-#undef UNARY
-};
-
 // A group of pixels in a row and a vector of channels.
 struct Group {
   const DepthwiseParams* q;
@@ -137,7 +131,7 @@ void pixels(Group g) noexcept {
     g.lanes = static_cast<int>(left);
     group<kK, kStride, kP, true>(g);
   }
-  if (q.activation == kNone || q.activation == k_relu || q.activation == k_clip) return;
+  if (!runs_on_rows(q.activation)) return;
   const RowFn activate = kActivationRows[q.activation];
   if (q.out_col == q.c) {
     activate(out, out, kP * q.c, q.alpha, q.beta);

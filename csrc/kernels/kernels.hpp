@@ -18,6 +18,18 @@ namespace forwardpass::FORWARDPASS_ISA {
 #include "unary.def"
 #undef UNARY
 
+// The row functions by Activation.
+static constexpr RowFn kActivationRows[] = {
+#define UNARY(name, expression) &name##_row,
+#include "unary.def"
+#undef UNARY
+};
+
+// Kernels with an epilogue apply Relu and Clip in registers; any other activation runs on the finished row, in L1.
+FP_INLINE bool runs_on_rows(std::int64_t activation) {
+  return activation != kNone && activation != k_relu && activation != k_clip;
+}
+
 template <class Params>
 FP_INLINE const Params& params_of(const KernelArgs& args) {
   return *static_cast<const Params*>(args.params);

@@ -12,10 +12,6 @@ extern const KernelTable& table() noexcept;
 
 namespace {
 
-struct TilePanels {
-  std::int64_t of[kMaxTileRows];
-};
-
 constexpr TilePanels tile_panels() {
   static_assert(kTileM <= kMaxTileRows);
   TilePanels panels{};
@@ -23,26 +19,17 @@ constexpr TilePanels tile_panels() {
   return panels;
 }
 
-constexpr TilePanels kTilePanels = tile_panels();
-
 }  // namespace
 
 const KernelTable& table() noexcept {
   static constinit KernelTable t = {
       FP_NAME(FORWARDPASS_ISA),
       kPanel,
-      {kTilePanels.of[0], kTilePanels.of[1], kTilePanels.of[2], kTilePanels.of[3], kTilePanels.of[4], kTilePanels.of[5],
-       kTilePanels.of[6], kTilePanels.of[7], kTilePanels.of[8], kTilePanels.of[9], kTilePanels.of[10],
-       kTilePanels.of[11], kTilePanels.of[12], kTilePanels.of[13], kTilePanels.of[14], kTilePanels.of[15]},
+      tile_panels(),
       {
 #define KERNEL(name, Params) &name,
 #include "kernels.def"
 #undef KERNEL
-      },
-      {
-#define UNARY(name, expression) &name##_row,
-#include "unary.def"
-#undef UNARY
       },
   };
   return t;

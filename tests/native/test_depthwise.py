@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass._native import run_kernel
 
-pytestmark = pytest.mark.sanitize
-
 GAP = 3  # elements between pixels and between rows that belong to nobody
 UNTOUCHED = np.float32(-7777.0)
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass._native import run_kernel
 
-pytestmark = pytest.mark.sanitize
-
 SIZES = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 97]
 UNTOUCHED = np.float32(-7777.0)
 SPECIALS = np.array(

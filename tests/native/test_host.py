@@ -12,8 +12,6 @@ import pytest
 
 from forwardpass import _native
 
-pytestmark = pytest.mark.sanitize
-
 CPUS = list(range(8))
 V2 = "31 23 0:38 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:4 - cgroup cgroup rw,cpu,cpuacct"

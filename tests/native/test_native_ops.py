@@ -35,7 +35,6 @@ def _may_decline(operator: Operator, case: Case) -> bool:
     return any(t != np.float32 for t in types) or (operator.name, case.name) in DECLINED
 
 
-@pytest.mark.sanitize
 @pytest.mark.parametrize(("operator", "case"), NATIVE)
 def test_native_equals_definition(operator: Operator, case: Case, isa: str) -> None:
     graph, inputs = graph_of(operator, case)

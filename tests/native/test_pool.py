@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass._native import run_kernel
 
-pytestmark = pytest.mark.sanitize
-
 MAX, AVERAGE = "max_pool_f32", "average_pool_f32"
 GAP = 3  # elements between pixels and between rows that are no part of an image
 UNTOUCHED = np.float32(-7777.0)

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass._native import run_kernel
 
-pytestmark = pytest.mark.sanitize
-
 KINDS = ["sum", "mean", "max", "min"]
 UNTOUCHED = np.float32(-7777.0)
 Floats = NDArray[np.float32]

@@ -15,8 +15,6 @@ from forwardpass import _native
 from forwardpass._native import run_kernel
 from forwardpass.ops.activations import ACTIVATIONS, activate
 
-pytestmark = pytest.mark.sanitize
-
 ROWS = {activation.row: name for name, activation in ACTIVATIONS.items()}
 SIZES = [1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 97]
 UNTOUCHED = np.float32(-7777.0)
