@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops import Case, Operator, registry
+from forwardpass.ops import Case, Operator, load_all, registry
 
 
 def parameters(keep: Callable[[Operator], bool] = lambda operator: True) -> list[Any]:
@@ -22,6 +22,7 @@ def parameters(keep: Callable[[Operator], bool] = lambda operator: True) -> list
 
 
 def _all(keep: Callable[[Operator], bool]) -> Iterator[tuple[Operator, int, Case]]:
+    load_all()
     for operator in registry.values():
         if keep(operator):
             for index, case in enumerate(operator.cases):

@@ -12,22 +12,29 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .dtypes import name_of
 from .errors import GraphError
 from .records import field, record
 
-__all__ = ["Array", "Dim", "Graph", "Node", "TensorType"]
+__all__ = ["Array", "Dim", "Graph", "Node", "TensorType", "Value"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Dim: TypeAlias = "int | str | None"
 """A dimension: its size, the name of a size that a call decides, or None where nothing is known."""
+Value: TypeAlias = "Array | list[Any] | dict[Any, Any] | None"
+"""What a value can be: an array, a sequence, a map, or an optional that is empty."""
 
 
 @record(frozen=True, slots=True)
 class TensorType:
-    """What is known of a value before it exists: dtype, and shape where the rank is known."""
+    """What is known of a value before it exists: dtype, and shape where the rank is known.
+
+    `container` says what the tensors are wrapped in, from outside to inside: "sequence", "optional", "map".
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[Dim, ...] | None
+    container: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, array: Array) -> TensorType:
@@ -37,7 +44,7 @@ class TensorType:
     @property
     def is_known(self) -> bool:
         """Whether the whole shape is known."""
-        return self.shape is not None and all(isinstance(d, int) for d in self.shape)
+        return self.shape is not None and not self.container and all(isinstance(d, int) for d in self.shape)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -51,9 +58,8 @@ class TensorType:
         return self.dtype.itemsize * math.prod(self.sizes)
 
     def __str__(self) -> str:
-        if self.shape is None:
-            return f"{self.dtype.name}[...]"
-        return f"{self.dtype.name}[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
+        dims = "..." if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
+        return "".join(f"{c} of " for c in self.container) + f"{name_of(self.dtype)}[{dims}]"
 
 
 @record(slots=True, eq=False)
@@ -88,6 +94,8 @@ class Node:
 def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(TensorType.of(value))
+    if isinstance(value, Graph):
+        return f"({', '.join(value.inputs)}) -> ({', '.join(value.outputs)})"
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)

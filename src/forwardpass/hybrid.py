@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Hybrid:
 
     def run(self, inputs: Mapping[str, Array], profile: Profile | None = None) -> list[Array]:
         """The outputs of the graph: new arrays."""
-        values: dict[str, Array] = {**self.graph.constants, **inputs}
+        values: dict[str, Any] = {**self.graph.constants, **inputs}
         for part, gone in zip(self._parts, self._last):
             if isinstance(part, Node):
                 start = perf_counter_ns()

@@ -19,6 +19,7 @@ NATIVE = {"_native", "_call"}
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "records", "text"}),
+    frozenset({"dtypes"}),
     frozenset({"graph"}),
     frozenset({"memory", "ops"}),
     frozenset({"formats", "passes", "builder", "data"}),

@@ -1,9 +1,10 @@
-"""The operators: importing this package fills the registry."""
+"""The operators: importing this package registers those that most models use, `load_all` the others."""
 
 from __future__ import annotations
 
 from . import activations, binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape
 from .activations import ACTIVATIONS, Activation, activate, activation_of
+from .catalog import load_all
 from .evaluate import evaluate, evaluate_node, infer_node, infer_types
 from .registry import (
     REQUIRED,
@@ -41,6 +42,7 @@ __all__ = [
     "find",
     "infer_node",
     "infer_types",
+    "load_all",
     "operator",
     "registry",
 ]

@@ -7,37 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import DTYPES
 from ..errors import GraphError, UnsupportedError
 from ..graph import Array, Dim, TensorType
 from . import shapes
 from .lower import copy_step, dtype_reason, given, window_of
 from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
-
-__all__ = ["DTYPES", "dtype_code"]
-
-DTYPES: dict[int, np.dtype[Any]] = {
-    code: np.dtype(name)
-    for code, name in (
-        (1, "float32"),
-        (2, "uint8"),
-        (3, "int8"),
-        (4, "uint16"),
-        (5, "int16"),
-        (6, "int32"),
-        (7, "int64"),
-        (9, "bool"),
-        (10, "float16"),
-        (11, "float64"),
-        (12, "uint32"),
-        (13, "uint64"),
-    )
-}
-"""ONNX's TensorProto.DataType -> dtype, for those that NumPy has."""
-
-
-def dtype_code(dtype: np.dtype[Any]) -> int:
-    """ONNX's TensorProto.DataType of a dtype."""
-    return {v: k for k, v in DTYPES.items()}[dtype.newbyteorder("=")]
 
 
 def _dtype_to(attributes: Attributes) -> np.dtype[Any]:

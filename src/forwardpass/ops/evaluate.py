@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dtypes import DTYPES, code_of, decode, encode, is_narrow, name_of
 from ..errors import Error, GraphError, InputError
-from ..graph import Array, Graph, Node, TensorType
-from . import data
-from .registry import Operator, find
+from ..graph import Array, Graph, Node, TensorType, Value
+from .registry import find
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["evaluate", "evaluate_node", "infer_node", "infer_types"]
+__all__ = ["evaluate", "evaluate_node", "infer_body", "infer_node", "infer_types", "run_body", "type_of"]
 
 _SMALL = 1024
 """Most elements of a value that `infer_types` computes to learn a shape."""
@@ -42,9 +42,20 @@ _FAILURES = (
 """What the rules and definitions raise when a graph from a file has attributes of types nobody thought of."""
 
 
-def infer_node(
-    node: Node, types: Iterable[TensorType | None], constants: Iterable[Array | None] = ()
-) -> list[TensorType]:
+def type_of(value: Value) -> TensorType | None:
+    """The type of a value; None for an empty optional. An empty sequence counts as one of float32."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        value = np.asarray(list(value.values()))
+        return TensorType(value.dtype, (), ("map",))
+    if not isinstance(value, list):
+        return TensorType.of(np.asarray(value))
+    first = next((t for t in map(type_of, value) if t is not None), TensorType(np.dtype(np.float32), None))
+    return TensorType(first.dtype, first.shape if len(value) == 1 else None, ("sequence", *first.container))
+
+
+def infer_node(node: Node, types: Iterable[TensorType | None], constants: Iterable[Value] = ()) -> list[TensorType]:
     """The types of a node's outputs.
 
     Parameters
@@ -76,34 +87,75 @@ def infer_node(
     return found
 
 
-def evaluate_node(node: Node, arrays: Iterable[Array | None]) -> list[Array]:
+def evaluate_node(node: Node, values: Iterable[Value], *, replaced: Mapping[str, Any] | None = None) -> list[Value]:
     """The outputs of a node by its definition, after its shape rule has accepted the inputs.
+
+    Parameters
+    ----------
+    node
+        The node.
+    values
+        One per input, None where it is absent.
+    replaced
+        Attribute name -> what the definition sees in its place: a callable for a body that is compiled.
 
     Raises
     ------
     GraphError, UnsupportedError
         As `infer_node`.
     """
-    given = list(arrays)
+    given = list(values)
     operator = find(node)
-    attributes = operator.bind(node)
-    infer_node(node, [None if a is None else TensorType.of(a) for a in given], given)
-    return _run(operator, node, attributes, given)
-
-
-def _run(operator: Operator, node: Node, attributes: Mapping[str, Any], given: list[Array | None]) -> list[Array]:
+    attributes = {**operator.bind(node), **(replaced or {})}
+    types = infer_node(node, [type_of(v) for v in given], given)
+    if not operator.narrow:
+        given = [decode(v) if isinstance(v, np.ndarray) else v for v in given]
     try:
         with np.errstate(all="ignore"):
             result = operator.reference(attributes, *given)
     except _FAILURES as error:
         raise _named(node, error) from error
-    return [np.asarray(r) for r in (result if isinstance(result, tuple) else (result,))]
+    results = result if isinstance(result, tuple) else (result,)
+    return [_finished(r, t) for r, t in zip(results, types)]
+
+
+def _finished(result: Any, expected: TensorType) -> Value:
+    """A definition's result as a value of the graph."""
+    if result is None or isinstance(result, (list, dict)):
+        return result
+    array = np.asarray(result)
+    if is_narrow(expected.dtype) and not is_narrow(array.dtype):
+        return encode(array, expected.dtype)
+    return array
+
+
+def run_body(body: Graph | Callable[..., list[Value]], values: Sequence[Value]) -> list[Value]:
+    """The outputs of a node's body for its inputs in order. In place of the graph, what is compiled from it may stand.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        Naming the node that cannot be run.
+    """
+    if not isinstance(body, Graph):
+        return body(values)
+    return _evaluate(body, dict(zip(body.inputs, values)), body.outputs)
+
+
+def infer_body(body: Graph, types: Sequence[TensorType | None]) -> list[TensorType]:
+    """The types of the outputs of a node's body for those of its inputs; where None, the body's own says."""
+    given = {name: t for name, t in zip(body.inputs, types) if t is not None}
+    found = infer_types(body, given)
+    return [found[o] for o in body.outputs]
 
 
 def _check_input(name: str, expected: TensorType, array: Array, sizes: dict[str, int], checked: bool) -> None:
     if checked and array.dtype != expected.dtype:
         raise InputError(
-            "the dtype is wrong", where=f"input {name!r}", expected=expected.dtype.name, got=array.dtype.name
+            "the dtype is wrong",
+            where=f"input {name!r}",
+            expected=name_of(expected.dtype),
+            got=name_of(array.dtype),
         )
     if expected.shape is None:
         return
@@ -124,19 +176,19 @@ def _check_input(name: str, expected: TensorType, array: Array, sizes: dict[str,
 def _widened(node: Node, target: np.dtype[Any]) -> Node:
     """A Cast to a floating dtype as one to the dtype in use: rounding would spoil the reference."""
     code = node.attributes.get("to")
-    if node.op != "Cast" or not isinstance(code, int) or code not in data.DTYPES or data.DTYPES[code].kind != "f":
+    if node.op != "Cast" or not isinstance(code, int) or code not in DTYPES or DTYPES[code].kind != "f":
         return node
-    attributes = {**node.attributes, "to": data.dtype_code(target)}
+    attributes = {**node.attributes, "to": code_of(target)}
     return Node(node.op, node.inputs, node.outputs, attributes, node.domain, node.name)
 
 
 def evaluate(
     graph: Graph,
-    inputs: Mapping[str, npt.ArrayLike],
+    inputs: Mapping[str, npt.ArrayLike | Value],
     *,
     outputs: Iterable[str] | None = None,
     dtype: npt.DTypeLike | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Run a graph by the NumPy definitions of its operators.
 
     Parameters
@@ -154,7 +206,7 @@ def evaluate(
     Returns
     -------
     dict
-        Name -> new array.
+        Name -> new array; a list for a sequence, a dict for a map, None for an empty optional.
 
     Raises
     ------
@@ -169,17 +221,29 @@ def evaluate(
     wanted = list(graph.outputs if outputs is None else outputs)
     target = None if dtype is None else np.dtype(dtype)
 
-    def promote(array: Array) -> Array:
-        return array.astype(target) if target is not None and array.dtype.kind == "f" else array
-
-    values: dict[str, Array] = {k: promote(v) for k, v in graph.constants.items()}
+    values: dict[str, Value] = {}
     sizes: dict[str, int] = {}
     for name, expected in graph.inputs.items():
         if name not in inputs:
             raise InputError("missing input", where=f"input {name!r}", expected=str(expected))
+        if expected.container:
+            values[name] = inputs[name]  # type: ignore[assignment]
+            continue
         array = np.asarray(inputs[name])
         _check_input(name, expected, array, sizes, checked=target is None)
-        values[name] = promote(array)
+        values[name] = array
+    results = _evaluate(graph, values, wanted, target)
+    return {k: np.array(r) if isinstance(r, np.ndarray) else r for k, r in zip(wanted, results)}
+
+
+def _evaluate(
+    graph: Graph, inputs: Mapping[str, Value], wanted: Iterable[str], target: np.dtype[Any] | None = None
+) -> list[Value]:
+    def promote(value: Value) -> Value:
+        floats = target is not None and isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        return value.astype(target) if floats else value  # type: ignore[union-attr]
+
+    values: dict[str, Value] = {k: promote(v) for k, v in {**graph.constants, **inputs}.items()}
     for node in graph.nodes:
         known = [values[i] if i else None for i in node.inputs]
         results = evaluate_node(node if target is None else _widened(node, target), known)
@@ -187,10 +251,10 @@ def evaluate(
     for name in wanted:
         if name not in values:
             raise InputError("no such value", where=f"output {name!r}", expected="a value that the graph defines")
-    return {name: np.array(values[name]) for name in wanted}
+    return [values[name] for name in wanted]
 
 
-def _computed(node: Node, types: list[TensorType | None], known: list[Array | None]) -> list[Array] | None:
+def _computed(node: Node, types: list[TensorType | None], known: list[Value]) -> list[Value] | None:
     """The outputs of a node that works on shapes, where they are known already."""
     if (node.domain, node.op) == ("", "Shape"):
         shape = types[0].shape if types[0] is not None else None
@@ -201,7 +265,7 @@ def _computed(node: Node, types: list[TensorType | None], known: list[Array | No
         return evaluate_node(node, [stand_in])
     if not known or any(v is None and t is not None for v, t in zip(known, types)):
         return None
-    if any(v is not None and v.size > _SMALL for v in known):
+    if any(isinstance(v, np.ndarray) and v.size > _SMALL for v in known) or not find(node).pure:
         return None
     return evaluate_node(node, known)
 
@@ -241,15 +305,13 @@ def infer_types(
 
     for node in graph.nodes:
         given = [types[i] if i else None for i in node.inputs]
-        known = [value(i) if i else None for i in node.inputs]
+        known: list[Value] = [value(i) if i else None for i in node.inputs]
         found = infer_node(node, given, known)
         types.update((o, t) for o, t in zip(node.outputs, found) if o)
-        small = found[0].dtype.kind in "iub" and all(
-            t.shape is not None and all(isinstance(d, int) for d in t.shape) and _count(t) <= _SMALL for t in found
-        )
+        small = found[0].dtype.kind in "iub" and all(t.is_known and _count(t) <= _SMALL for t in found)
         results = _computed(node, given, known) if small else None
         if results is not None:
-            computed.update((o, r) for o, r in zip(node.outputs, results) if o)
+            computed.update((o, r) for o, r in zip(node.outputs, results) if o and isinstance(r, np.ndarray))
     return types
 
 

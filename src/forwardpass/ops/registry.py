@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import GraphError, UnsupportedError
-from ..graph import Array, Node, TensorType
+from ..graph import Array, Node, TensorType, Value
 from ..records import field, record
+from .catalog import load
 
 __all__ = [
     "REQUIRED",
@@ -31,7 +32,7 @@ REQUIRED = object()
 """As the default of an attribute: it must be given."""
 
 Types = Sequence["TensorType | None"]
-Constants = Sequence["Array | None"]
+Constants = Sequence["Value"]
 
 
 @record(slots=True, eq=False)
@@ -172,6 +173,11 @@ class Operator:
         Output 0 has the strides of any layout, and may share the memory of input 0.
     strided
         `lower` accepts tensors whose outer dimensions have gaps (the last dimension is always dense).
+    narrow
+        `reference` takes and gives arrays of the narrow types of dtypes.py itself. Without it they are decoded
+        before, and encoded after.
+    pure
+        Equal inputs give equal outputs. Random operators do not, and are never folded into constants.
     """
 
     name: str
@@ -185,6 +191,8 @@ class Operator:
     view: bool
     elementwise: bool
     strided: bool
+    narrow: bool
+    pure: bool
 
     def bind(self, node: Node) -> dict[str, Any]:
         """The node's attributes with defaults filled in.
@@ -231,6 +239,8 @@ def operator(
     view: bool = False,
     elementwise: bool = False,
     strided: bool = False,
+    narrow: bool = False,
+    pure: bool = True,
 ) -> Operator:
     """Make an operator and put it into the registry."""
     made = Operator(
@@ -245,6 +255,8 @@ def operator(
         view,
         elementwise,
         strided,
+        narrow,
+        pure,
     )
     registry[domain, name] = made
     return made
@@ -258,7 +270,7 @@ def find(node: Node) -> Operator:
     UnsupportedError
         There is none of that name and domain.
     """
-    try:
-        return registry[node.domain, node.op]
-    except KeyError:
-        raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label) from None
+    key = (node.domain, node.op)
+    if key not in registry and not load(*key):
+        raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label)
+    return registry[key]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import kind_of, name_of
 from ..errors import GraphError
-from ..graph import Array, Dim, TensorType
+from ..graph import Dim, TensorType, Value
 from .registry import Attributes, Constants, Types
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 LARGEST = 2**63 - 1
+_KINDS = {"f": "floating point", "i": "signed", "u": "unsigned", "b": "bool", "c": "complex", "O": "string"}
 
 
 def at(items: Sequence[Any], index: int) -> Any:
@@ -47,12 +49,13 @@ def required(types: Types, index: int, name: str, kinds: str = "") -> TensorType
     if found is None:
         raise GraphError(f"input {name} has no type")
     assert isinstance(found, TensorType)
-    if kinds and found.dtype.kind not in kinds:
-        names = {"f": "floating point", "i": "signed", "u": "unsigned", "b": "bool"}
+    if found.container:
+        raise GraphError(f"input {name} is no tensor", expected="a tensor", got=str(found))
+    if kinds and kind_of(found.dtype) not in kinds:
         raise GraphError(
             f"input {name} has the wrong dtype",
-            expected=" or ".join(names[k] for k in kinds),
-            got=found.dtype.name,
+            expected=" or ".join(_KINDS[k] for k in kinds),
+            got=name_of(found.dtype),
         )
     return found
 
@@ -65,8 +68,8 @@ def same_dtype(types: Types, names: Sequence[str]) -> np.dtype[Any]:
             name = names[index] if index < len(names) else str(index)
             raise GraphError(
                 f"input {name} differs in dtype from input {names[0]}",
-                expected=first.name,
-                got=found.dtype.name,
+                expected=name_of(first),
+                got=name_of(found.dtype),
             )
     return first
 
@@ -197,8 +200,8 @@ def value_of(types: Types, constants: Constants, index: int, name: str) -> list[
         return None
     required(types, index, name, "iu")
     rank_of(found, name, 0, 1)
-    value: Array | None = at(constants, index)
-    return None if value is None else [int(v) for v in np.ravel(value)]
+    value: Value = at(constants, index)
+    return [int(v) for v in value.ravel()] if isinstance(value, np.ndarray) else None
 
 
 def product(dims: Iterable[Dim]) -> Dim:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..graph import Node
-from ..ops import evaluate_node
+from ..ops import evaluate_node, find
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View
 
@@ -51,8 +53,12 @@ def fold(view: View, node: Node) -> Result:
         return Declined("the size of the result is unknown")
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
-    arrays = evaluate_node(node, inputs)
-    made = {o: a for o, a in zip(node.outputs, arrays) if o}
+    if not find(node).pure:
+        return Declined("the result is random")
+    results = evaluate_node(node, inputs)
+    made = {o: r for o, r in zip(node.outputs, results) if o and isinstance(r, np.ndarray)}
+    if len(made) < len(values):
+        return Declined("the result is no tensor")
     return Patch("evaluated", [node], constants=made)
 
 
