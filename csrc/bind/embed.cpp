@@ -69,8 +69,7 @@ const fp_api kApi = {
     },
     [](const fp_model* model, const void* const* inputs, void* const* outputs) -> std::int32_t {
       try {
-        program_of(model).run(inputs, outputs);
-        return 0;
+        return static_cast<std::int32_t>(program_of(model).run(inputs, outputs).step);
       } catch (const std::bad_alloc&) {
         return -1;
       }

@@ -74,7 +74,8 @@ std::vector<const void*> addresses(const std::vector<py::array>& arrays) {
   return result;
 }
 
-py::array_t<std::int64_t> run_profiled(const BoundProgram& self, const std::vector<py::array>& inputs,
+// Nanoseconds per step, and the step (from 1; 0 for none) and value of a fault.
+py::tuple run_profiled(const BoundProgram& self, const std::vector<py::array>& inputs,
                                        const std::vector<py::array>& outputs) {
   if (inputs.size() != self.program.inputs().size() || outputs.size() != self.program.outputs().size()) {
     throw py::value_error("one array per input and output");
@@ -84,11 +85,12 @@ py::array_t<std::int64_t> run_profiled(const BoundProgram& self, const std::vect
   py::array_t<std::int64_t> times(static_cast<py::ssize_t>(self.program.steps()));
   std::int64_t* ns = times.mutable_data();
   std::fill(ns, ns + self.program.steps(), 0);
+  Fault fault;
   {
     const py::gil_scoped_release release;
-    self.program.run_profiled(in.data(), const_cast<void* const*>(out.data()), ns);
+    fault = self.program.run_profiled(in.data(), const_cast<void* const*>(out.data()), ns);
   }
-  return times;
+  return py::make_tuple(times, fault.step, fault.value);
 }
 
 void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
@@ -102,7 +104,8 @@ void run_kernel(const std::string& isa, const std::string& kernel, const py::dic
   }
   args.out = output.mutable_data();
   args.params = block.data.get();
-  run_once(require_table(isa).kernels[index], args, {begin, end});
+  const Fault fault = run_once(require_table(isa).kernels[index], args, {begin, end});
+  if (fault.step != 0) throw py::index_error(std::to_string(fault.value) + " is out of range");
 }
 
 }  // namespace

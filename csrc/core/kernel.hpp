@@ -26,11 +26,25 @@ inline constexpr int kMaxTileRows = 16;
 #undef DIMS
 #undef PTR
 
+// What a run found wrong in the values themselves, such as an index that is out of range. Threads may race to set
+// it; any of their findings will do.
+struct Fault {
+  std::int64_t step = 0;  // of the tape, counted from 1; 0 for none
+  std::int64_t value = 0;
+};
+
 // What a kernel works on. `params` points at the struct that kernels.def names for the kernel.
 struct KernelArgs {
   const void* in[kMaxInputs];
   void* out;
   const void* params;
+  Fault* fault;
+  std::int64_t step;
+
+  void report(std::int64_t value) const noexcept {
+    __atomic_store_n(&fault->value, value, __ATOMIC_RELAXED);
+    __atomic_store_n(&fault->step, step, __ATOMIC_RELAXED);
+  }
 };
 
 // A part of a kernel's work: [begin, end) in the units that params.def names.
@@ -40,7 +54,8 @@ struct Range {
 };
 
 // A kernel is single-threaded over its range, writes only the outputs of that range, allocates nothing, and its
-// result for one output does not depend on the range that the output is in.
+// result for one output does not depend on the range that the output is in. Indices that come from data are checked
+// against the shapes, and reported.
 using KernelFn = void (*)(const KernelArgs& args, Range range) noexcept;
 
 // An activation over n contiguous floats; in == out is allowed.

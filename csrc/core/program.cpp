@@ -16,9 +16,13 @@ std::int64_t now() noexcept {
 
 }  // namespace
 
-void run_once(KernelFn fn, const KernelArgs& args, Range range) noexcept {
+Fault run_once(KernelFn fn, KernelArgs args, Range range) noexcept {
   const FlushDenormals flush;
+  Fault fault;
+  args.fault = &fault;
+  args.step = 1;
   fn(args, range);
+  return fault;
 }
 
 struct Program::Call {
@@ -43,7 +47,7 @@ void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMax
                        const std::vector<Range>& ranges, bool barrier) {
   const auto step = static_cast<std::uint32_t>(steps_.size());
   steps_.push_back({fn, barrier});
-  args_.push_back(KernelArgs{{}, nullptr, params});
+  args_.push_back(KernelArgs{{}, nullptr, params, nullptr, step + 1});
   ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
   for (std::uint16_t i = 0; i <= kMaxInputs; ++i) {
     const Operand& operand = i == kMaxInputs ? out : in[i];
@@ -65,7 +69,8 @@ void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMax
 }
 
 std::unique_ptr<Program::Context> Program::make_context() const {
-  auto context = std::unique_ptr<Context>(new Context{Arena(arena_bytes_), args_});
+  auto context = std::unique_ptr<Context>(new Context{Arena(arena_bytes_), args_, {}});
+  for (KernelArgs& args : context->args) args.fault = &context->fault;
   for (const Patch& p : arena_patches_) {
     set_operand(context->args[p.step], p.operand, context->arena.data() + p.where.offset);
   }
@@ -119,7 +124,7 @@ void Program::work(void* call, int member, Barrier& barrier) noexcept {
   run_steps(*static_cast<const Call*>(call), member, member + 1, &barrier);
 }
 
-void Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
+Fault Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
   Context* context = acquire();
   for (const Patch& p : call_patches_) {
     const void* base = p.where.kind == Operand::Kind::kInput ? inputs[p.where.index] : outputs[p.where.index];
@@ -127,13 +132,18 @@ void Program::run_with(const void* const* inputs, void* const* outputs, std::int
   }
   Call call{this, context, nanoseconds};
   if (threads_ == 1 || !run_on_team(threads_, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
+  const Fault fault = context->fault;
+  if (fault.step != 0) context->fault = {};
   release(context);
+  return fault;
 }
 
-void Program::run(const void* const* inputs, void* const* outputs) const { run_with(inputs, outputs, nullptr); }
+Fault Program::run(const void* const* inputs, void* const* outputs) const {
+  return run_with(inputs, outputs, nullptr);
+}
 
-void Program::run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
-  run_with(inputs, outputs, nanoseconds);
+Fault Program::run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
+  return run_with(inputs, outputs, nanoseconds);
 }
 
 }  // namespace forwardpass

@@ -30,8 +30,8 @@ struct TensorInfo {
   std::int64_t bytes = 0;
 };
 
-// Calls one kernel with denormals flushed, as a run does.
-void run_once(KernelFn fn, const KernelArgs& args, Range range) noexcept;
+// Calls one kernel with denormals flushed, as a run does. Returns what it found wrong.
+Fault run_once(KernelFn fn, KernelArgs args, Range range) noexcept;
 
 class Program {
  public:
@@ -51,9 +51,10 @@ class Program {
   void finish(std::size_t arena_bytes);
 
   // ---- running, by any number of threads
-  void run(const void* const* inputs, void* const* outputs) const;
+  // The outputs are undefined where a fault is returned.
+  Fault run(const void* const* inputs, void* const* outputs) const;
   // As run, and adds the nanoseconds of each step, as the first thread saw them, to `nanoseconds`.
-  void run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
+  Fault run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
 
   int threads() const { return threads_; }
   std::size_t steps() const { return steps_.size(); }
@@ -75,6 +76,7 @@ class Program {
   struct Context {
     Arena arena;
     std::vector<KernelArgs> args;
+    Fault fault;
   };
   struct Call;
 
@@ -85,7 +87,7 @@ class Program {
   std::unique_ptr<Context> make_context() const;
   Context* acquire() const;
   void release(Context* context) const noexcept;
-  void run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
+  Fault run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
 
   static constexpr int kPooled = 32;
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .graph import Array
@@ -8,9 +8,10 @@ class Bound:
     def __init__(
         self,
         owner: Any,
-        input_shapes: Sequence[tuple[Any, ...]],
-        output_shapes: Sequence[tuple[Any, ...]],
+        inputs: Sequence[tuple[Any, tuple[int, ...]]],
+        outputs: Sequence[tuple[Any, tuple[int, ...]]],
         release_gil: bool,
+        fault: Callable[[int], Exception],
     ) -> None: ...
     def run(self, inputs: list[Array], outputs: list[Array]) -> None: ...
 

@@ -18,6 +18,7 @@ cdef enum:
 
 
 cdef struct Slot:
+    int type
     int rank
     cnp.npy_intp shape[MAX_RANK]
     Py_ssize_t nbytes
@@ -35,22 +36,26 @@ cdef class Bound:
     cdef int n_outputs
     cdef bint release_gil
     cdef bint direct
+    cdef object fault
     cdef Slot inputs[MAX_TENSORS]
     cdef Slot outputs[MAX_TENSORS]
 
-    def __init__(self, owner, input_shapes, output_shapes, bint release_gil):
+    def __init__(self, owner, inputs, outputs, bint release_gil, fault):
+        """Inputs and outputs are pairs of a dtype and a shape; `fault(step)` makes the error of a step whose data are
+        wrong."""
         self.owner = owner
+        self.fault = fault
         self.model = <const fp_model*> <uintptr_t> owner.handle
-        self.n_inputs = len(input_shapes)
-        self.n_outputs = len(output_shapes)
+        self.n_inputs = len(inputs)
+        self.n_outputs = len(outputs)
         self.release_gil = release_gil
-        ranks = [len(shape) for shape in (*input_shapes, *output_shapes)]
+        ranks = [len(shape) for _, shape in (*inputs, *outputs)]
         self.direct = max(self.n_inputs, self.n_outputs) <= MAX_TENSORS and max(ranks) <= MAX_RANK
         if self.direct:
-            for i, shape in enumerate(input_shapes):
-                fill(&self.inputs[i], shape)
-            for i, shape in enumerate(output_shapes):
-                fill(&self.outputs[i], shape)
+            for i, (dtype, shape) in enumerate(inputs):
+                fill(&self.inputs[i], dtype, shape)
+            for i, (dtype, shape) in enumerate(outputs):
+                fill(&self.outputs[i], dtype, shape)
 
     cdef int invoke(self, const void** inputs, void** outputs) except -1:
         cdef int failed
@@ -59,8 +64,10 @@ cdef class Bound:
                 failed = api.run(self.model, inputs, outputs)
         else:
             failed = api.run(self.model, inputs, outputs)
-        if failed:
+        if failed < 0:
             raise MemoryError("no memory for the intermediate values of one more simultaneous call")
+        if failed:
+            raise self.fault(failed - 1)
         return 0
 
     def run(self, list inputs, list outputs):
@@ -79,9 +86,10 @@ cdef class Bound:
             PyMem_Free(data)
 
 
-cdef void fill(Slot* slot, shape):
+cdef void fill(Slot* slot, dtype, shape):
+    slot.type = dtype.num
     slot.rank = len(shape)
-    slot.nbytes = 4
+    slot.nbytes = dtype.itemsize
     for i, d in enumerate(shape):
         slot.shape[i] = d
         slot.nbytes *= d
@@ -94,7 +102,7 @@ cdef inline bint fits(const Slot* slot, object x) noexcept:
     if not cnp.PyArray_CheckExact(x):
         return False
     a = <cnp.ndarray> x
-    if cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT or not cnp.PyArray_ISCARRAY_RO(a) or cnp.PyArray_NDIM(a) != slot.rank:
+    if cnp.PyArray_TYPE(a) != slot.type or not cnp.PyArray_ISCARRAY_RO(a) or cnp.PyArray_NDIM(a) != slot.rank:
         return False
     for i in range(slot.rank):
         if cnp.PyArray_DIMS(a)[i] != slot.shape[i]:
@@ -134,7 +142,7 @@ cdef class Caller:
             if not fits(&bound.inputs[i], x):
                 return self._call(args, kwargs)
             ins[i] = cnp.PyArray_DATA(<cnp.ndarray> x)
-        y = cnp.PyArray_EMPTY(bound.outputs[0].rank, bound.outputs[0].shape, cnp.NPY_FLOAT, 0)
+        y = cnp.PyArray_EMPTY(bound.outputs[0].rank, bound.outputs[0].shape, bound.outputs[0].type, 0)
         outs[0] = cnp.PyArray_DATA(<cnp.ndarray> y)
         bound.invoke(ins, outs)
         return y
@@ -147,7 +155,7 @@ cdef class Caller:
         inputs
             Input name -> array, or the array itself where the model has one input.
         outputs
-            Output name -> writeable C-contiguous float32 array of the output's shape, or the array itself where the
+            Output name -> writeable C-contiguous array of the output's dtype and shape, or the array itself where the
             model has one output. Must not overlap an input.
 
         Raises

@@ -16,7 +16,7 @@ from .memory import Buffer, place
 from .ops import Tensor
 from .ops.evaluate import infer_types
 from .partition import split
-from .planner import Planner, Settings, Step
+from .planner import NATIVE, Planner, Settings, Step
 from .records import record
 
 if TYPE_CHECKING:
@@ -85,9 +85,13 @@ class Plan:
             There is not enough memory.
         """
         if self._bound is None:
-            inputs, outputs = ([t.sizes for t in types.values()] for types in (self.inputs, self.outputs))
-            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS)
+            inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (self.inputs, self.outputs))
+            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, self.fault)
         return self._bound
+
+    def fault(self, step: int) -> InputError:
+        """The error of a step that met an index out of range in its data."""
+        return InputError("an index in the data is out of range", where=self.steps[step].node.label)
 
     @property
     def program(self) -> Any:
@@ -136,7 +140,7 @@ def make_plan(
     InputError
         They need more memory than there can be.
     """
-    inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items()}
+    inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items() if not t.container}
     _check_sizes(inputs)
     known: dict[str, Array] = {}
     types = infer_types(graph, inputs, values=known)
@@ -144,7 +148,7 @@ def make_plan(
     graph = _without(graph, known)
     planner = Planner(graph, types, settings, packed)
     reasons = planner.lower_all()
-    if reasons or any(types[o].dtype != np.float32 for o in graph.outputs):
+    if reasons or any(types[o].dtype not in NATIVE or types[o].container for o in graph.outputs):
         raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
     steps = planner.steps
@@ -164,7 +168,9 @@ def _without(graph: Graph, known: Mapping[str, Array]) -> Graph:
     if not known:
         return graph
     nodes = [n for n in graph.nodes if not all(o in known for o in n.outputs if o)]
-    made = Graph(graph.inputs, graph.outputs, nodes, {**graph.constants, **known}, name=graph.name)
+    # Of another plan's values of these names, none may be taken for them: these are dense, and so never cached.
+    dense = {k: np.require(v, requirements=["C", "A"]) for k, v in known.items()}
+    made = Graph(graph.inputs, graph.outputs, nodes, {**graph.constants, **dense}, name=graph.name)
     made.prune()
     return made
 

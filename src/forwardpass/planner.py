@@ -8,14 +8,27 @@ from typing import Any
 import numpy as np
 
 from . import _native
+from .dtypes import name_of
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer, aligned_empty
 from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
+from .ops.registry import FLOAT
 from .records import field, record
 from .storage import Storage
 
-__all__ = ["Planner", "Settings", "Step"]
+__all__ = ["NATIVE", "Planner", "Settings", "Step"]
+
+NATIVE = frozenset(
+    np.dtype(name)
+    for name in (
+        "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+    )
+)  # fmt: skip
+"""Element types that values of a plan may have. Which of them a kernel takes, its operator's `lower` says."""
+
+
+_ABSENT = TensorType(FLOAT, None)
 
 
 @record(frozen=True, slots=True)
@@ -52,7 +65,7 @@ class Step:
     @property
     def nbytes(self) -> int:
         """Bytes of its operands, packed weights included."""
-        tensors = sum(4 * t.size for t in [*self.inputs, self.output] if t is not None)
+        tensors: int = sum(t.buffer.itemsize * t.size for t in [*self.inputs, self.output] if t is not None)
         return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
@@ -88,12 +101,22 @@ class Planner:
     def _unsupported_types(self, node: Node) -> str | None:
         for value in filter(None, (*node.inputs, *node.outputs)):
             if not self.values[value].is_known:
-                return f"the shape of {value!r} depends on data"
+                what = "is no tensor" if self.values[value].container else "has a shape that depends on data"
+                return f"{value!r} {what}"
+        op = find(node)
+        typed = op.typed or op.view
         for o in filter(None, node.outputs):
-            if self.values[o].dtype != np.float32:
-                return f"{o!r} is {self.values[o].dtype.name}"
+            dtype = self.values[o].dtype
+            if dtype not in NATIVE or not (typed or dtype == np.float32):
+                return f"{o!r} is {name_of(dtype)}"
+        if op.typed:
+            return None
         used = [o for o in node.outputs[1:] if o and o in self.storage.used]
         return f"its output {used[0]!r} has no native kernel" if used else None
+
+    @property
+    def outputs(self) -> list[TensorType]:
+        return [self.values[o] if o else _ABSENT for o in self.node.outputs]
 
     def _lower(self, node: Node, op: Operator) -> str | None:
         self.node = node
@@ -105,15 +128,15 @@ class Planner:
             return f"{node.qualified} has no native kernel"
         self.storage.define(node, op)
         reason = op.lower(self)
-        if reason is None:
+        if reason is None and node.outputs[0]:
             self._border(node.outputs[0])
         return reason
 
     def _view(self, node: Node) -> str | None:
         """An output that is its input's memory under another shape."""
         source = self.input(0)
-        if source is None or (self.types[0] is not None and self.types[0].dtype != np.float32):
-            return "the input is not float32"
+        if source is None or (self.types[0] is not None and self.types[0].dtype not in NATIVE):
+            return "the input has a dtype that no kernel takes"
         dense = self.storage.view(node, source)
         return None if dense is None else copy_step(self, source, dense)
 
@@ -153,11 +176,14 @@ class Planner:
     def output(self, index: int = 0) -> Tensor:
         return self.storage.tensors[self.node.outputs[index]]
 
+    def has_output(self, index: int) -> bool:
+        return index < len(self.node.outputs) and self.node.outputs[index] in self.storage.used
+
     def tensor(self, array: Array) -> Tensor:
         return self.storage.constant(array, f"{self.node.outputs[0]}.constant")
 
-    def temporary(self, shape: tuple[int, ...]) -> Tensor:
-        return self.storage.temporary(shape, f"{self.node.outputs[0]}.temporary")
+    def temporary(self, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT) -> Tensor:
+        return self.storage.temporary(shape, f"{self.node.outputs[0]}.temporary", dtype.itemsize)
 
     def padded(self, image: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
         if not any(pads):
@@ -182,6 +208,8 @@ class Planner:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
         array = constant.array
         assert array is not None
+        if array.flags.c_contiguous and array.flags.aligned:
+            return array
         if array is not self.graph.constants.get(constant.name):
             return np.require(array, requirements=["C", "A"])
         return self.packed(("dense", constant.name), lambda: np.require(array, requirements=["C", "A"]))

@@ -54,7 +54,10 @@ class Profile:
 
     def record(self, plan: Plan, inputs: list[Array], outputs: list[Array]) -> None:
         """Run a plan and add the times of its steps."""
-        times = plan.program.run_profiled(inputs, outputs).tolist()
+        nanoseconds, fault, _ = plan.program.run_profiled(inputs, outputs)
+        if fault:
+            raise plan.fault(fault - 1)
+        times = nanoseconds.tolist()
         self._add(plan, [(s.node, s.kernel, s.flops, s.nbytes) for s in plan.steps], times)
 
     def record_definition(self, node: Node, nanoseconds: int) -> None:

@@ -53,8 +53,13 @@ class Storage:
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.types[name].sizes
 
-    def _buffer(self, kind: Any, size: int, name: str, index: int = 0, array: Array | None = None) -> Buffer:
-        itemsize = array.itemsize if array is not None else 4
+    def _buffer(
+        self, kind: Any, size: int, name: str, index: int = 0, array: Array | None = None, itemsize: int = 4
+    ) -> Buffer:
+        if array is not None:
+            itemsize = array.itemsize
+        elif name in self.types:
+            itemsize = self.types[name].dtype.itemsize
         buffer = Buffer(kind, size, name, index, array, itemsize)
         self.buffers.append(buffer)
         return buffer
@@ -129,6 +134,8 @@ class Storage:
             return None
         if len(self.consumers[node.inputs[0]]) != 1 or not source.contiguous:
             return None
+        if source.buffer.itemsize != self.types[node.outputs[0]].dtype.itemsize:
+            return None
         return source if source.shape == self._shape(node.outputs[0]) else None
 
     def view(self, node: Node, source: Tensor) -> Tensor | None:
@@ -165,10 +172,10 @@ class Storage:
         buffer = self._buffer("arena", n * image, name)
         return Tensor(buffer, shape, (image, row, c, 1), top * row + left * c)
 
-    def temporary(self, shape: tuple[int, ...], name: str) -> Tensor:
+    def temporary(self, shape: tuple[int, ...], name: str, itemsize: int = 4) -> Tensor:
         """New dense memory."""
         size = math.prod(shape)
-        return Tensor(self._buffer("arena", size, name), shape, contiguous_strides(shape))
+        return Tensor(self._buffer("arena", size, name, itemsize=itemsize), shape, contiguous_strides(shape))
 
     def plain_outputs(self) -> list[tuple[Tensor, Tensor]]:
         """(source, output) of the outputs that no step has written: inputs, constants, and views of them."""

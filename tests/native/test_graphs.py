@@ -127,9 +127,13 @@ def _float64(m: Maker) -> Graph:
 
 
 FALLBACKS: list[Callable[[Maker], Graph]] = [
-    _integer_add, _embedding, _between, _scalar_between, _shapes_cross, _shape_is_an_output, _dtypes_pass_through,
-    _float64,
+    _integer_add, _embedding, _between, _scalar_between, _shapes_cross, _float64,
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [_shape_is_an_output, _dtypes_pass_through])
+def test_other_dtypes_in_a_plan(make: Callable[[Maker], Graph], isa: str) -> None:
+    compared(make(maker()), isa, kind=Plan)
 
 
 @pytest.mark.parametrize("make", FALLBACKS)

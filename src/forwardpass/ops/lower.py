@@ -11,6 +11,7 @@ import numpy as np
 from .registry import Lowering, Tensor
 
 __all__ = [
+    "COPIES",
     "GRAIN",
     "MAX_RANK",
     "binary_step",
@@ -31,6 +32,8 @@ __all__ = [
 
 MAX_RANK = 6
 """kMaxRank of csrc/core/kernel.hpp."""
+COPIES = {1: "copy_x8", 2: "copy_x16", 4: "copy_f32", 8: "copy_x64"}
+"""Bytes of an element -> the kernel that copies such elements, whatever they mean."""
 GRAIN = 64
 """Elements at which the range of an element-wise kernel may be cut: whole vectors on every ISA, and whole
 cache lines, so that two threads seldom write the same one."""
@@ -208,5 +211,6 @@ def copy_step(ctx: Lowering, src: Tensor, dst: Tensor) -> str | None:
     fields = space(("in_stride", "out_stride"), dst.shape, broadcast_strides(src, dst.shape), dst.strides)
     if fields is None:
         return _rank_reason()
-    ctx.step("copy_f32", fields, [src], dst, units=dst.size, grain=GRAIN, flops=math.prod(dst.shape))
+    kernel = COPIES[dst.buffer.itemsize]
+    ctx.step(kernel, fields, [src], dst, units=dst.size, grain=GRAIN, flops=math.prod(dst.shape))
     return None

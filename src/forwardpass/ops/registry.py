@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Attributes = Mapping[str, Any]
+FLOAT = np.dtype(np.float32)
 REQUIRED = object()
 """As the default of an attribute: it must be given."""
 
@@ -74,6 +75,10 @@ class Lowering(Protocol):
         """The types of the inputs, shapes known; None where an input is absent."""
 
     @property
+    def outputs(self) -> Sequence[TensorType]:
+        """The types of the outputs."""
+
+    @property
     def panel(self) -> int:
         """Columns of a packed panel of B on the ISA in use."""
 
@@ -94,10 +99,13 @@ class Lowering(Protocol):
     def output(self, index: int = 0) -> Tensor: ...
 
     def tensor(self, array: Array) -> Tensor:
-        """A tensor over a float32 array that `packed` gave, to be an input of a step."""
+        """A tensor over an array that `packed` gave, to be an input of a step."""
 
-    def temporary(self, shape: tuple[int, ...]) -> Tensor:
-        """Contiguous float32 memory that lives for this node only."""
+    def has_output(self, index: int) -> bool:
+        """Whether anybody reads the output."""
+
+    def temporary(self, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT) -> Tensor:
+        """Contiguous memory that lives for this node only."""
 
     def padded(self, image: Tensor, pads: tuple[int, int, int, int]) -> Tensor:
         """The NHWC image such that its border of `pads` (top, left, bottom, right) lies around it in memory,
@@ -173,6 +181,9 @@ class Operator:
         Output 0 has the strides of any layout, and may share the memory of input 0.
     strided
         `lower` accepts tensors whose outer dimensions have gaps (the last dimension is always dense).
+    typed
+        `lower` looks after dtypes and all outputs itself. Without it, it is only asked where all outputs are float32
+        and nobody reads any but the first.
     narrow
         `reference` takes and gives arrays of the narrow types of dtypes.py itself. Without it they are decoded
         before, and encoded after.
@@ -191,6 +202,7 @@ class Operator:
     view: bool
     elementwise: bool
     strided: bool
+    typed: bool
     narrow: bool
     pure: bool
 
@@ -239,6 +251,7 @@ def operator(
     view: bool = False,
     elementwise: bool = False,
     strided: bool = False,
+    typed: bool = False,
     narrow: bool = False,
     pure: bool = True,
 ) -> Operator:
@@ -255,6 +268,7 @@ def operator(
         view,
         elementwise,
         strided,
+        typed,
         narrow,
         pure,
     )
