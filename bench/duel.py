@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from contenders import Options
+from forwardpass.bench.peak import Peak
+from forwardpass.bench.process import Process, WorkerError, script_command
 from network import Array
 from problems import Case
 
@@ -51,16 +48,11 @@ class Schedule:
     patience: float = 120.0
 
 
-class WorkerError(Exception):
-    """A worker died or did not answer in time; the message is the last it wrote."""
-
-
-class Worker:
+class Worker(Process):
     """The process of one entry."""
 
     def __init__(self, entry: Entry, case: Case, schedule: Schedule, folder: Path) -> None:
-        self.entry, self.case, self.patience = entry, case, schedule.patience
-        self.output, self.errors = folder / "y.npy", folder / "stderr.txt"
+        self.entry, self.case, self.output = entry, case, folder / "y.npy"
         job = {
             "contender": entry.contender, "network": case.network, "x": case.x, "options": entry.options,
             "cpus": schedule.cpus,
@@ -68,55 +60,14 @@ class Worker:
         with open(folder / "case.pickle", "wb") as file:
             pickle.dump(job, file)
         script = str(Path(__file__).with_name("worker.py"))
-        with open(self.errors, "w") as errors:
-            self.process = subprocess.Popen(
-                [entry.python, script, str(folder / "case.pickle"), str(self.output)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=_environment(entry.options.threads),
-            )  # fmt: skip
-        self.first = self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        watchdog = threading.Timer(self.patience, self.process.kill)
-        watchdog.start()
-        line = self.process.stdout.readline()
-        watchdog.cancel()
-        if line:
-            return dict(json.loads(line))
-        code = self.process.wait()
-        text = self.errors.read_text().strip().splitlines() or [f"exit code {code}"]
-        raise WorkerError(text[-1])
-
-    def ask(self, command: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # the answer tells why
-            print(command, file=self.process.stdin, flush=True)
-        return self._answer()
+        command = script_command(entry.python, script, str(folder / "case.pickle"), str(self.output))
+        super().__init__(command, folder, entry.options.threads, schedule.patience)
 
     def result(self) -> Array:
         """The output of one more call."""
         self.output.unlink(missing_ok=True)
         self.ask("result")
         return np.load(self.output)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with suppress(BrokenPipeError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Thread pools of the size that was asked for, and no telemetry."""
-    pools = ("OMP", "OPENBLAS", "MKL", "BLIS")
-    return {**os.environ, **{f"{p}_NUM_THREADS": str(threads) for p in pools}, "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def error_of(y: Array, reference: Array) -> float:
@@ -143,7 +94,11 @@ def _verify(worker: Worker, when: str) -> dict[str, Any]:
 
 
 def run_case(
-    case: Case, entries: Sequence[Entry], schedule: Schedule, step: Callable[[str], None] = lambda text: None
+    case: Case,
+    entries: Sequence[Entry],
+    schedule: Schedule,
+    step: Callable[[str], None] = lambda text: None,
+    peak: Peak | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Time all entries on a case.
 
@@ -151,6 +106,8 @@ def run_case(
     ----------
     step
         Told what happens next: once per entry set up and once per turn.
+    peak
+        Its FMA loop takes turns with the calls of every entry of one thread, after the rounds.
 
     Returns
     -------
@@ -175,6 +132,9 @@ def run_case(
                     time.sleep(PAUSE)
                     samples = turns.setdefault(name, [])
                     _guard(found, workers, name, lambda w, to=samples: to.append(_turn(w, schedule)))
+            for name in list(workers):
+                if peak is not None and found[name]["threads"] == 1:
+                    _guard(found, workers, name, lambda w: _against(w, found[w.entry.name], schedule, peak))
             for name in list(workers):
                 _guard(found, workers, name, lambda w: found[w.entry.name].update(_verify(w, "after timing")))
                 if found[name]["status"] == "ok":
@@ -216,8 +176,19 @@ def _guard(
 
 
 def _turn(worker: Worker, schedule: Schedule) -> dict[str, Any]:
-    worker.ask(f"warm {schedule.warm}")
-    return worker.ask(f"turn {schedule.seconds}")
+    worker.ask("warm", schedule.warm)
+    return worker.ask("turn", schedule.seconds)
+
+
+def _against(worker: Worker, found: dict[str, Any], schedule: Schedule, peak: Peak) -> None:
+    """Add what the FMA loop of the ISA and the calls reach in turn."""
+    time.sleep(PAUSE)
+    isa = found["details"].get("isa") or peak.isas[0]
+    worker.ask("warm", schedule.warm)
+    in_turn = worker.ask("against", isa, 2 * schedule.seconds, peak.library)
+    rates = [worker.case.flops / ns for ns in in_turn["means"]]
+    fractions = [rate / fma for rate, fma in zip(rates, in_turn["rates"])]
+    found["in_turn"] = {"fma_gflops": in_turn["rates"], "gflops": rates, "fraction": statistics.median(fractions)}
 
 
 def _times(turns: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import family
-from peak import Peak, human
+from forwardpass.bench.peak import Peak, human
 from problems import Case
 
 TITLES = "problem,>batch,>threads,contender,>median us,>best us,>p99 us,>GFLOP/s,of ceiling,>vs fastest other"
@@ -28,6 +28,12 @@ def sample(found: dict[str, dict[str, Any]], case: Case, peak: Peak) -> None:
 def _isa(times: dict[str, Any], peak: Peak) -> str:
     """The one that the contender uses; the machine's best where it does not say."""
     return times.get("details", {}).get("isa") or peak.isas[0]
+
+
+def is_compute_bound(case: Case, peak: Peak) -> bool:
+    """Whether the multiplications of a call take longer than reading its weights, both at the best rate of one core."""
+    nbytes = case.network.weight_bytes
+    return case.flops / peak.fma(peak.isas[0])["median"] > nbytes / peak.read(nbytes)["median"]
 
 
 def annotate(found: dict[str, dict[str, Any]], case: Case, peak: Peak | None) -> None:
@@ -54,7 +60,8 @@ def ceiling(case: Case, times: dict[str, Any], peak: Peak) -> dict[str, Any]:
     level that holds the weights instead.
 
     Like is compared with like, since the clock of a processor moves: medians with medians (`fraction`), and the best
-    moment of the contender with the best one of the ceiling (`best_fraction`).
+    moment of the contender with the best one of the ceiling (`best_fraction`). And since it moves with what runs, too,
+    and is highest in a loop that never touches memory, `turn_fraction` compares with FMA loops in between the calls.
     """
     isa = _isa(times, peak)
     threads, nbytes = times["threads"], case.network.weight_bytes
@@ -74,6 +81,8 @@ def ceiling(case: Case, times: dict[str, Any], peak: Peak) -> dict[str, Any]:
             best_us = nbytes / read["best"] * 1e-3
     result["fraction"] = result["us"] / times["median_us"]
     result["best_fraction"] = best_us / times["best_us"]
+    if result["kind"] == "FMA" and "in_turn" in times:
+        result["turn_fraction"] = times["in_turn"]["fraction"]
     return result
 
 
@@ -91,11 +100,14 @@ def row(problem: str, batch: int, threads: int, name: str, v: dict[str, Any]) ->
         digits(v["best_us"]),
         digits(v["single_us"]["p99"]),
         f"{v['gflops']:.1f}" if v["gflops"] >= 0.1 else f"{v['gflops']:.2g}",
-        f"{100 * limit['fraction']:.0f} % ({100 * limit['best_fraction']:.0f}) of {limit['isa']} {limit['kind']}"
-        if limit
-        else "",
+        _of_ceiling(limit) if limit else "",
         f"{rival['ratio']:.2f}x {rival['name']}" if rival else "",
     ]
+
+
+def _of_ceiling(limit: dict[str, Any]) -> str:
+    alone = f"{100 * limit['fraction']:.0f} % ({100 * limit['best_fraction']:.0f}) of {limit['isa']} {limit['kind']}"
+    return alone + (f", {100 * limit['turn_fraction']:.0f} % in turn" if "turn_fraction" in limit else "")
 
 
 def digits(microseconds: float) -> str:

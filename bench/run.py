@@ -18,7 +18,7 @@ from typing import Any
 import report
 from contenders import Options, contender_names, load_contender
 from duel import LIMIT, Entry, Schedule, run_case
-from peak import Peak
+from forwardpass.bench.peak import Peak
 from problems import Case, Problem, load_problems
 
 SCHEMA = 1
@@ -113,7 +113,8 @@ def run(args: argparse.Namespace, peak: Peak | None, console: Any) -> dict[str, 
 
         for problem, batch, threads in jobs:
             case = problem.case(batch)
-            found = run_case(case, entries[threads], schedule, step)
+            compute_bound = peak is not None and report.is_compute_bound(case, peak)
+            found = run_case(case, entries[threads], schedule, step, peak if compute_bound else None)
             if not args.contenders:  # nobody asked for these by name
                 found = {k: v for k, v in found.items() if v["status"] != "missing"}
             if peak is not None:

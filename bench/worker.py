@@ -1,31 +1,28 @@
 """The process of one contender: sets the case up, then answers commands and sleeps in between.
 
-    python bench/worker.py CASE.pickle OUTPUT.npy
+    worker.py CASE.pickle OUTPUT.npy
 
-Commands are lines of stdin, answers are lines of JSON on stdout: `result` (writes the output to OUTPUT.npy),
-`warm SECONDS`, `turn SECONDS`. A closed stdin ends it. What the engine itself prints goes to stderr.
+It is started by `forwardpass.bench.process`, which puts `forwardpass_bench` in place. Commands: `result` (writes the
+output to OUTPUT.npy), `warm SECONDS`, `turn SECONDS`, `against ISA SECONDS LIBRARY` (the FMA loop and calls by turns).
+What the engine itself prints goes to stderr.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
+import statistics
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
+from forwardpass_bench.peak import Loops
+from forwardpass_bench.process import private_stdout, serve
+from forwardpass_bench.timing import SLICE, Timer, clock_ns
 
 from contenders import Ready, load_contender
-from timing import Timer, clock_ns
-
-
-def private_stdout() -> Any:
-    """The real stdout; whoever prints from now on, in C as well, prints to stderr."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return answers
 
 
 def set_up(job: dict[str, Any], answer: Any) -> Ready | None:
@@ -45,12 +42,13 @@ def set_up(job: dict[str, Any], answer: Any) -> Ready | None:
     return ready
 
 
+def fma_rate(loops: Loops, isa: str) -> float:
+    """GFLOP/s of a burst of FMAs, the median of five parts: some may be cut short by others who want the core."""
+    return statistics.median(loops.fma(isa, 1e3 * SLICE / 5, 5))
+
+
 def main() -> None:
-    answers = private_stdout()
-
-    def answer(message: dict[str, Any]) -> None:
-        print(json.dumps(message), file=answers, flush=True)
-
+    answer = private_stdout()
     with open(sys.argv[1], "rb") as file:
         job = pickle.load(file)  # written by the parent process just now
     if job["cpus"]:
@@ -59,16 +57,20 @@ def main() -> None:
     if ready is None:
         return
     timer = Timer(ready.function, ready.args)
-    for line in sys.stdin:
-        command, _, argument = line.strip().partition(" ")
-        if command == "result":
-            np.save(sys.argv[2], ready.result(ready.function(*ready.args)))
-            answer({})
-        elif command == "warm":
-            timer.warm_up(float(argument))
-            answer({})
-        elif command == "turn":
-            answer(timer.turn(float(argument)))
+
+    def result() -> dict[str, Any]:
+        np.save(sys.argv[2], ready.result(ready.function(*ready.args)))
+        return {}
+
+    def warm(seconds: str) -> dict[str, Any]:
+        timer.warm_up(float(seconds))
+        return {}
+
+    def against(isa: str, seconds: str, library: str) -> dict[str, list[float]]:
+        return timer.against(partial(fma_rate, Loops(library), isa), float(seconds))
+
+    turn = {"turn": lambda seconds: timer.turn(float(seconds))}
+    serve(answer, {"result": result, "warm": warm, "against": against, **turn})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,13 @@ EPS64 = 2.0**-52
 EXACT = {"rtol": 0.0, "atol": 0.0}
 """The same values; only the sign of zero and the payload of NaN are free."""
 
+ROUNDED = {
+    "float16": {"rtol": 2.0**-10, "atol": 2.0**-24},
+    "bfloat16": {"rtol": 2.0**-7, "atol": 2.0**-126},
+}
+"""A result of half precision that was computed in float32 and rounded once, against the float64 result rounded to the
+same type: they are at most neighbours."""
+
 ONNX_FLOAT32 = {"rtol": 32 * EPS32, "atol": 16 * EPS32}
 """A NumPy definition in float32 against another implementation in float32, on operands of size about 1: both
 round every operation, and onnxruntime's erf, exp and tanh are polynomials of a few ulp."""
@@ -72,6 +79,8 @@ UNARY_ULPS = {
     "exp": 1.0, "log": 1.0, "erf": 1.25, "tanh": 1.5, "sigmoid": 2.0, "softsign": 2.0, "softplus": 2.0,
     "elu": 2.0, "selu": 2.5, "celu": 2.5, "hard_swish": 2.5, "silu": 3.0, "swish": 3.0, "gelu_tanh": 3.0,
     "gelu": 4.0, "mish": 4.0,
+    "sign": 0.0, "thresholded_relu": 0.0, "shrink": 0.5, "sin": 1.0, "cos": 1.0, "acos": 1.5, "atan": 1.5, "cosh": 1.5,
+    "sinh": 2.0, "asinh": 2.0, "acosh": 2.5, "atanh": 2.5, "asin": 2.5, "tan": 2.5,
 }  # fmt: skip
 """Largest error of a row of unary.def in units in the last place of the float32 nearest to the exact result."""
 UNARY_ULPS_OTHERS = 4.0
@@ -96,3 +105,17 @@ def network_of(values: Iterable[Any]) -> dict[str, float]:
     `values`, which may cancel later, and each layer can enlarge those of the layers before it."""
     finite = [float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in values]
     return {"rtol": 1024 * EPS32, "atol": 1024 * EPS32 * max(1.0, *finite)}
+
+
+CLASSICAL_FLOAT32 = {"rtol": 512 * EPS32, "atol": 64 * EPS32}
+"""A classical model (linear, support vectors, trees) in float32 against onnxruntime, on operands of size about 1:
+sums of up to a few dozen terms in another order, and exp, log and tanh of them."""
+
+REAL_MODEL = 1e-4
+"""Of a pretrained network's outputs, relative to the largest expected one: other engines sum in other orders."""
+
+
+def spread_of(dtype: Any) -> float:
+    """How far one node moves a value by rounding, relative to the largest of its operands and results: a few units
+    in the last place of its dtype. The attributes of float64 nodes are float32 numbers in an ONNX file, 0.2 too."""
+    return 8 * max(float(np.finfo(dtype).eps), EPS32 / 16)

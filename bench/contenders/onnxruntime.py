@@ -18,12 +18,9 @@ def version() -> str:
 
 
 def make_session(network: Network, x: Array, options: Options) -> Any:
-    import onnxruntime as ort
+    from forwardpass_bench.engines.onnxruntime import session
 
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = options.threads, 1
-    settings.log_severity_level = 3
-    return ort.InferenceSession(onnx_bytes(network, x), settings, providers=["CPUExecutionProvider"])
+    return session(onnx_bytes(network, x), options.threads)
 
 
 def setup(network: Network, x: Array, options: Options) -> Ready:

@@ -16,12 +16,7 @@ def version() -> str:
 
 
 def setup(network: Network, x: Array, options: Options) -> Ready:
-    import openvino as ov
+    from forwardpass_bench.engines.openvino import compiled
 
-    core = ov.Core()
-    settings = {
-        "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": options.threads, "PERFORMANCE_HINT": "LATENCY",
-    }  # fmt: skip
-    compiled = core.compile_model(core.read_model(onnx_bytes(network, x)), "CPU", settings)
-    request = compiled.create_infer_request()
+    request = compiled(onnx_bytes(network, x), {}, options.threads)
     return Ready(request.infer, ({0: channels_first(x)}, True, True), lambda outputs: channels_last(outputs[0]))

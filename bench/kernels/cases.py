@@ -72,29 +72,31 @@ def direct(
         y = aligned_empty(shape)
         y[...] = 0  # what a kernel leaves alone, such as the inside of a border
         program = _native.Program(1)
-        program.add_output("y", shape, y.nbytes)
+        program.add_output("y", y.dtype.name, shape)
         program.add_step(isa, kernel, params, [(x, 0) for x in inputs], ("output", 0, 0), [(0, units)], True)
         program.finish(0)
-        bound = Bound(program, [], [shape], False)
+        bound = Bound(program, [], [(y.dtype, shape)], False, lambda step: AssertionError(f"no fault of step {step}"))
         return Work(lambda: bound.run([], [y]), y)
 
     nbytes = 4 * int(np.prod(shape)) + sum(x.nbytes for x in inputs)
     return Case(kernel, label, prepare, nbytes=nbytes)
 
 
-def planned(kernel: str, label: str, node: Node, x: Array, constants: dict[str, Array]) -> Case:
-    """A kernel as the planner calls it for a node with one input; the plan must be that kernel alone."""
+def planned(
+    kernel: str, label: str, node: Node, x: Array, constants: dict[str, Array], *, beside: Sequence[str] = ()
+) -> Case:
+    """A kernel as the planner calls it for a node with one input; the plan must be that kernel, and those `beside`
+    it."""
     graph = Graph({"x": TensorType.of(x)}, ["y"], [node], constants)
 
     def plan(isa: str) -> Any:
         found = make_plan(graph, {"x": x.shape}, settings(1, "float32", isa), {})
-        assert [s.kernel for s in found.steps] == [kernel], "the plan has other kernels"
+        assert [s.kernel for s in found.steps if s.kernel not in beside] == [kernel], "the plan has other kernels"
         return found
 
     def prepare(isa: str) -> Work:
-        found = plan(isa)
-        y = aligned_empty(found.outputs["y"].shape)
-        bound = Bound(found.program, [x.shape], [y.shape], False)
+        bound = plan(isa).bound
+        y = aligned_empty(some.outputs["y"].shape)
         return Work(lambda: bound.run([x], [y]), y)
 
     some = plan(_native.available_isas()[-1])
@@ -124,6 +126,23 @@ def depthwise(kernel: str) -> list[Case]:
     attributes = {"activation": "Relu", "kernel_shape": [3, 3], "group": 96}
     node = Node("Conv", ["x", "w", "b"], ["y"], attributes, "nhwc")
     return [planned(kernel, "3x3 96", node, normal(1, 16, 16, 96), {"w": normal(3, 3, 1, 96), "b": normal(96)})]
+
+
+def recurrent(kernel: str) -> list[Case]:
+    op = kernel.partition("_")[0].upper()
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+
+    def layer(steps: int, batch: int, width: int, hidden: int) -> Case:
+        weights = {
+            "w": normal(1, gates * hidden, width) / width**0.5,
+            "r": normal(1, gates * hidden, hidden) / hidden**0.5,
+            "b": normal(1, 2 * gates * hidden),
+        }
+        node = Node(op, ["x", "w", "r", "b"], ["y"])
+        label = f"{steps} steps of {batch}x{width}x{hidden}"
+        return planned(kernel, label, node, normal(steps, batch, width), weights, beside=("brgemm_f32", "copy_f32"))
+
+    return [layer(32, 1, 64, 128), layer(8, 8, 64, 64)]
 
 
 def pack(kernel: str) -> list[Case]:
@@ -251,6 +270,7 @@ def halo(kernel: str) -> list[Case]:
 
 
 BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
+    ("n_gates", recurrent),
     ("entries", brgemm),
     ("in_k", pack),
     ("weights", depthwise),

@@ -45,15 +45,20 @@ void release(fp_model* model) {
 
 std::int32_t describe(const std::vector<TensorInfo>& tensors, std::int32_t index, fp_tensor_info* info) {
   if (index < 0 || static_cast<std::size_t>(index) >= tensors.size()) return -1;
-  const TensorInfo& tensor = tensors[static_cast<std::size_t>(index)];
-  if (tensor.shape.size() > FP_MAX_RANK) return -1;
+  const auto& [name, view] = tensors[static_cast<std::size_t>(index)];
+  if (view.rank > FP_MAX_RANK) return -1;
   *info = fp_tensor_info{};
-  info->name = tensor.name.c_str();
-  info->rank = static_cast<std::int32_t>(tensor.shape.size());
-  std::copy(tensor.shape.begin(), tensor.shape.end(), info->shape);
-  info->bytes = tensor.bytes;
+  info->name = name.c_str();
+  info->rank = view.rank;
+  std::copy_n(view.shape, view.rank, info->shape);
+  info->bytes = view.nbytes().value();
+  info->type = static_cast<fp_type>(view.type);
   return 0;
 }
+
+#define TYPE(name, T) static_assert(static_cast<int>(fp_##name) == static_cast<int>(k_type_##name));
+#include "../kernels/types.def"
+#undef TYPE
 
 const fp_api kApi = {
     FP_API_VERSION,

@@ -8,6 +8,7 @@
 
 #include "../core/host.hpp"
 #include "../core/table.hpp"
+#include "arrays.hpp"
 #include "program.hpp"
 
 namespace forwardpass::bind {
@@ -82,6 +83,7 @@ py::dict describe_host(const std::string& root, std::vector<int> affinity) {
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
+  import_numpy();
   module.def("isas", &list_isas, "Every ISA of this build, best first, and why some cannot run here.");
   module.def("available_isas", &available_isas);
   module.def("select_isa", &select, py::arg("forced") = "");

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "params.hpp"
 
-#include <pybind11/numpy.h>
-
 #include <string>
 #include <type_traits>
 
-#include "../core/kernel.hpp"
+#include "arrays.hpp"
 
 namespace forwardpass::bind {
 
@@ -40,10 +38,12 @@ struct Filler {
     return value;
   }
   void i64(const char* name, std::int64_t& field) {
-    const bool is_activation = std::string_view(name) == "activation";
+    const std::string_view field_name = name;
+    const bool is_activation = field_name.starts_with("activation");
+    const bool is_type = field_name == "type" || field_name == "from" || field_name == "to";
     if (is_activation) field = kNone;
     if (const py::handle value = find(name))
-      field = is_activation ? activation_index(value) : value.cast<std::int64_t>();
+      field = is_activation ? activation_index(value) : is_type ? element_type(value.cast<std::string>()) : value.cast<std::int64_t>();
   }
   void f32(const char* name, float& field) {
     if (const py::handle value = find(name)) field = value.cast<float>();
@@ -58,9 +58,8 @@ struct Filler {
   void ptr(const char* name, const void*& field) {
     const py::handle value = find(name);
     if (!value || value.is_none()) return;
-    const auto array = py::reinterpret_borrow<py::array>(value);
-    keep_alive.push_back(array);
-    field = array.data();
+    field = dense_data(value);
+    keep_alive.push_back(py::reinterpret_borrow<py::object>(value));
   }
 };
 

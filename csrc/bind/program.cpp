@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program.hpp"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <string>
 
 #include "../core/table.hpp"
+#include "arrays.hpp"
 
 namespace forwardpass::bind {
 
@@ -17,11 +17,10 @@ Operand operand_from(py::handle value, std::vector<py::object>& constants) {
   Operand operand;
   if (value.is_none()) return operand;
   const auto items = py::reinterpret_borrow<py::tuple>(value);
-  if (py::isinstance<py::array>(items[0])) {
-    const auto array = py::reinterpret_borrow<py::array>(items[0]);
-    constants.push_back(array);
+  if (is_array(items[0])) {
     operand.kind = Operand::Kind::kConstant;
-    operand.constant = array.data();
+    operand.constant = dense_data(items[0]);
+    constants.push_back(items[0]);
     operand.offset = items[1].cast<std::int64_t>();
     return operand;
   }
@@ -64,45 +63,51 @@ void add_step(BoundProgram& self, const std::string& isa, const std::string& ker
   self.params.push_back(std::move(block));
 }
 
-TensorInfo info_from(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
-  return {name, shape, bytes};
+TensorInfo info_from(const std::string& name, const std::string& type, const std::vector<std::int64_t>& shape) {
+  const auto view = TensorView::dense(element_type(type), shape);
+  if (!view) throw py::value_error("no tensor can have the shape of '" + name + "'");
+  return {name, *view};
 }
 
-std::vector<const void*> addresses(const std::vector<py::array>& arrays) {
-  std::vector<const void*> result;
-  for (const py::array& a : arrays) result.push_back(a.data());
+// The addresses of arrays that are what the program expects.
+std::vector<void*> addresses(const std::vector<py::object>& arrays, const std::vector<TensorInfo>& expected,
+                             bool writeable) {
+  if (arrays.size() != expected.size()) throw py::value_error("one array per input and output");
+  std::vector<void*> result;
+  for (const TensorInfo& tensor : expected) {
+    const TensorView given = view_of(arrays[result.size()], writeable);
+    if (!given.like(tensor.view) || !given.contiguous()) {
+      throw py::value_error("the array for '" + tensor.name + "' differs in type, shape or layout");
+    }
+    result.push_back(given.data);
+  }
   return result;
 }
 
 // Nanoseconds per step, and the step (from 1; 0 for none) and value of a fault.
-py::tuple run_profiled(const BoundProgram& self, const std::vector<py::array>& inputs,
-                                       const std::vector<py::array>& outputs) {
-  if (inputs.size() != self.program.inputs().size() || outputs.size() != self.program.outputs().size()) {
-    throw py::value_error("one array per input and output");
-  }
-  const auto in = addresses(inputs);
-  const auto out = addresses(outputs);
-  py::array_t<std::int64_t> times(static_cast<py::ssize_t>(self.program.steps()));
-  std::int64_t* ns = times.mutable_data();
-  std::fill(ns, ns + self.program.steps(), 0);
+py::tuple run_profiled(const BoundProgram& self, const std::vector<py::object>& inputs,
+                       const std::vector<py::object>& outputs) {
+  const auto in = addresses(inputs, self.program.inputs(), false);
+  const auto out = addresses(outputs, self.program.outputs(), true);
+  std::vector<std::int64_t> times(self.program.steps());
   Fault fault;
   {
     const py::gil_scoped_release release;
-    fault = self.program.run_profiled(in.data(), const_cast<void* const*>(out.data()), ns);
+    fault = self.program.run_profiled(in.data(), out.data(), times.data());
   }
   return py::make_tuple(times, fault.step, fault.value);
 }
 
 void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
-                const std::vector<py::object>& inputs, py::array output, std::int64_t begin, std::int64_t end) {
+                const std::vector<py::object>& inputs, py::handle output, std::int64_t begin, std::int64_t end) {
   const int index = require_kernel(kernel);
   const ParamBlock block = make_params(index, params);
   if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
   KernelArgs args{};
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].is_none()) args.in[i] = py::reinterpret_borrow<py::array>(inputs[i]).data();
+    if (!inputs[i].is_none()) args.in[i] = view_of(inputs[i]).data;
   }
-  args.out = output.mutable_data();
+  args.out = view_of(output, true).data;
   args.params = block.data.get();
   const Fault fault = run_once(require_table(isa).kernels[index], args, {begin, end});
   if (fault.step != 0) throw py::index_error(std::to_string(fault.value) + " is out of range");
@@ -115,16 +120,14 @@ void bind_program(py::module_& module) {
       .def(py::init<int>(), py::arg("threads"))
       .def(
           "add_input",
-          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
-            self.program.add_input(info_from(name, shape, bytes));
-          },
-          py::arg("name"), py::arg("shape"), py::arg("bytes"))
+          [](BoundProgram& self, const std::string& name, const std::string& type,
+             const std::vector<std::int64_t>& shape) { self.program.add_input(info_from(name, type, shape)); },
+          py::arg("name"), py::arg("type"), py::arg("shape"))
       .def(
           "add_output",
-          [](BoundProgram& self, const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t bytes) {
-            self.program.add_output(info_from(name, shape, bytes));
-          },
-          py::arg("name"), py::arg("shape"), py::arg("bytes"))
+          [](BoundProgram& self, const std::string& name, const std::string& type,
+             const std::vector<std::int64_t>& shape) { self.program.add_output(info_from(name, type, shape)); },
+          py::arg("name"), py::arg("type"), py::arg("shape"))
       .def("add_step", &add_step, py::arg("isa"), py::arg("kernel"), py::arg("params"), py::arg("inputs"),
            py::arg("output"), py::arg("ranges"), py::arg("barrier"))
       .def(

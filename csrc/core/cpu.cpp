@@ -47,9 +47,10 @@ struct Regs {
   std::uint32_t eax, ebx, ecx, edx;
 };
 
+// Of a leaf that there is. In a virtual machine every CPUID is a trip to its host, some 20 us.
 Regs cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) noexcept {
   Regs r{};
-  __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);  // leaves r alone above the highest leaf
+  __cpuid_count(leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx);
   return r;
 }
 
@@ -64,7 +65,7 @@ CpuidWords read_words() noexcept {
   constexpr std::uint32_t kOsxsave = 1u << 27;
   CpuidWords w;
   const Regs one = cpuid(1);
-  const Regs seven = cpuid(7);
+  const Regs seven = __get_cpuid_max(0, nullptr) >= 7 ? cpuid(7) : Regs{};
   w.leaf1_ecx = one.ecx;
   w.leaf1_edx = one.edx;
   w.leaf7_ebx = seven.ebx;
@@ -78,6 +79,7 @@ CpuidWords read_words() noexcept {
 // Leaf 4 and leaf 0x8000001d have one layout. Subleaves end at type 0.
 CacheSizes read_caches(std::uint32_t leaf) noexcept {
   CacheSizes sizes;
+  if (__get_cpuid_max(leaf & 0x80000000u, nullptr) < leaf) return sizes;
   for (std::uint32_t i = 0; i < 16; ++i) {
     const Regs r = cpuid(leaf, i);
     const std::uint32_t type = r.eax & 31, level = r.eax >> 5 & 7;

@@ -70,6 +70,14 @@ enum Activation : std::int64_t {
   kActivationCount
 };
 
+// The element types of kernels/types.def, in its order.
+enum ElementType : std::int64_t {
+#define TYPE(name, T) k_type_##name,
+#include "../kernels/types.def"
+#undef TYPE
+  kElementTypeCount
+};
+
 enum KernelId : int {
 #define KERNEL(name, Params) kernel_##name,
 #include "../kernels/kernels.def"

@@ -12,6 +12,7 @@
 #include "arena.hpp"
 #include "kernel.hpp"
 #include "team.hpp"
+#include "tensor.hpp"
 
 namespace forwardpass {
 
@@ -24,10 +25,10 @@ struct Operand {
   const void* constant = nullptr;
 };
 
+// An input or output: dense values in C order. `view.data` is null, since every run brings its own.
 struct TensorInfo {
   std::string name;
-  std::vector<std::int64_t> shape;
-  std::int64_t bytes = 0;
+  TensorView view;
 };
 
 // Calls one kernel with denormals flushed, as a run does. Returns what it found wrong.

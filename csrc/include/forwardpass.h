@@ -28,11 +28,29 @@ extern "C" {
 /* A model whose input shapes are fixed. */
 typedef struct fp_model fp_model;
 
+/* Element types; types are only ever appended. */
+typedef enum fp_type {
+  fp_float32,
+  fp_float64,
+  fp_float16,
+  fp_int64,
+  fp_int32,
+  fp_int16,
+  fp_int8,
+  fp_uint64,
+  fp_uint32,
+  fp_uint16,
+  fp_uint8,
+  fp_bool
+} fp_type;
+
+/* An input or output: dense values in C order. */
 typedef struct fp_tensor_info {
   const char* name; /* lives as long as the model */
   int32_t rank;
   int64_t shape[FP_MAX_RANK];
   int64_t bytes;
+  fp_type type;
 } fp_tensor_info;
 
 typedef struct fp_api {

@@ -3,6 +3,7 @@
 // Here the loops around the register tile of brgemm_tile.hpp.
 #include "brgemm_shape.hpp"
 #include "brgemm_tile.hpp"
+#include "cursor.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -36,36 +37,6 @@ constexpr Tiles make_tiles() {
 
 constexpr Tiles kTiles = make_tiles();
 
-// A tile of output pixels, and the way to the next one.
-class Cursor {
- public:
-  Cursor(const BrgemmParams& p, std::int64_t tiles_per_row, std::int64_t index) : p_(p), tiles_per_row_(tiles_per_row) {
-    if (index == 0) return;  // no divisions for small layers
-    tile_ = index % tiles_per_row;
-    row_ = index / tiles_per_row % p.oh;
-    batch_ = index / tiles_per_row / p.oh;
-  }
-  void next() {
-    if (++tile_ < tiles_per_row_) return;
-    tile_ = 0;
-    if (++row_ < p_.oh) return;
-    row_ = 0;
-    ++batch_;
-  }
-  std::int64_t a() const { return batch_ * p_.a_batch + row_ * p_.a_row + tile_ * p_.tile_m * p_.a_col; }
-  std::int64_t c() const { return batch_ * p_.c_batch + row_ * p_.c_row + tile_ * p_.tile_m * p_.c_col; }
-  std::int64_t residual() const { return batch_ * p_.r_batch + row_ * p_.r_row + tile_ * p_.tile_m * p_.r_col; }
-  std::int64_t b() const { return batch_ * p_.b_batch; }
-  int rows() const { return static_cast<int>(min_of(p_.tile_m, p_.ow - tile_ * p_.tile_m)); }
-
- private:
-  const BrgemmParams& p_;
-  std::int64_t tiles_per_row_;
-  std::int64_t tile_ = 0;
-  std::int64_t row_ = 0;
-  std::int64_t batch_ = 0;
-};
-
 struct Loops {
   const BrgemmParams& p;
   const float* a;
@@ -95,10 +66,10 @@ struct Loops {
     return t;
   }
 
-  void move(Tile& t, const Cursor& at, std::int64_t panel) const {
+  void move(Tile& t, const Cursor<BrgemmParams>& at, std::int64_t panel) const {
     const std::int64_t column = panel * kPanel;
     t.a = a + at.a();
-    t.b = b + at.b() + panel * t.b_panel;
+    t.b = b + at.batch() * p.b_batch + panel * t.b_panel;
     t.c = c + at.c() + column;
     t.residual = residual ? residual + at.residual() + column : nullptr;
   }
@@ -123,7 +94,7 @@ struct Loops {
   void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
     Tile t = common(range, chunk);
     const auto& fns = kTiles.fn;
-    Cursor at(p, tiles_per_row, tiles.begin);
+    Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = tiles.begin; i < tiles.end; ++i, at.next()) {
       move(t, at, range.begin);
       fns[at.rows()][range.end - range.begin](t);
@@ -139,7 +110,7 @@ struct Loops {
   void run_narrow(Range tiles, Range range) const {
     Tile t = common(range, 0);
     t.last = true;
-    move(t, Cursor(p, tiles_per_row, tiles.begin), range.begin);
+    move(t, Cursor<BrgemmParams>(p, tiles_per_row, tiles.begin), range.begin);
     switch (range.end - range.begin) {
       case 1:
         return narrow_row<kChains, 1>(t, p.n_chunks);

@@ -10,24 +10,43 @@ namespace forwardpass::FORWARDPASS_ISA {
 inline constexpr int kVirtualLanes = 16;
 inline constexpr int kLaneVecs = kVirtualLanes / kLanes;
 
-// A fold: `identity` is the exact one (x op identity is x for every x, signed zeros and NaN included).
-struct SumFold {
+// A fold: `identity` is the exact one (x op identity is x for every x, signed zeros and NaN included), and `term` what
+// is folded of an element.
+struct Plain {
+  FP_INLINE Vec term(Vec x) { return x; }
+};
+
+struct SumFold : Plain {
   static constexpr float kIdentity = -0.0f;
   FP_INLINE Vec apply(Vec a, Vec b) { return a + b; }
   FP_INLINE float apply(float a, float b) { return a + b; }
 };
 
 // The first NaN that is met stays: max() and min() alone would drop a NaN in `a`.
-struct MaxFold {
+struct MaxFold : Plain {
   static constexpr float kIdentity = -__builtin_inff();
   FP_INLINE Vec apply(Vec a, Vec b) { return select(a == a, max(a, b), a); }
   FP_INLINE float apply(float a, float b) { return a == a ? (a > b ? a : b) : a; }
 };
 
-struct MinFold {
+struct MinFold : Plain {
   static constexpr float kIdentity = __builtin_inff();
   FP_INLINE Vec apply(Vec a, Vec b) { return select(a == a, min(a, b), a); }
   FP_INLINE float apply(float a, float b) { return a == a ? (a < b ? a : b) : a; }
+};
+
+struct ProductFold : Plain {
+  static constexpr float kIdentity = 1.0f;
+  FP_INLINE Vec apply(Vec a, Vec b) { return a * b; }
+  FP_INLINE float apply(float a, float b) { return a * b; }
+};
+
+struct MagnitudeFold : SumFold {
+  FP_INLINE Vec term(Vec x) { return abs(x); }
+};
+
+struct SquareFold : SumFold {
+  FP_INLINE Vec term(Vec x) { return x * x; }
 };
 
 struct Lanes {
@@ -44,7 +63,7 @@ FP_INLINE Lanes lanes_of() {
 // 16 elements that start at lane 0.
 template <class Fold>
 FP_INLINE void fold_lanes(Lanes& lanes, const float* p) {
-  for (int k = 0; k < kLaneVecs; ++k) lanes.v[k] = Fold::apply(lanes.v[k], load(p + k * kLanes));
+  for (int k = 0; k < kLaneVecs; ++k) lanes.v[k] = Fold::apply(lanes.v[k], Fold::term(load(p + k * kLanes)));
 }
 
 // The first n < 16 lanes only. The others keep their bits: a zero that a masked load puts there is no
@@ -56,7 +75,7 @@ FP_INLINE void fold_lanes(Lanes& lanes, const float* p, int n) {
   for (int k = 0; k < kLaneVecs; ++k) {
     const int rest = n - k * kLanes;
     if (rest <= 0) break;
-    const Vec x = load(p + k * kLanes, rest < kLanes ? rest : kLanes);
+    const Vec x = Fold::term(load(p + k * kLanes, rest < kLanes ? rest : kLanes));
     lanes.v[k] = select(load(kIota + k * kLanes) < count, Fold::apply(lanes.v[k], x), lanes.v[k]);
   }
 }

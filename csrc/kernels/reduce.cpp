@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ReduceSum, ReduceMean, ReduceMax and ReduceMin. Three ways through memory, one order of operations
+// Reductions of floats. Three ways through memory, one order of operations
 // (lanes.hpp).
 #include "lanes.hpp"
 
@@ -134,11 +134,11 @@ void reduce_columns(const float* p, int n, const Dims& reduced, float* out, floa
     const float* x = p + place.in;
     float* acc = lane[i % kVirtualLanes];
     if (i < kVirtualLanes) {
-      for (int c = 0; c < full; c += kLanes) store(acc + c, load(x + c));
-      if (full < n) store(acc + full, load(x + full, n - full));
+      for (int c = 0; c < full; c += kLanes) store(acc + c, Fold::term(load(x + c)));
+      if (full < n) store(acc + full, Fold::term(load(x + full, n - full)));
     } else {
-      for (int c = 0; c < full; c += kLanes) store(acc + c, Fold::apply(load(acc + c), load(x + c)));
-      if (full < n) store(acc + full, Fold::apply(load(acc + full), load(x + full, n - full)));
+      for (int c = 0; c < full; c += kLanes) store(acc + c, Fold::apply(load(acc + c), Fold::term(load(x + c))));
+      if (full < n) store(acc + full, Fold::apply(load(acc + full), Fold::term(load(x + full, n - full))));
     }
     place.advance(reduced, 1);
   }
@@ -226,6 +226,14 @@ void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
 }  // namespace
 
 void reduce_sum_f32(const KernelArgs& args, Range range) noexcept { reduce<SumFold>(args, range, false, 0.0f); }
+
+void reduce_prod_f32(const KernelArgs& args, Range range) noexcept { reduce<ProductFold>(args, range, false, 1.0f); }
+
+void reduce_l1_f32(const KernelArgs& args, Range range) noexcept { reduce<MagnitudeFold>(args, range, false, 0.0f); }
+
+void reduce_sum_square_f32(const KernelArgs& args, Range range) noexcept {
+  reduce<SquareFold>(args, range, false, 0.0f);
+}
 
 void reduce_mean_f32(const KernelArgs& args, Range range) noexcept {
   reduce<SumFold>(args, range, true, __builtin_nanf(""));

@@ -8,6 +8,7 @@
 #pragma once
 #include "math.hpp"
 #include "pow.hpp"
+#include "trigonometry.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 
@@ -34,6 +35,15 @@ FP_INLINE Vec hard_swish(Vec x) { return x * (clamp(x + set1(3.0f), zero(), set1
 FP_INLINE Vec softplus(Vec x) { return max(zero(), x) + log1p_unit(exp(neg(abs(x)))); }
 
 FP_INLINE Vec softsign(Vec x) { return x / (set1(1.0f) + abs(x)); }
+
+FP_INLINE Vec sign(Vec x) {
+  const Vec one = set1(1.0f);
+  return select(x == zero(), zero(), select(is_nan(x), x, copysign(one, x)));
+}
+
+FP_INLINE Vec shrink(Vec x, Vec bias, Vec threshold) {
+  return select(x < neg(threshold), x + bias, select(x > threshold, x - bias, zero()));
+}
 
 // x / (1 + e^-ax)
 FP_INLINE Vec swish(Vec x, Vec alpha) { return x / exp_plus_one(neg(alpha * x)); }

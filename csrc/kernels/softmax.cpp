@@ -143,10 +143,18 @@ FP_INLINE void log_softmax_row(const Row& row) {
   map_row(row, [top, log_sum](Vec x) __attribute__((always_inline)) { return (x - top) - log_sum; });
 }
 
+// The maximum is finite in the difference: rows of infinities keep theirs, and a row of nothing is log(0).
+FP_INLINE void log_sum_exp_row(const Row& row) {
+  constexpr float kLargest = 3.40282347e+38f;
+  const Vec top = clamp(set1(row_max(row)), set1(-kLargest), set1(kLargest));
+  const auto shifted_exp = [top](Vec x) __attribute__((always_inline)) { return exp(x - top); };
+  const Vec log_sum = log(set1(fold_row<SumFold, false>(row, shifted_exp)));
+  store(row.out, top + log_sum, 1);
+}
+
 template <void (*kRow)(const Row&)>
 FP_INLINE void for_each_axis(const KernelArgs& args, Range range) {
   const SoftmaxParams& p = params_of<SoftmaxParams>(args);
-  if (p.length <= 0) return;
   const float* in = static_cast<const float*>(args.in[0]);
   float* out = static_cast<float*>(args.out);
   const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
@@ -160,6 +168,7 @@ FP_INLINE void for_each_axis(const KernelArgs& args, Range range) {
 
 }  // namespace
 
+void log_sum_exp_f32(const KernelArgs& args, Range range) noexcept { for_each_axis<log_sum_exp_row>(args, range); }
 void softmax_f32(const KernelArgs& args, Range range) noexcept { for_each_axis<softmax_row>(args, range); }
 void log_softmax_f32(const KernelArgs& args, Range range) noexcept { for_each_axis<log_softmax_row>(args, range); }
 

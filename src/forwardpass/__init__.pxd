@@ -15,11 +15,16 @@ cdef extern from "forwardpass.h" nogil:
     ctypedef struct fp_model:
         pass
 
+    ctypedef enum fp_type:
+        fp_float32, fp_float64, fp_float16, fp_int64, fp_int32, fp_int16, fp_int8
+        fp_uint64, fp_uint32, fp_uint16, fp_uint8, fp_bool
+
     ctypedef struct fp_tensor_info:
         const char* name
         int32_t rank
         int64_t shape[8]
         int64_t bytes
+        fp_type type
 
     ctypedef struct fp_api:
         uint32_t version

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import builder as builder
+    from .custom import op as op
     from .errors import ConfigError as ConfigError
     from .errors import Error as Error
     from .errors import FileError as FileError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .graph import Node as Node
     from .graph import TensorType as TensorType
     from .run import Model as Model
+    from .run import from_onnx as from_onnx
     from .run import load as load
     from .run import save as save
 
@@ -42,7 +44,9 @@ _HOME = {
     "TensorType": "graph",
     "Model": "run",
     "explain": "explanation",
+    "from_onnx": "run",
     "load": "run",
+    "op": "custom",
     "save": "run",
     "show_config": "explanation",
 }

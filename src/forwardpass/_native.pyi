@@ -13,8 +13,8 @@ class Program:
     def threads(self) -> int: ...
     @property
     def arena_bytes(self) -> int: ...
-    def add_input(self, name: str, shape: Sequence[Any], bytes: int) -> None: ...  # noqa: A002
-    def add_output(self, name: str, shape: Sequence[Any], bytes: int) -> None: ...  # noqa: A002
+    def add_input(self, name: str, type: str, shape: Sequence[Any]) -> None: ...  # noqa: A002
+    def add_output(self, name: str, type: str, shape: Sequence[Any]) -> None: ...  # noqa: A002
     def add_step(
         self,
         isa: str,
@@ -26,7 +26,7 @@ class Program:
         barrier: bool,
     ) -> None: ...
     def finish(self, arena_bytes: int) -> None: ...
-    def run_profiled(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[Array, int, int]: ...
+    def run_profiled(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[list[int], int, int]: ...
 
 def run_kernel(
     isa: str,

@@ -16,6 +16,8 @@ __all__ = [
     "BFLOAT16",
     "DTYPES",
     "FLOAT4E2M1",
+    "FLOAT6E2M3",
+    "FLOAT6E3M2",
     "FLOAT8E4M3FN",
     "FLOAT8E4M3FNUZ",
     "FLOAT8E5M2",
@@ -52,6 +54,8 @@ FLOAT8E5M2 = _narrow("float8_e5m2", "u1")
 FLOAT8E5M2FNUZ = _narrow("float8_e5m2fnuz", "u1")
 FLOAT8E8M0 = _narrow("float8_e8m0fnu", "u1")
 FLOAT4E2M1 = _narrow("float4_e2m1fn", "u1")
+FLOAT6E2M3 = _narrow("float6_e2m3fn", "u1")
+FLOAT6E3M2 = _narrow("float6_e3m2fn", "u1")
 UINT4 = _narrow("uint4", "u1")
 INT4 = _narrow("int4", "i1")
 UINT2 = _narrow("uint2", "u1")
@@ -85,19 +89,24 @@ DTYPES: dict[int, np.dtype[Any]] = {
     24: FLOAT8E8M0,
     25: UINT2,
     26: INT2,
+    27: FLOAT6E2M3,
+    28: FLOAT6E3M2,
 }
 """ONNX's TensorProto.DataType -> dtype."""
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _INTEGER_BITS = {UINT4: (0, 15), INT4: (-8, 7), UINT2: (0, 3), INT2: (-2, 1)}
-# Exponent bits, mantissa bits, bias, and which codes are not numbers, by the ONNX text on float8 and float4 types.
+# Exponent bits, mantissa bits, bias, and which codes are not numbers, by the ONNX text on them.
 _FORMATS = {
     FLOAT8E4M3FN: (4, 3, 7),
     FLOAT8E4M3FNUZ: (4, 3, 8),
     FLOAT8E5M2: (5, 2, 15),
     FLOAT8E5M2FNUZ: (5, 2, 16),
     FLOAT4E2M1: (2, 1, 1),
+    FLOAT6E2M3: (2, 3, 1),
+    FLOAT6E3M2: (3, 2, 3),
 }
+_ALL_FINITE = (FLOAT4E2M1, FLOAT6E2M3, FLOAT6E3M2)
 
 
 def code_of(dtype: np.dtype[Any]) -> int:
@@ -139,11 +148,12 @@ def is_floating(dtype: np.dtype[Any]) -> bool:
 
 @cache
 def _values(dtype: np.dtype[Any]) -> Array:
-    """The value of every code of a float8 or float4 type."""
-    codes = np.arange(16 if dtype == FLOAT4E2M1 else 256)
+    """The value of every code of a float8, float6 or float4 type."""
+    codes = np.arange(256)
     if dtype == FLOAT8E8M0:
         return np.where(codes == 255, np.nan, np.exp2(codes - 127.0)).astype(np.float32)
     exponent_bits, mantissa_bits, bias = _FORMATS[dtype]
+    codes = codes[: 2 << (exponent_bits + mantissa_bits)]
     sign = np.where(codes >> (exponent_bits + mantissa_bits), -1.0, 1.0)
     exponent = (codes >> mantissa_bits) & ((1 << exponent_bits) - 1)
     mantissa = (codes & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
@@ -153,7 +163,7 @@ def _values(dtype: np.dtype[Any]) -> Array:
     elif dtype == FLOAT8E5M2:
         values[[0x7C, 0xFC]] = np.inf, -np.inf
         values[[0x7D, 0x7E, 0x7F, 0xFD, 0xFE, 0xFF]] = np.nan
-    elif dtype != FLOAT4E2M1:
+    elif dtype not in _ALL_FINITE:
         values[0x80] = np.nan  # the FNUZ types have no -0
     return np.asarray(values, np.float32)
 
@@ -229,9 +239,10 @@ def _float_codes(x: Array, dtype: np.dtype[Any], saturate: bool) -> Array:
     codes = np.where(low % 2 == 0, low, high)  # they differ in ties only
     beyond = codes >= len(finite)
     unsigned_zero = dtype in (FLOAT8E4M3FNUZ, FLOAT8E5M2FNUZ)
-    not_a_number = {FLOAT8E4M3FN: 0x7F, FLOAT8E5M2: 0x7F}.get(dtype, 0x80 if unsigned_zero else len(finite) - 1)
+    # The FNUZ types keep the code of -0 for it, and -0 is what stands for it in the types that have none.
+    not_a_number = {FLOAT8E4M3FN: 0x7F, FLOAT8E5M2: 0x7F}.get(dtype, sign_bit)
     overflow = 0x7C if dtype == FLOAT8E5M2 else not_a_number
-    if saturate or dtype == FLOAT4E2M1:
+    if saturate or dtype in _ALL_FINITE:
         overflow = len(finite) - 1
     codes = np.where(beyond, overflow, codes)
     negative = np.signbit(x)
@@ -258,7 +269,7 @@ def _power_codes(x: Array, saturate: bool, round_mode: str) -> Array:
 
 def from_foreign(array: Array) -> Array:
     """An array of the package ml_dtypes as one of this module; others as they are."""
-    if array.dtype.kind != "V" or array.dtype.names is not None:
+    if array.dtype.isbuiltin == 1 or array.dtype.names is not None:  # ml_dtypes gives float8_e5m2 the kind "f"
         return array
     for dtype in DTYPES.values():
         if dtype.names and dtype.names[0] == array.dtype.name:

@@ -25,6 +25,9 @@ Value: TypeAlias = "Array | list[Any] | dict[Any, Any] | None"
 """What a value can be: an array, a sequence, a map, or an optional that is empty."""
 
 
+_SIZE = frozenset({int})
+
+
 @record(frozen=True, slots=True)
 class TensorType:
     """What is known of a value before it exists: dtype, and shape where the rank is known.
@@ -44,7 +47,7 @@ class TensorType:
     @property
     def is_known(self) -> bool:
         """Whether the whole shape is known."""
-        return self.shape is not None and not self.container and all(isinstance(d, int) for d in self.shape)
+        return self.shape is not None and not self.container and _SIZE.issuperset(map(type, self.shape))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -238,6 +241,9 @@ class Graph:
                 if i and i not in defined:
                     what = "used before it is defined (a cycle, or nodes out of order)" if i in later else "undefined"
                     raise GraphError(f"input {i!r} is {what}", where=n.label)
+            for body in n.attributes.values():
+                if isinstance(body, Graph):
+                    body.verify()
             for o in n.outputs:
                 if o and o in defined:
                     raise GraphError(f"value {o!r} is defined twice", where=n.label)

@@ -8,10 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import STRING, decode, encode, from_foreign, is_narrow, name_of
 from .errors import InputError
-from .graph import Array, TensorType
+from .graph import Array, TensorType, Value
 
-__all__ = ["as_array", "as_ndarray", "as_shape", "bind_arguments", "check_output", "check_shapes", "suggest"]
+__all__ = [
+    "as_array",
+    "as_ndarray",
+    "as_shape",
+    "as_value",
+    "bind_arguments",
+    "check_output",
+    "check_shapes",
+    "shape_of",
+    "suggest",
+]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -51,6 +62,32 @@ def bind_arguments(
     return {n: bound[n] for n in names}
 
 
+def as_value(name: str, value: Any, wanted: TensorType) -> Value:
+    """A value of the wanted type: an array by `as_array`, a list of them for a sequence, None for an empty optional.
+
+    Raises
+    ------
+    InputError
+        As `as_array`, or the value is no sequence or no map where the model wants one.
+    """
+    if not wanted.container:
+        return as_array(name, value, wanted)
+    outer, inner = wanted.container[0], TensorType(wanted.dtype, wanted.shape, wanted.container[1:])
+    if outer == "optional":
+        return None if value is None else as_value(name, value, inner)
+    if outer == "map":
+        if isinstance(value, Mapping):
+            return dict(value)
+    elif isinstance(value, (list, tuple)) and outer == "sequence":
+        return [as_value(f"{name}[{k}]", v, inner) for k, v in enumerate(value)]
+    raise InputError(f"not a {outer}", where=f"input {name!r}", expected=str(wanted), got=type(value).__name__)
+
+
+def shape_of(value: Value) -> tuple[int, ...]:
+    """The shape that a plan is made for; () for values that are no arrays, since no plan depends on them."""
+    return value.shape if isinstance(value, np.ndarray) else ()
+
+
 def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     """A value as a C-contiguous, aligned array of the wanted dtype, without a copy where it already is one.
 
@@ -65,8 +102,10 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     """
     where = f"input {name!r}"
     array = np.asarray(as_ndarray(name, value))
+    if is_narrow(wanted.dtype) or wanted.dtype == STRING:
+        return _unusual(where, array, wanted)
     dtype = wanted.dtype.newbyteorder("=")
-    if array.dtype.kind not in "biuf" or (array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")):
+    if array.dtype.kind not in "biufc" or (array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")):
         raise InputError("wrong dtype", where=where, expected=dtype.name, got=str(array.dtype))
     if dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, dtype):
         limits, least, most = np.iinfo(dtype), array.min(), array.max()
@@ -78,6 +117,23 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
             return np.require(array, dtype, ["C", "A"])
     except MemoryError:
         raise InputError("not enough memory for a copy", where=where, got=str(TensorType.of(array))) from None
+
+
+def _unusual(where: str, array: Array, wanted: TensorType) -> Array:
+    """An array of text, or of an element type that NumPy lacks; such take ordinary numbers too."""
+    if wanted.dtype == STRING:
+        if array.dtype.kind not in "UO" or (array.dtype.kind == "O" and not all(type(v) is str for v in array.flat)):
+            raise InputError("wrong dtype", where=where, expected="text", got=str(array.dtype))
+        return array.astype(object)
+    array = from_foreign(array)
+    if array.dtype == wanted.dtype:
+        return np.require(array, requirements=["C", "A"])
+    if array.dtype.kind not in "biuf":
+        raise InputError("wrong dtype", where=where, expected=name_of(wanted.dtype), got=name_of(array.dtype))
+    made = encode(array, wanted.dtype)
+    if wanted.dtype[0].kind in "iu" and "int" in name_of(wanted.dtype) and not np.array_equal(decode(made), array):
+        raise InputError("values out of range", where=where, expected=name_of(wanted.dtype), got=str(array.dtype))
+    return made
 
 
 def as_ndarray(name: str, value: Any) -> Array:
@@ -154,7 +210,7 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Ten
     sizes: dict[str, tuple[int, str]] = {}
     for name, t in inputs.items():
         given = shapes[name]
-        if t.shape is None:
+        if t.shape is None or t.container:
             continue
         where, wanted = f"input {name!r}", _text(t.shape)
         if len(given) != len(t.shape):

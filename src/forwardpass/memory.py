@@ -11,7 +11,7 @@ import numpy as np
 from .graph import Array
 from .records import record
 
-__all__ = ["ALIGNMENT", "Buffer", "aligned_empty", "place"]
+__all__ = ["ALIGNMENT", "Buffer", "aligned_empty", "dense", "is_dense", "place"]
 
 ALIGNMENT = 64
 """Bytes; the size of a cache line."""
@@ -85,6 +85,16 @@ def place(buffers: Sequence[Buffer]) -> int:
 def _lines(buffer: Buffer) -> int:
     """The cache lines that it takes."""
     return -(-buffer.nbytes // ALIGNMENT)
+
+
+def is_dense(array: Array) -> bool:
+    """Whether an array is in C order, without gaps, and aligned as its elements."""
+    return bool(array.flags.c_contiguous and array.flags.aligned)
+
+
+def dense(array: Array) -> Array:
+    """The array, or a copy that `is_dense`."""
+    return array if is_dense(array) else np.require(array, requirements=["C", "A"])
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:

@@ -24,15 +24,17 @@ def split(steps: Sequence[Step], threads: int) -> int:
     The parts never change a result: a kernel's output does not depend on the range that it is in.
     """
     total = sum(_microseconds(s) for s in steps)
-    if total < _PROGRAM_US or not any(_parts(s, threads) > 1 for s in steps):
-        threads = 1
+    if threads == 1 or total < _PROGRAM_US or not any(_parts(s, threads) > 1 for s in steps):
+        for s in steps:
+            s.ranges, s.barrier = [(0, s.units)], False
+        return 1
     for s in steps:
         s.ranges = _ranges(s, _parts(s, threads), threads)
     for s, following in zip(steps, [*steps[1:], None]):
         # Steps that only the first thread works on follow each other without waiting; the end of the job is a
         # barrier already.
         alone = s.threads <= 1 and following is not None and following.threads <= 1
-        s.barrier = threads > 1 and following is not None and not alone
+        s.barrier = following is not None and not alone
     return threads
 
 

@@ -109,12 +109,20 @@ class Plan:
         self, inputs: list[Array], *, into: list[Array] | None = None, profile: Profile | None = None
     ) -> list[Array]:
         """Run on checked arrays. Returns the outputs: new ones, or those given."""
-        outputs = [np.empty(t.sizes, t.dtype) for t in self.outputs.values()] if into is None else into
+        outputs = self._new_outputs() if into is None else into
         if profile is None:
             self.bound.run(inputs, outputs)
         else:
             profile.record(self, inputs, outputs)
         return outputs
+
+
+    def _new_outputs(self) -> list[Array]:
+        try:
+            return [np.empty(t.sizes, t.dtype) for t in self.outputs.values()]
+        except MemoryError:
+            shapes = ", ".join(f"{k}: {t}" for k, t in self.outputs.items())
+            raise InputError("not enough memory for the outputs", where=shapes) from None
 
 
 def make_plan(
@@ -147,8 +155,13 @@ def make_plan(
     _check_sizes(types)
     graph = _without(graph, known)
     planner = Planner(graph, types, settings, packed)
-    reasons = planner.lower_all()
-    if reasons or any(types[o].dtype not in NATIVE or types[o].container for o in graph.outputs):
+    try:
+        reasons = planner.lower_all()
+    except MemoryError:
+        shown = ", ".join(f"{k}: {t}" for k, t in inputs.items())
+        raise InputError("not enough memory to plan for these shapes", where=planner.node.label, got=shown) from None
+    ends = [*graph.inputs, *graph.outputs]
+    if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
         raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
     steps = planner.steps
@@ -185,7 +198,7 @@ def _build(plan: Plan) -> Any:
     program = _native.Program(plan.threads)
     for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
         for name, t in tensors.items():
-            add(name, t.sizes, t.nbytes)
+            add(name, t.dtype.name, t.sizes)
     for s in plan.steps:
         operands = [None if t is None else _operand(t) for t in s.inputs]
         program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)

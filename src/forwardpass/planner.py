@@ -10,7 +10,7 @@ import numpy as np
 from . import _native
 from .dtypes import name_of
 from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer, aligned_empty
+from .memory import Buffer, aligned_empty, dense, is_dense
 from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
 from .ops.registry import FLOAT
@@ -22,7 +22,8 @@ __all__ = ["NATIVE", "Planner", "Settings", "Step"]
 NATIVE = frozenset(
     np.dtype(name)
     for name in (
-        "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool",
+        "float32", "float64", "float16", "bool",
+        "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8",
     )
 )  # fmt: skip
 """Element types that values of a plan may have. Which of them a kernel takes, its operator's `lower` says."""
@@ -208,14 +209,12 @@ class Planner:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
         array = constant.array
         assert array is not None
-        if array.flags.c_contiguous and array.flags.aligned:
-            return array
-        if array is not self.graph.constants.get(constant.name):
-            return np.require(array, requirements=["C", "A"])
-        return self.packed(("dense", constant.name), lambda: np.require(array, requirements=["C", "A"]))
+        if is_dense(array) or array is not self.graph.constants.get(constant.name):
+            return dense(array)
+        return self.packed(("dense", constant.name), lambda: dense(array))
 
     def pack_b(self, b: Array) -> Array:
-        b = np.require(b, np.float32, ["C", "A"])
+        b = dense(b)
         batch, k, n = b.shape
         panels = -(-n // self.panel)
         out = aligned_empty((batch, panels, k, self.panel))

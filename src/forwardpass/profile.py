@@ -54,10 +54,9 @@ class Profile:
 
     def record(self, plan: Plan, inputs: list[Array], outputs: list[Array]) -> None:
         """Run a plan and add the times of its steps."""
-        nanoseconds, fault, _ = plan.program.run_profiled(inputs, outputs)
+        times, fault, _ = plan.program.run_profiled(inputs, outputs)
         if fault:
             raise plan.fault(fault - 1)
-        times = nanoseconds.tolist()
         self._add(plan, [(s.node, s.kernel, s.flops, s.nbytes) for s in plan.steps], times)
 
     def record_definition(self, node: Node, nanoseconds: int) -> None:

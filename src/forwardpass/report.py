@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .errors import Error
 from .graph import Array, TensorType
-from .hybrid import Hybrid
+from .hybrid import Hybrid, run_any
 from .ops.evaluate import infer_types
 from .plan import Plan
+from .profile import Profile
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ class Summary:
         Per node of the optimised graph: name, operator, output, parameters, native (True, or the reason why not).
     parameters : int
         Elements of all weights of the graph as it was given.
+    native : int
+        How many of the nodes run natively.
+    native_time : float or None
+        The part of the time of one run on zeros that native kernels took; None where zeros of these shapes cannot be
+        run.
     """
 
     def __init__(self, model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> None:
@@ -55,6 +63,7 @@ class Summary:
         ]
         self.parameters = sum(c.size for c in model.graph.constants.values() if c.dtype.kind == "f")
         self.native = sum(r["native"] is True for r in self.rows)
+        self.native_time = _native_time(model, shapes)
 
     def __str__(self) -> str:
         rows = [
@@ -69,9 +78,26 @@ class Summary:
         ]
         table = aligned(["node", "operator", "output", ">parameters", "runs"], rows)
         end = f"{self.parameters:,} parameters; {self.native} of {len(self.rows)} nodes run natively"
+        if self.native_time is not None:
+            end += f", in {100 * self.native_time:.1f} % of the time of a measured run"
         return "\n".join([self.title, "", *table, "", end])
 
     __repr__ = __str__
+
+
+def _native_time(model: Model, shapes: Mapping[str, Sequence[int]] | None) -> float | None:
+    """The part of a run's time that is spent in kernels."""
+    if any(t.container for t in model.inputs.values()):
+        return None
+    profile = Profile(model)
+    try:
+        plan = model.plan(shapes)
+        zeros = {k: np.zeros(t.sizes, t.dtype) for k, t in plan.inputs.items()}
+        run_any(plan, zeros, profile)
+    except Error:
+        return None
+    definitions = sum(s["nanoseconds"] for s in profile.steps if s["kernel"] == "definition")
+    return 1 - definitions / max(profile.nanoseconds, 1)
 
 
 class MemoryPlan:

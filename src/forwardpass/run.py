@@ -13,25 +13,25 @@ from . import formats
 from ._call import Caller
 from .cache import Cache
 from .config import settings
+from .dtypes import to_foreign
 from .errors import InputError
 from .formats import npz
 from .graph import Array, Graph, TensorType
-from .hybrid import Hybrid
-from .inputs import as_array, as_shape, bind_arguments, check_output, check_shapes, suggest
+from .hybrid import AnyPlan, Hybrid, plan_any
+from .inputs import as_shape, as_value, bind_arguments, check_output, check_shapes, shape_of, suggest
 from .ops.evaluate import infer_types
 from .passes import optimize
-from .plan import Declined, Plan, make_plan
+from .plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from .profile import Profile
     from .report import MemoryPlan, Summary
 
-__all__ = ["Model", "load", "save"]
+__all__ = ["Model", "from_onnx", "load", "save"]
 
 _MAX_PLANS = 16
 _MAX_VARIANTS = 4
 
-AnyPlan: TypeAlias = "Plan | Hybrid"
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 
@@ -70,7 +70,6 @@ class Model(Caller):
 
     def __init__(self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = "") -> None:
         self.graph: Graph = _as_graph(graph)
-        self.graph.verify()
         self._asked = (threads, precision, isa)
         self.settings = settings(threads, precision, isa)
         self.inputs: dict[str, TensorType] = dict(self.graph.inputs)
@@ -120,10 +119,7 @@ class Model(Caller):
         return self._plans(tuple(given[k] for k in self.inputs))
 
     def _make_plan(self, shapes: Shapes) -> AnyPlan:
-        try:
-            return self._native_plan(self.optimized, dict(zip(self.inputs, shapes)))
-        except Declined as declined:
-            return Hybrid(declined, self._native_plan)
+        return plan_any(self.optimized, dict(zip(self.inputs, shapes)), self._native_plan)
 
     def _native_plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
         return make_plan(graph, shapes, self.settings, self._packed)
@@ -137,20 +133,20 @@ class Model(Caller):
         """What a call returns: the output itself, or a named tuple of several."""
         return outputs[0] if self._tuple is None else self._tuple(*outputs)
 
-    def _checked(self, bound: Mapping[str, Any]) -> tuple[list[Array], AnyPlan]:
-        arrays = {k: as_array(k, v, self.inputs[k]) for k, v in bound.items()}
-        shapes = {k: a.shape for k, a in arrays.items()}
+    def _checked(self, bound: Mapping[str, Any]) -> tuple[list[Any], AnyPlan]:
+        values = {k: as_value(k, v, self.inputs[k]) for k, v in bound.items()}
+        shapes = {k: shape_of(v) for k, v in values.items()}
         check_shapes(shapes, self.inputs)
-        return list(arrays.values()), self._plans(tuple(shapes.values()))
+        return list(values.values()), self._plans(tuple(shapes.values()))
 
-    def evaluate(self, bound: Mapping[str, Any]) -> list[Array]:
+    def evaluate(self, bound: Mapping[str, Any]) -> list[Any]:
         """The outputs for a value of every input, in the order of the inputs."""
         arrays, plan = self._checked(bound)
         profile = self._profile
         if profile is not None:
             profile.count()
         if isinstance(plan, Hybrid):
-            return plan.run(dict(zip(self.inputs, arrays)), profile)
+            return [_public(v) for v in plan.run(dict(zip(self.inputs, arrays)), profile)]
         outputs = plan.run(arrays, profile=profile)
         if profile is None:
             self._set_last(plan.bound)
@@ -283,6 +279,13 @@ def _unpickle(data: bytes, threads: int | None, precision: str, isa: str) -> Mod
     return Model(npz.from_bytes(data), threads=threads, precision=precision, isa=isa)
 
 
+def _public(value: Any) -> Any:
+    """A value as a caller gets it: element types that NumPy lacks are those of ml_dtypes where that is installed."""
+    if isinstance(value, list):
+        return [_public(v) for v in value]
+    return to_foreign(value) if isinstance(value, np.ndarray) else value
+
+
 def _as_graph(source: Any) -> Graph:
     """The graph of a model, a builder network, or itself."""
     graph = source if isinstance(source, Graph) else getattr(source, "graph", None)
@@ -346,6 +349,31 @@ def load(path: str | os.PathLike[str], threads: int | None = None, precision: st
         A setting that is unknown or not available.
     """
     return Model(formats.load_graph(path), threads=threads, precision=precision)
+
+
+def from_onnx(source: Any, threads: int | None = None, precision: str = "float32") -> Model:
+    """A model from ONNX. Needs the package onnx (`pip install forwardpass[onnx]`); what `save` writes does not.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or an `onnx.ModelProto`. External data is read for a path alone, from the
+        folder of the model.
+    threads, precision
+        As for `Model`.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read, is damaged or unsafe.
+    GraphError
+        The model is not valid.
+    UnsupportedError
+        Operators, types or versions that do not exist here: all operators at once; or onnx is not installed.
+    """
+    from .formats.onnx import graph_of
+
+    return Model(graph_of(source), threads=threads, precision=precision)
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

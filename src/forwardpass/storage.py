@@ -47,6 +47,8 @@ class Storage:
         self.used = self.consumers.keys() | set(graph.outputs)
         self._aliased: set[Buffer] = set()
         for index, name in enumerate(graph.inputs):
+            if not types[name].is_known:  # no kernel reads it
+                continue
             self.tensors[name] = self._dense(name, "input", index)
         self._outputs = self._output_buffers()
 
@@ -114,7 +116,7 @@ class Storage:
                 self.halos[name] = pads
                 self.tensors[name] = self.bordered(self._shape(name), pads, name)
                 continue
-            reused = self._in_place(node, op)
+            reused = self._in_place(node, op) if name == node.outputs[0] else None
             self.tensors[name] = reused or self._dense(name, "arena")
 
     def stand_in(self, node: Node) -> None:

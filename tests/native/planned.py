@@ -24,7 +24,10 @@ def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threa
 def run(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1) -> dict[str, Any]:
     """The outputs of a graph whose nodes all have native kernels."""
     plan = plan_of(graph, {k: v.shape for k, v in inputs.items()}, isa, threads)
-    arrays = [np.ascontiguousarray(inputs[k]) for k in graph.inputs]
-    outputs = [np.full(t.shape, np.nan, t.dtype) for t in plan.outputs.values()]
-    plan.program.run_profiled(arrays, outputs)
+    # Not ascontiguousarray, which makes vectors of scalars.
+    arrays = [np.require(inputs[k], requirements=["C", "A"]) for k in graph.inputs]
+    outputs = [np.full(t.sizes, np.nan if t.dtype.kind == "f" else 77, t.dtype) for t in plan.outputs.values()]
+    _, fault, _ = plan.program.run_profiled(arrays, outputs)
+    if fault:
+        raise plan.fault(fault - 1)
     return dict(zip(plan.outputs, outputs))

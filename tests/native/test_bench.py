@@ -170,3 +170,43 @@ def test_the_problems_mean_what_the_engine_computes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert {"gemm_1024", "cifar_cnn", "digits_cnn"} <= set(done.stdout.split())
+
+
+def test_calls_and_the_fma_loop_take_turns() -> None:
+    """The ceiling is measured between the calls that it is compared with, in their process."""
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from forwardpass.bench.peak import Loops, Peak\n"
+        "from forwardpass.bench.timing import Timer\n"
+        "try:\n"
+        "    peak = Peak(3, 1.0)\n"
+        "    library = peak.library\n"
+        "except RuntimeError as error:\n"
+        "    sys.exit(77)\n"
+        "loops, order = Loops(library), []\n"
+        "def burst():\n"
+        "    order.append('burst')\n"
+        "    return loops.fma(peak.isas[-1], 1.0, 1)[0]\n"
+        "timer = Timer(lambda: order.append('call'), ())\n"
+        "found = timer.against(burst, 0.1)\n"
+        "turns = [a for a, b in zip(order, [None, *order]) if a != b]\n"
+        "try:\n"
+        "    loops.fma('no such ISA', 1.0, 1)\n"
+        "except RuntimeError:\n"
+        "    unknown = True\n"
+        "print(json.dumps([turns, found, peak.fma(peak.isas[0]), peak.read(1 << 16), unknown]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(BENCH)], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode == 77:
+        pytest.skip("no C++ compiler")
+    assert done.returncode == 0, done.stderr
+    turns, found, fma, read, unknown = json.loads(done.stdout)
+    assert turns == ["burst", "call"] * len(found["rates"])
+    assert len(found["means"]) == len(found["rates"]) >= 3
+    assert min(found["means"] + found["rates"]) > 0
+    assert 0 < fma["median"] <= fma["best"]
+    assert 0 < read["median"] <= read["best"]
+    assert unknown

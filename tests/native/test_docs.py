@@ -17,7 +17,7 @@ from test_embed import CPP, CYTHON
 import forwardpass as fp
 from forwardpass import Model, _native, errors
 from forwardpass.data import path
-from forwardpass.formats import archive, load_graph, npy, schema
+from forwardpass.formats import archive, load_graph, npy, npz, schema, schema_dump
 from forwardpass.passes import PIPELINE
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +133,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["Bytes of an array's header"] == f"{npy.MAX_HEADER_BYTES:,}"
     assert limits["Bytes of `graph.json`"] == f"{schema.MAX_BYTES >> 20} MiB"
     assert limits["Nesting in `graph.json`"] == str(schema.MAX_DEPTH)
+    assert npz.LISTED_BASE == 2**20
+    assert limits["Elements of lists that are stored as arrays"].startswith("2^20")
 
 
 def test_the_examples_of_embedding_are_the_tested_ones() -> None:
@@ -147,7 +149,7 @@ def test_the_graph_of_the_format_page_is_what_is_written() -> None:
     from forwardpass.builder import Dense, Input, Sequential
 
     net = Sequential([Input((2,), name="x"), Dense(3, "relu"), Dense(1)], name="tiny").init(seed=0)
-    assert schema.dump(net.graph())[0].decode() == shown
+    assert schema_dump.dump(net.graph())[0].decode() == shown
 
 
 def test_the_passes_that_the_plan_names_exist() -> None:

@@ -18,7 +18,7 @@ from tolerance import NETWORK
 
 CYTHON = """
 # cython: language_level=3
-from forwardpass cimport fp_api, fp_model, fp_tensor_info, import_forwardpass
+from forwardpass cimport fp_api, fp_float32, fp_model, fp_tensor_info, import_forwardpass
 
 cdef const fp_api* fp = import_forwardpass()
 
@@ -31,7 +31,9 @@ def classify(bytes path, int batch, float[:, ::1] x, float[:, ::1] y, int calls)
     try:
         if fp.input_count(model) != 1 or fp.output_count(model) != 1:
             raise RuntimeError("one input and one output expected")
-        if fp.input_info(model, 0, &info) or info.bytes != x.nbytes or fp.input_info(model, 1, &info) != -1:
+        if fp.input_info(model, 1, &info) != -1 or fp.input_info(model, 0, &info):
+            raise RuntimeError("one input expected")
+        if info.type != fp_float32 or info.bytes != x.nbytes:
             raise RuntimeError("unexpected input")
         run(model, &x[0, 0], &y[0, 0], calls)
     finally:

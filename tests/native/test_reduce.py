@@ -1,4 +1,4 @@
-"""The four reductions against NumPy in float64, and against the order of operations that they promise."""
+"""The reductions of floats against NumPy in float64, and against the order of operations that they promise."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass._native import run_kernel
 
-KINDS = ["sum", "mean", "max", "min"]
+KINDS = ["sum", "mean", "max", "min", "l1", "sum_square"]
 UNTOUCHED = np.float32(-7777.0)
+TERMS = {"l1": np.abs, "sum_square": np.square}
 Floats = NDArray[np.float32]
 
 
@@ -47,7 +48,8 @@ def ordered(kind: str, x: Floats, axes: Sequence[int]) -> Floats:
     """The promised order, in float32: element i to lane i mod 16, then lanes j and j + 8, 4, 2, 1."""
     kept = [d for d in range(x.ndim) if d not in axes]
     flat = x.transpose(*kept, *axes).reshape(*(x.shape[d] for d in kept), -1)
-    fold = {"max": np.maximum, "min": np.minimum}.get(kind, np.add)
+    fold = {"max": np.maximum, "min": np.minimum, "prod": np.multiply}.get(kind, np.add)
+    flat = TERMS.get(kind, np.positive)(flat)
     n = flat.shape[-1]
     lanes = [flat[..., i].copy() for i in range(min(n, 16))]
     for i in range(16, n):
@@ -62,12 +64,13 @@ def ordered(kind: str, x: Floats, axes: Sequence[int]) -> Floats:
 
 def check(isa: str, kind: str, x: Floats, axes: Sequence[int]) -> None:
     y = run(isa, kind, x, axes)
-    expected = getattr(np, kind)(x.astype(np.float64), axis=tuple(axes))
+    terms = TERMS.get(kind, np.positive)(x.astype(np.float64))
+    expected = getattr(np, "sum" if kind in TERMS else kind)(terms, axis=tuple(axes))
     if kind in ("max", "min"):
         np.testing.assert_array_equal(y, expected)
     else:
         n = math.prod(x.shape[d] for d in axes)
-        magnitude = float(np.abs(x).max(initial=0.0)) * (n if kind == "sum" else 1)
+        magnitude = float(np.abs(terms).max(initial=0.0)) * (1 if kind == "mean" else n)
         np.testing.assert_allclose(y, expected, **tolerance.lanes(n, magnitude))
     assert y.tobytes() == ordered(kind, x, axes).tobytes()
     assert y.tobytes() == run("scalar", kind, x, axes).tobytes()
@@ -152,11 +155,12 @@ def test_signed_zeros(isa: str, kind: str) -> None:
         for axes, shape in (([1], (3, n)), ([0], (n, 3))):
             x = np.full(shape, -0.0, np.float32)
             y = run(isa, kind, x, axes)
-            assert y.tobytes() == np.full(3, -0.0, np.float32).tobytes()
+            assert y.tobytes() == np.full(3, 0.0 if kind in TERMS else -0.0, np.float32).tobytes()
 
 
 def test_reduction_of_nothing(isa: str) -> None:
-    for kind, value in (("sum", 0.0), ("mean", math.nan), ("max", -math.inf), ("min", math.inf)):
+    values = (("sum", 0.0), ("mean", math.nan), ("max", -math.inf), ("min", math.inf), ("prod", 1.0), ("l1", 0.0))
+    for kind, value in values:
         for shape, axes in (((3, 0), [1]), ((0, 3), [0]), ((2, 0, 4), [0, 1])):
             y = run(isa, kind, np.empty(shape, np.float32), axes)
             np.testing.assert_array_equal(y, np.full(y.shape, value))
@@ -167,9 +171,22 @@ def test_reduction_of_nothing(isa: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_to_reduce(isa: str, kind: str, rng: np.random.Generator) -> None:
     x = normal(rng, 3, 1, 40)
-    np.testing.assert_array_equal(run(isa, kind, x, [1]), x[:, 0])
-    np.testing.assert_array_equal(run(isa, kind, x, []), x)
-    np.testing.assert_array_equal(run(isa, kind, np.full((1, 1), 2.5, np.float32), [0, 1]), 2.5)
+    term = TERMS.get(kind, np.positive)
+    np.testing.assert_array_equal(run(isa, kind, x, [1]), term(x[:, 0]))
+    np.testing.assert_array_equal(run(isa, kind, x, []), term(x))
+    np.testing.assert_array_equal(run(isa, kind, np.full((1, 1), 2.5, np.float32), [0, 1]), term(2.5))
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 64, 130, 513])
+def test_products(isa: str, n: int, rng: np.random.Generator) -> None:
+    """Of factors near 1, whose products are normal numbers."""
+    x = (rng.uniform(0.9, 1.1, (6, n)) * rng.choice([-1, 1], (6, n))).astype(np.float32)
+    for view, axes in ((x, [1]), (np.ascontiguousarray(x.T), [0]), (x[:, ::2], [1]), (x, [0, 1])):
+        y = run(isa, "prod", view, axes)
+        assert y.tobytes() == ordered("prod", view, axes).tobytes()
+        assert y.tobytes() == run(isa, "prod", view, axes, cuts=(1, 2)).tobytes()
+        want = view.astype(np.float64).prod(axis=tuple(axes))
+        np.testing.assert_allclose(y, want, rtol=view.size * tolerance.EPS32, atol=0)
 
 
 def test_row_does_not_depend_on_the_others(isa: str, rng: np.random.Generator) -> None:
@@ -178,3 +195,36 @@ def test_row_does_not_depend_on_the_others(isa: str, rng: np.random.Generator) -
         whole = run(isa, kind, x, [1])
         for i in range(9):
             assert whole[i].tobytes() == run(isa, kind, x[i : i + 1], [1]).tobytes()
+
+
+def log_sum_exp(isa: str, x: Floats, axis: int) -> Floats:
+    """Along one axis of a matrix of any strides."""
+    kept = 1 - axis
+    y = np.full(x.shape[kept], UNTOUCHED)
+    params = {
+        "length": x.shape[axis], "in_axis": x.strides[axis] // 4, "out_axis": 0, "rank": 1, "shape": [x.shape[kept]],
+        "in_stride": [x.strides[kept] // 4], "out_stride": [1],
+    }  # fmt: skip
+    for begin, end in ((0, 1), (1, x.shape[kept])):
+        run_kernel(isa, "log_sum_exp_f32", params, [x], y, begin, end)
+    return y
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 33, 64, 100, 1000])
+def test_log_sum_exp(isa: str, n: int, rng: np.random.Generator) -> None:
+    x = (rng.standard_normal((6, n)) * 30).astype(np.float32)
+    for view, axis in ((x, 1), (x.T, 0), (np.ascontiguousarray(x.T), 0), (x[:, ::-1], 1)):
+        y = log_sum_exp(isa, view, axis)
+        want = np.logaddexp.reduce(view.astype(np.float64), axis=axis)
+        np.testing.assert_allclose(y, want, **tolerance.native(want))
+        assert y.tobytes() == log_sum_exp("scalar", view, axis).tobytes()
+
+
+def test_log_sum_exp_of_special_values(isa: str) -> None:
+    inf, nan = np.inf, np.nan
+    rows = np.array(
+        [[1, -inf], [inf, 1], [-inf, -inf], [inf, -inf], [1, nan], [3e38, 3e38], [-3e38, -3e38]], np.float32
+    )
+    want = np.array([1, inf, -inf, inf, nan, 3e38, -3e38], np.float32)
+    np.testing.assert_array_equal(log_sum_exp(isa, rows, 1), want)
+    assert (log_sum_exp(isa, np.empty((3, 0), np.float32), 1) == -inf).all()

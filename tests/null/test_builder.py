@@ -23,6 +23,7 @@ from forwardpass.builder import (
     GlobalAveragePool2D,
     Input,
     LeakyReLU,
+    MaxPool2D,
     Multiply,
     Network,
     ReLU,
@@ -66,7 +67,7 @@ def test_tutorial_mlps(name: str, batch: int, rng: np.random.Generator) -> None:
     assert y.shape == (batch, sizes[-1])
     np.testing.assert_allclose(y, mlp(x, w, FUNCTIONS[last], FUNCTIONS[hidden]), **NETWORK_FLOAT64)
     operators = [n.op for n in net.graph().nodes]
-    assert operators.count("MatMul") == operators.count("Add") == len(layers)
+    assert operators.count("Gemm") == len(layers)
 
 
 def test_cifar_cnn(rng: np.random.Generator) -> None:
@@ -85,12 +86,13 @@ def test_cifar_cnn_structure() -> None:
     net = cifar().init(0)
     graph = net.graph()
     assert [n.op for n in graph.nodes if n.op != "Transpose"] == [
-        *("Conv", "Relu", "MaxPool", "Conv", "Relu", "MaxPool", "Flatten", "MatMul", "Add", "Softmax"),
+        *("Conv", "Relu", "MaxPool", "Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Softmax"),
     ]
-    assert [n.attributes["perm"] for n in graph.nodes if n.op == "Transpose"] == [
-        [0, 3, 1, 2],
-        [0, 2, 3, 1],
-    ] * 4
+    perms = [n.attributes["perm"] for n in graph.nodes if n.op == "Transpose"]
+    assert perms == [[0, 3, 1, 2], *[[0, 2, 3, 1]] * 4], "one in, and one out for the name of every layer"
+    pruned = graph.copy()
+    pruned.prune()
+    assert [n.op for n in pruned.nodes].count("Transpose") == 2, "image layers read each other without any"
     assert str(graph.inputs["input_layer"]) == "float32[N, 32, 32, 3]"
     assert graph.constants["conv2d/kernel"].shape == (32, 3, 3, 3)
     assert graph.constants["conv2d/kernel"].flags.c_contiguous
@@ -105,6 +107,26 @@ def test_cifar_cnn_structure() -> None:
         "dense/kernel": (2304, 10),
         "dense/bias": (10,),
     }
+
+
+def test_image_layers_read_past_each_others_transposes(rng: np.random.Generator) -> None:
+    """Through a batch normalisation and a branch; the layers between two still have outputs of their names."""
+    x = Input((6, 5, 3))
+    y = BatchNormalization(name="norm")(Conv2D(4, 3, padding="same", name="conv")(x))
+    z = Add(name="sum")([MaxPool2D(1, name="pool")(y), y])
+    net = Network(x, GlobalAveragePool2D(name="mean")(z))
+    w = randomise(net, rng)
+    graph = net.graph()
+    made = graph.producers()
+    assert [made[k].op for k in ("conv", "norm", "pool")] == ["Transpose"] * 3
+    assert made["norm/batchnormalization"].inputs[0] == made["conv/conv"].outputs[0]
+    assert made["pool/maxpool"].inputs[0] == "norm/batchnormalization"
+    assert "sum" in made["mean/transpose"].inputs, "what is no image operator is channels-last"
+    image = rng.standard_normal((2, 6, 5, 3))
+    h = conv(image, w["conv/kernel"], w["conv/bias"], padding="same")
+    scale = w["norm/gamma"] / np.sqrt(w["norm/moving_variance"] + 1e-3)
+    h = (h - w["norm/moving_mean"]) * scale + w["norm/beta"]
+    np.testing.assert_allclose(run(net, image)[0], (2 * h).mean((1, 2)), **NETWORK_FLOAT64)
 
 
 def test_functional_with_branches_and_several_ends(rng: np.random.Generator) -> None:

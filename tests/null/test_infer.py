@@ -9,7 +9,7 @@ import pytest
 
 from forwardpass.errors import Error, GraphError, UnsupportedError
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops import Attributes, evaluate_node, infer_node, infer_types, registry
+from forwardpass.ops import Attributes, evaluate_node, infer_node, infer_types, load_all, registry
 from forwardpass.ops.reshape import reshaped
 
 F = np.dtype(np.float32)
@@ -50,7 +50,7 @@ BAD = [
     ("Gelu", [(2,)], {"approximate": "sigmoid"}, "expected one of none, tanh, got 'sigmoid'"),
     ("Relu", [(2,), (2,)], {}, "wrong number of inputs: expected 1 to 1, got 2"),
     ("Relu", [None], {}, "wrong number of inputs: expected 1 to 1, got 0"),
-    ("Clip", [(2,), (2,)], {}, "input min has the wrong rank: expected rank 0"),
+    ("Clip", [(2,), (2, 1)], {}, "input min has the wrong rank: expected rank 0"),
     (
         "Clip",
         [(2,), _type((), np.float64)],
@@ -126,7 +126,7 @@ BAD = [
     ),
     ("Conv", [IMAGE, (6, 4, 0, 3)], {}, "attribute 'kernel_shape' is wrong: expected integers of at least 1"),
     ("Conv", [IMAGE, (6, 4, 3)], {}, "inputs X and W differ in rank: expected 4, got 3"),
-    ("Conv", [(1, 4), (6, 4)], {}, "input X has the wrong rank: expected rank 3 to 5"),
+    ("Conv", [(1, 4), (6, 4)], {}, "input X has the wrong rank: expected rank 3 or more"),
     ("Conv", [IMAGE, (6, 4, 3, 3), (4,)], {}, "length of input bias do not match: expected 6, got 4"),
     ("nhwc.Conv", [(1, 8, 8, 4), (3, 3, 3, 6)], {}, "channels do not fit the weights"),
     (
@@ -192,8 +192,8 @@ BAD = [
     ("Flatten", [(2**32, 2**31)], {}, "the output is too large"),
     ("Squeeze", [(2, 3), _ints(0)], {}, "expected 1, got 2"),
     ("Unsqueeze", [(2, 3), _ints(4)], {}, "axes is out of range"),
-    ("Dropout", [(2,), np.float32(0.5), np.array(True)], {}, "training mode"),
-    ("Cast", [(2,)], {"to": 8}, "a data type without a NumPy dtype: got 8"),
+    ("Dropout", [(2,), np.float32(0.5), np.float32(1)], {}, "input training_mode has the wrong dtype: expected bool"),
+    ("Cast", [(2,)], {"to": 99}, "attribute 'to' is wrong: expected the number of an element type, got 99"),
     ("Slice", [(4,), _ints(0), _ints(1, 2)], {}, "differ in length"),
     ("Slice", [(4,), _ints(0), _ints(1), _ints(0), _ints(0)], {}, "step of 0"),
     ("Expand", [(3,), _ints(2, 4)], {}, "cannot be broadcast"),
@@ -218,7 +218,11 @@ def test_bad_node(op: str, inputs: list[Any], attributes: Attributes, words: str
     assert f"({op})" in caught.value.where
 
 
-@pytest.mark.parametrize("op", sorted(f"{d}.{n}".lstrip(".") for d, n in registry))
+load_all()
+WITH_CASES = sorted(f"{d}.{n}".lstrip(".") for (d, n), operator in registry.items() if operator.cases)
+
+
+@pytest.mark.parametrize("op", WITH_CASES)
 @pytest.mark.parametrize("value", ["text", 1.5, None, [1, "x"], {}, b"\x00", -(2**70), np.zeros(3), True])
 def test_attributes_of_any_type_give_typed_errors_or_work(op: str, value: Any) -> None:
     domain, _, name = op.rpartition(".")

@@ -61,7 +61,11 @@ def test_a_global_pool_before_flatten_needs_no_transpose(op: str) -> None:
     ("make", "op", "reason"),
     [
         (lambda m: m("Conv", _image(m), m.input("w", 4, 4, 3, 3)), "Conv", "the weights 'w' are not constant"),
-        (lambda m: m("Conv", _image(m, "N", 4, 9), m.const((4, 4, 3))), "Conv", "1 spatial dimensions, not 2"),
+        (
+            lambda m: m("Conv", _image(m, "N", 4, *[2] * 4), m.const((4, 4, 1, 1, 1, 1))),
+            "Conv",
+            "4 spatial dimensions, not",
+        ),
         (
             lambda m: m("Conv", _image(m, "N", 4, "H", 6), m.const((4, 4, 3, 3)), auto_pad="SAME_UPPER"),
             "Conv",
@@ -101,6 +105,9 @@ _BETWEEN: dict[str, Any] = {
     "channels": lambda m, a, b: m("Slice4", m("Concat", a, b, axis=-3)),
     "Pad": lambda m, a, b: m("Pad", a, m.ints(0, 0, 1, 2, 0, 0, 0, 1), m.const(0.5)),
     "Pad of axes": lambda m, a, b: m("Pad", a, m.ints(1, 0), "", m.ints(-1), mode="edge"),
+    "Slice": lambda m, a, b: m(
+        "Slice", m("Slice", a, m.ints(0, 0, 1), m.ints(9, 9, 9)), m.ints(1), m.ints(5), m.ints(-1)
+    ),
     "Softmax": lambda m, a, b: m("LogSoftmax", m("Softmax", a, axis=1), axis=-1),
     "Reduce": lambda m, a, b: m("Mul", a, m("ReduceMean", b, m.ints(2, 3))),
     "ReduceMax of channels": lambda m, a, b: m("Sub", a, m("ReduceMax", a, m.ints(1))),
@@ -150,7 +157,7 @@ def test_an_operand_in_another_layout_declines() -> None:
     m = Maker()
     x = _image(m)
     _, log = checked(m.graph(m("Add", m.conv(x, 4, 4), x), m("Concat", m.conv(x, 4, 4), x, axis=1)))
-    assert reasons(log, "sink_transposes").count("operand 'x' is not transposed alike") == 2
+    assert reasons(log, "layout_nhwc").count("operand 'x' is not transposed alike") == 2
 
 
 @pytest.mark.parametrize("flat", ["Flatten", "Reshape", "Reshape rows"])
@@ -170,7 +177,7 @@ def test_weights_after_flatten_of_unknown_size_stay() -> None:
     x = m.conv(_image(m, "N", 4, "H", "H"), 4, 3)
     y = m("MatMul", m("Reshape", x, m.ints(-1, 12)), m.const((12, 7)))
     _, log = checked(m.graph(y), batches=(2,))
-    assert "does not flatten images of known size" in reasons(log, "sink_transposes")
+    assert "does not flatten images of known size" in reasons(log, "layout_nhwc")
 
 
 _AFFINE: dict[str, Any] = {
@@ -184,12 +191,20 @@ _AFFINE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", _AFFINE)
-@pytest.mark.parametrize("layer", ["Conv", "Conv with bias", "depthwise", "Conv 1-D", "MatMul", "Gemm"])
+@pytest.mark.parametrize(
+    "layer", ["Conv", "Conv with bias", "depthwise", "Conv 1-D", "Conv 4-D", "ConvTranspose", "MatMul", "Gemm"]
+)
 def test_scales_and_shifts_fold_into_the_layer_before(name: str, layer: str) -> None:
     m = Maker()
     spatial: tuple[int, ...] = ()
     if layer == "Conv 1-D":
-        y, spatial, left = m("Conv", _image(m, "N", 4, 9), m.const((4, 4, 3))), (1,), ["Conv"]
+        y, spatial = m("Conv", _image(m, "N", 4, 9), m.const((4, 4, 3))), (1,)
+        left = ["Unsqueeze", "Transpose", "nhwc.Conv", "Transpose", "Squeeze"]
+    elif layer == "Conv 4-D":
+        y, spatial, left = m("Conv", _image(m, "N", 4, 2, 2, 2, 2), m.const((4, 4, 1, 1, 2, 2))), (1,) * 4, ["Conv"]
+    elif layer == "ConvTranspose":
+        y = m("ConvTranspose", _image(m, "N", 4, 3, 3), m.const((4, 2, 3, 3)), group=2, strides=[2, 2])
+        left, spatial = ["Transpose", "nhwc.ConvTranspose", "Transpose"], (1, 1)
     elif "atMul" in layer or layer == "Gemm":
         left = ["fused.Linear"]
         c = [m.const((4,))] if layer == "Gemm" else []
@@ -201,7 +216,7 @@ def test_scales_and_shifts_fold_into_the_layer_before(name: str, layer: str) -> 
     assert ops(made) == left
 
 
-@pytest.mark.parametrize("layer", ["Conv", "groups", "MatMul"])
+@pytest.mark.parametrize("layer", ["Conv", "groups", "activation", "MatMul"])
 def test_scales_and_shifts_fold_into_the_layer_behind(layer: str) -> None:
     m = Maker()
     if layer == "MatMul":
@@ -209,9 +224,19 @@ def test_scales_and_shifts_fold_into_the_layer_behind(layer: str) -> None:
         assert ops(made) == ["fused.Linear"]
         return
     x = m.norm(_image(m), 4)
-    made, _ = checked(m.graph(m.conv(x, 4, 6, bias=True, pads=[0] * 4, group=2 if layer == "groups" else 1)))
+    y = m.conv(x, 4, 6, bias=True, pads=[0] * 4, group=2 if layer == "groups" else 1)
+    made, _ = checked(m.graph(m("Relu", y) if layer == "activation" else y))
     # The first Transpose stands before the ScaleShift or behind it; both are the same work.
     assert sorted(ops(made)) == ["Transpose", "Transpose", "nhwc.Conv"]
+
+
+def test_a_convolution_takes_its_activation_along() -> None:
+    m = Maker()
+    clipped = m("Clip", m.conv(_image(m), 4, 5), m.const(-1.0), m.const(2.0))
+    shared = m.conv("x", 4, 3, out="shared")
+    made, log = checked(m.graph(clipped, m("Relu", shared), m("Tanh", shared)))
+    assert [n.attributes.get("activation") for n in made.nodes if n.op == "Conv"] == ["Clip", None]
+    assert "became nhwc.Conv with the activation Clip" in "".join(e.detail for e in log.fired("layout_nhwc"))
 
 
 def test_a_large_shift_is_not_folded_into_the_layer_behind() -> None:

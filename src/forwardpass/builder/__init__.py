@@ -39,6 +39,7 @@ from .image import (
 )
 from .layer import Input, Layer, Tensor
 from .network import Network, Sequential
+from .recurrent import GRU, LSTM, Bidirectional, Embedding, SimpleRNN
 
 AveragePooling2D = AveragePool2D
 GlobalAveragePooling2D = GlobalAveragePool2D
@@ -46,16 +47,20 @@ GlobalMaxPooling2D = GlobalMaxPool2D
 MaxPooling2D = MaxPool2D
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "Activation",
     "Add",
     "AveragePool2D",
     "AveragePooling2D",
     "BatchNormalization",
+    "Bidirectional",
     "Concatenate",
     "Conv2D",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
     "GlobalAveragePool2D",
     "GlobalAveragePooling2D",
@@ -71,6 +76,7 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Sequential",
+    "SimpleRNN",
     "Softmax",
     "Tensor",
     "ZeroPadding2D",

@@ -106,9 +106,13 @@ class Dense(Layer):
         return (*sizes[:-1], self.units), {"kernel": (sizes[-1], self.units), **bias}
 
     def emit(self, scope: Scope, *inputs: str) -> str:
-        y = scope.node("MatMul", [*inputs, scope.constant("kernel", scope.weights["kernel"])])
-        if self.use_bias:
-            y = scope.node("Add", [y, scope.constant("bias", scope.weights["bias"])])
+        names = ("kernel", "bias") if self.use_bias else ("kernel",)
+        kernel, *bias = (scope.constant(name, scope.weights[name]) for name in names)
+        if bias and len(scope.sizes[0]) == 1:  # of matrices alone ONNX has one operator for both
+            y = scope.node("Gemm", [*inputs, kernel, *bias])
+        else:
+            y = scope.node("MatMul", [*inputs, kernel])
+            y = scope.node("Add", [y, *bias]) if bias else y
         return activate(scope, y, self.activation)
 
 

@@ -27,8 +27,19 @@ IntPair = int | Sequence[int]
 _OVER_CHANNELS = ("softmax", "log_softmax")
 
 
+def _transposed(scope: Scope, x: str, order: list[int]) -> str:
+    """Transpose of a value; where that would undo a Transpose, what was transposed.
+
+    The Transpose that is not read then stays, as the value that has the name of its layer.
+    """
+    made = scope.producer(x)
+    if made is not None and made.op == "Transpose" and [order[k] for k in made.attributes["perm"]] == sorted(order):
+        return made.inputs[0]
+    return scope.node("Transpose", [x], perm=order)
+
+
 def _channels_first(scope: Scope, x: str) -> str:
-    return scope.node("Transpose", [x], perm=[0, 3, 1, 2])
+    return _transposed(scope, x, [0, 3, 1, 2])
 
 
 def _channels_last(scope: Scope, x: str) -> str:
@@ -316,7 +327,7 @@ class BatchNormalization(Layer):
         ]
         # ONNX normalises axis 1.
         order = [0, axis, *(k for k in range(1, len(sizes) + 1) if k != axis)]
-        x = inputs[0] if axis == 1 else scope.node("Transpose", inputs, perm=order)
+        x = inputs[0] if axis == 1 else _transposed(scope, inputs[0], order)
         y = scope.node("BatchNormalization", [x, *parameters], epsilon=float(self.epsilon))
         back = [order.index(k) for k in range(len(order))]
         return y if axis == 1 else scope.node("Transpose", [y], perm=back)

@@ -223,6 +223,16 @@ class Scope:
         self.graph.nodes.append(Node(op, list(inputs), [value], attributes, name=value))
         return value
 
+    def nodes(self, op: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Append a node with several outputs and return the values that it defines."""
+        values = [self.graph.fresh(f"{self.name}/{op.lower()}_{k}") for k in range(count)]
+        self.graph.nodes.append(Node(op, list(inputs), values, attributes, name=values[0]))
+        return values
+
+    def producer(self, value: str) -> Node | None:
+        """The node that defines a value; None for an input of the network."""
+        return next((n for n in reversed(self.graph.nodes) if value in n.outputs), None)
+
     def constant(self, stem: str, value: Array) -> str:
         """A constant of the layer. Calls of a shared layer share it."""
         name = f"{self.name}/{stem}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..errors import GraphError, InputError
 from ..graph import Array, Graph, Node, TensorType
 from .layer import Input, InputLayer, Layer, Scope, Tensor, Weights, shape_text
+from .pytorch import from_pytorch, is_pytorch
 from .weights import Source, fit, glorot
 
 if TYPE_CHECKING:
@@ -81,14 +83,19 @@ class Network:
         """Name -> shape of every weight, in order, in Keras layout."""
         return {f"{k}/{w}": shape for k, layer in self.layers.items() for w, shape in (layer.weights or {}).items()}
 
-    def set_weights(self, source: Source) -> Network:
+    def set_weights(self, source: Source, names: Mapping[str, str] | None = None) -> Network:
         """Give the network its weights.
 
         Parameters
         ----------
         source
             A mapping from the names in `weights` to arrays, a list of arrays in that order, or the path of a
-            file made with `numpy.savez(path, **mapping)`. Values become float32.
+            file: made with `numpy.savez(path, **mapping)`, or by Keras (`.weights.h5`, `.h5`, `.keras`), whose
+            layers are found by name, else by their order; or by PyTorch (`.pth`, `.pt`, `.bin`, `.safetensors`), whose
+            modules are found likewise, and whose layouts are turned into those of Keras. A mapping may have PyTorch's
+            names too. Values become float32.
+        names
+            For weights of PyTorch: name of a layer -> name of a module.
 
         Returns
         -------
@@ -102,8 +109,34 @@ class Network:
         FileError
             The file cannot be read or is damaged.
         """
-        self._given = fit(self.weights, source, self.label)
+        self._given = fit(self.weights, self._from_pytorch(self._from_keras(source), names), self.label)
         return self
+
+    def _from_pytorch(self, source: Source, names: Mapping[str, str] | None) -> Source:
+        """The weights by our names where the source has those of PyTorch, else the source."""
+        where = self.label
+        if isinstance(source, (str, os.PathLike)):
+            if names is None and os.fsdecode(source).lower().endswith(".npz"):
+                return source
+            from ..formats import read_weights
+
+            where = f"{where}: {os.fsdecode(source)}"
+            source = read_weights(source)
+        if not isinstance(source, Mapping) or source.keys() == self.weights.keys():
+            return source
+        if names is None and not is_pytorch([str(k) for k in source]):
+            return source
+        return from_pytorch(self.layers, self._order, source, names, where)
+
+    def _from_keras(self, source: Source) -> Source:
+        """The weights by name where the source is a file of Keras, else the source."""
+        if not isinstance(source, (str, os.PathLike)):
+            return source
+        if os.fsdecode(source).lower().endswith((".h5", ".hdf5", ".keras")):
+            from ..formats.keras import read_weights
+
+            return read_weights(source, self.layers, self.label)
+        return source
 
     def get_weights(self) -> dict[str, Array]:
         """Name -> array of every weight.

@@ -20,7 +20,19 @@ from ..errors import Error
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 
-COMMANDS = ("demo", "run", "info")
+COMMANDS = (
+    "demo",
+    "run",
+    "info",
+    "check",
+    "convert",
+    "profile",
+    "verify",
+    "view",
+    "bench",
+    "doctor",
+    "completion",
+)
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -34,6 +46,8 @@ class Command(Protocol):
 
     def run(self, args: argparse.Namespace, console: Console) -> dict[str, Any]:
         """Do the work, say it on `console`, and return what `--json` prints instead.
+
+        Where that has `ok` and it is false, the exit status is 1: the work is done, and its answer is no.
 
         Raises
         ------
@@ -73,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 where the work failed; a usage error raises SystemExit(2).
+        0, or 1 where the work failed or its answer is no; a usage error raises SystemExit(2).
     """
     args = make_parser().parse_args(argv)
     console = make_console(quiet=args.json)
@@ -84,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(json.dumps(_finite(result), indent=2, allow_nan=False))
         sys.stdout.flush()
-        return OK
+        return OK if result.get("ok", True) else FAILED
     except BrokenPipeError:
         # The reader (`| head`) has gone; without this the flush at exit would complain on stderr.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

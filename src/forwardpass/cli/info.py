@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ HELP = "show a model's inputs, outputs, operators, size and memory plan"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="the model's .npz file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model: .npz or .onnx")
     parser.add_argument(
         "--shape",
         action="append",
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "metadata": graph.metadata,
         "inputs": {k: describe(t) for k, t in model.inputs.items()},
         "outputs": {k: describe(t) for k, t in model.outputs.items()},
-        "operators": dict(Counter(n.qualified for n in graph.nodes).most_common()),
+        "operators": count_operators(graph),
         **sizes,
         "memory": {k: int(getattr(memory, k)) for k in ("total", "weights", "arena")},
         "nodes": nodes,
@@ -59,9 +60,26 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return report
 
 
+def graphs(graph: Graph) -> Iterator[Graph]:
+    """A graph, and all graphs that its nodes run."""
+    from ..graph import Graph as Kind
+
+    yield graph
+    for node in graph.nodes:
+        for value in node.attributes.values():
+            for body in value if isinstance(value, list) else [value]:
+                if isinstance(body, Kind):
+                    yield from graphs(body)
+
+
+def count_operators(graph: Graph) -> dict[str, int]:
+    """How often each operator is there, the most frequent one first."""
+    return dict(Counter(n.qualified for g in graphs(graph) for n in g.nodes).most_common())
+
+
 def count_weights(graph: Graph) -> dict[str, int]:
     """Numbers in floating-point constants (`parameters`), and the bytes of all constants."""
-    arrays = graph.constants.values()
+    arrays = {id(a): a for g in graphs(graph) for a in g.constants.values()}.values()
     return {
         "parameters": sum(int(a.size) for a in arrays if a.dtype.kind in "fV"),
         "bytes": sum(int(a.nbytes) for a in arrays),
@@ -69,7 +87,11 @@ def count_weights(graph: Graph) -> dict[str, int]:
 
 
 def describe(kind: TensorType) -> dict[str, Any]:
-    return {"dtype": kind.dtype.name, "shape": None if kind.shape is None else list(kind.shape)}
+    """A type for `--json`."""
+    from ..dtypes import name_of
+
+    item: dict[str, Any] = {"dtype": name_of(kind.dtype), "shape": None if kind.shape is None else list(kind.shape)}
+    return {**item, "container": list(kind.container)} if kind.container else item
 
 
 def _show(

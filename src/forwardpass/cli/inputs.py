@@ -193,7 +193,8 @@ def read_image(path: Path, where: str, wanted: TensorType, options: ImageOptions
         values = values.transpose(2, 0, 1)
     if wanted.dtype.kind in "iu":
         values = np.rint(values)
-    return values[np.newaxis].astype(wanted.dtype)
+    # The model itself rounds to types that NumPy lacks.
+    return values[np.newaxis] if wanted.dtype.names else values[np.newaxis].astype(wanted.dtype)
 
 
 def _image_shape(where: str, wanted: TensorType) -> tuple[int | None, int | None, int, str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import FileError, InputError
+from ..errors import FileError, InputError, UnsupportedError
 from .inputs import ImageOptions, assign, read
 from .labels import class_names, top
 from .options import add_engine_arguments, positive
 
 if TYPE_CHECKING:
-    from ..graph import Array, Graph
+    from ..graph import Graph
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -25,7 +25,7 @@ VALUES_SHOWN = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="MODEL", help="the model's .npz file")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="the model: .npz or .onnx")
     parser.add_argument("files", nargs="*", metavar="INPUT", help=".npy or image, one for each input of the model")
     parser.add_argument("--input", action="append", default=[], metavar="NAME=FILE", help="a file for a named input")
     parser.add_argument(
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     files = assign(args.files, args.input, model.inputs)
     inputs = {name: read(Path(f), name, model.inputs[name], options, console.note) for name, f in files.items()}
     start = time.perf_counter()
-    outputs: Mapping[str, Array] = model.run(inputs)
+    outputs = model.run(inputs)
     milliseconds = 1e3 * (time.perf_counter() - start)
     if args.output:
         _save(args.output, outputs)
@@ -72,9 +72,13 @@ def _pixel_max(given: float | None, metadata: Mapping[str, str]) -> float:
         raise FileError("not a number", where="metadata 'pixel_max'", got=repr(text), hint="use --pixel-max") from None
 
 
-def _save(path: Path, outputs: Mapping[str, Array]) -> None:
+def _save(path: Path, outputs: Mapping[str, Any]) -> None:
     import numpy as np
 
+    for name, value in outputs.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind == "O":
+            kind = "text" if isinstance(value, np.ndarray) else type(value).__name__
+            raise UnsupportedError("only arrays of numbers can be saved", where=f"output {name!r}", got=kind)
     if path.suffix == ".npz":
         np.savez(path, allow_pickle=False, **outputs)
         return
@@ -87,11 +91,17 @@ def _save(path: Path, outputs: Mapping[str, Array]) -> None:
     np.save(path, next(iter(outputs.values())), allow_pickle=False)
 
 
-def _describe(name: str, value: Array, graph: Graph, k: int | None) -> dict[str, Any]:
+def _describe(name: str, value: Any, graph: Graph, k: int | None) -> dict[str, Any]:
     """Type and statistics of an output, and the top classes of each row if it holds class scores."""
     import numpy as np
 
-    kind: dict[str, Any] = {"dtype": value.dtype.name, "shape": list(value.shape)}
+    from ..dtypes import name_of
+
+    if not isinstance(value, np.ndarray):
+        return _describe_other(value)
+    kind: dict[str, Any] = {"dtype": name_of(value.dtype), "shape": list(value.shape)}
+    if value.dtype.kind in "Ob":
+        kind["values"] = value.reshape(-1)[:VALUES_SHOWN].tolist()
     if value.size and value.dtype.kind in "fiu":
         kind |= {
             "min": value.min().item(),
@@ -109,7 +119,22 @@ def _describe(name: str, value: Array, graph: Graph, k: int | None) -> dict[str,
     return kind
 
 
+def _describe_other(value: Any) -> dict[str, Any]:
+    """A sequence or a map, by its first elements, or an optional that is empty."""
+    from ..graph import TensorType
+
+    def short(element: Any) -> str:
+        return str(TensorType.of(element)) if hasattr(element, "dtype") else str(element)
+
+    if isinstance(value, Mapping):
+        return {"map": len(value), "elements": [f"{k}: {short(v)}" for k, v in list(value.items())[:VALUES_SHOWN]]}
+    return {"sequence": len(value), "elements": [short(v) for v in value[:VALUES_SHOWN]]} if value is not None else {}
+
+
 def _show(console: Console, name: str, kind: Mapping[str, Any]) -> None:
+    if "dtype" not in kind:
+        _show_other(console, name, kind)
+        return
     console.heading(f"{name}: {kind['dtype']}{kind['shape']}")
     if "top" in kind:
         rows = [
@@ -120,6 +145,15 @@ def _show(console: Console, name: str, kind: Mapping[str, Any]) -> None:
         console.table([">row", *(f"top {i + 1}" for i in range(ranks))], rows)
         if len(kind["top"]) > ROWS_SHOWN:
             console.line(f"  ... and {len(kind['top']) - ROWS_SHOWN} more rows (--json or --output has them all)")
-    elif "values" in kind:
+    elif "min" in kind:
         console.line(f"  min {kind['min']:.6g}  max {kind['max']:.6g}  mean {kind['mean']:.6g}")
         console.line(f"  first values: {'  '.join(f'{v:.6g}' for v in kind['values'])}")
+    elif "values" in kind:
+        console.line(f"  first values: {'  '.join(map(str, kind['values']))}")
+
+
+def _show_other(console: Console, name: str, kind: Mapping[str, Any]) -> None:
+    what = next((f"{k} of {kind[k]}" for k in ("sequence", "map") if k in kind), "empty")
+    console.heading(f"{name}: {what}")
+    for element in kind.get("elements", ()):
+        console.line(f"  {element}")

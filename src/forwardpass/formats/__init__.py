@@ -7,17 +7,14 @@ from importlib import import_module
 
 from ..errors import FileError, UnsupportedError
 from ..graph import Graph
+from .weights import WEIGHTS, read_weights
 
-__all__ = ["READERS", "load_graph"]
+__all__ = ["READERS", "load_graph", "read_weights"]
 
-READERS = {".npz": "npz"}
+READERS = {".npz": "npz", ".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
 """Suffix -> the module of this package that reads it."""
 
 _KNOWN = {
-    ".onnx": "ONNX",
-    ".keras": "Keras",
-    ".h5": "HDF5 (Keras)",
-    ".hdf5": "HDF5 (Keras)",
     ".pt": "PyTorch",
     ".pt2": "PyTorch",
     ".pth": "PyTorch",
@@ -32,6 +29,14 @@ _KNOWN = {
     ".npy": "a single NumPy array",
 }
 """Suffixes whose files people try, and what they are."""
+
+_WEIGHTS_HINT = "if it holds weights alone: build the network with forwardpass.builder, then set_weights(path)"
+_HINTS = {
+    ".pt2": "if you trust the file: forwardpass.from_torch(torch.export.load(path)), which runs code from it",
+    ".pkl": "forwardpass.from_sklearn takes the estimator itself",
+    ".joblib": "forwardpass.from_sklearn takes the estimator itself",
+}
+"""Suffix -> what to do with such a file."""
 
 
 def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
@@ -58,7 +63,8 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     if suffix not in READERS:
         kind = _KNOWN.get(suffix, "unknown")
         readable = ", ".join(f"*{s}" for s in READERS)
-        raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file")
+        hint = _HINTS.get(suffix, _WEIGHTS_HINT if suffix in WEIGHTS else "")
+        raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file", hint=hint)
     module = import_module(f".{READERS[suffix]}", __name__)
     graph: Graph = module.read(path, verify=verify)
     return graph
@@ -71,8 +77,11 @@ def _sniff(path: str) -> str:
             os.stat(path)
             raise FileError("not a regular file", where=path)
         with open(path, "rb") as file:
-            start = file.read(8)
+            start = file.read(64)
     except (OSError, ValueError) as e:
         raise FileError(f"cannot open the file ({getattr(e, 'strerror', None) or e})", where=path) from e
+    # A zip file begins with its first entry; one of a Keras model is the text of its arguments or of its version.
+    if start[:4] == b"PK\3\4" and start[30:].startswith((b"metadata.json", b"config.json")):
+        return ".keras"
     marks = {b"PK\3\4": ".npz", b"PK\5\6": ".npz", b"\x89HDF": ".h5", b"\x93NUM": ".npy", b"GGUF": ".gguf"}
     return marks.get(start[:4], "")

@@ -45,6 +45,7 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _DESCRIPTOR, _UTF8 = 0x0008, 0x0800
 _ZIP64, _PADDING = 0x0001, 0xD935
+_NO_NAMES = frozenset({"", ".", ".."})
 
 
 @record(frozen=True, slots=True)
@@ -73,13 +74,13 @@ def unsafe_name(name: str) -> str:
     """
     if not name:
         return "it is empty"
-    if any(c < " " or c == "\x7f" for c in name):
+    if not name.isprintable() and any(c < " " or c == "\x7f" for c in name):
         return "it has control characters"
     if "\\" in name:
         return "it has a backslash"
     if name[0] == "/" or (name[1:2] == ":" and name[0].isascii() and name[0].isalpha()):
         return "it is an absolute path"
-    if any(part in ("", ".", "..") for part in name.split("/")):
+    if not _NO_NAMES.isdisjoint(name.split("/")):
         return "a part of its path is empty, '.' or '..'"
     return ""
 

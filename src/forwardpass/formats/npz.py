@@ -8,17 +8,19 @@ A model is a zip file with `graph.json` (see `schema`) and one `.npy` per array,
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable, Iterator
 
-from ..errors import FileError, GraphError
+from ..errors import FileError, GraphError, UnsupportedError
 from ..graph import Array, Graph
 from . import npy, schema
-from .archive import Archive, archive_bytes, excerpt, write_archive
+from .archive import MAX_MEMBERS, Archive, archive_bytes, excerpt, write_archive
 
 __all__ = ["from_bytes", "read", "read_weights", "to_bytes", "write"]
 
 _GRAPH_BASE, _GRAPH_PER_BYTE = 1 << 20, 16
 """A compressed graph.json may inflate to base + per_byte * its stored size: parsing multiplies that."""
+LISTED_BASE = 1 << 20
+"""So many elements of arrays, and one for each byte of the file, may become elements of lists."""
 
 
 def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
@@ -65,7 +67,8 @@ def _graph(archive: Archive, verify: bool) -> Graph:
         where = f"{archive.path}: {schema.ENTRY}"
         raise FileError("the text is too long", where=where, expected=f"<= {limit} bytes", got=str(member.size))
     arrays = _arrays(archive, verify)
-    graph = schema.load(archive.data(schema.ENTRY), arrays, archive.path)
+    listed = LISTED_BASE + sum(m.stored for m in archive.members.values())
+    graph = schema.load(archive.data(schema.ENTRY), arrays, archive.path, listed)
     try:
         graph.verify()
     except GraphError as e:
@@ -114,7 +117,7 @@ def _arrays(archive: Archive, verify: bool) -> dict[str, Array]:
     return arrays
 
 
-def write(graph: Graph, path: str | os.PathLike[str]) -> None:
+def write(graph: Graph, path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> None:
     """Write a model. Equal graphs give equal bytes; an existing file is replaced in one step or not at all.
 
     Tuples among the attributes come back as lists.
@@ -122,20 +125,22 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     graph
-        Any valid graph whose arrays are of the dtypes in `npy.DTYPES`.
+        Any valid graph whose arrays are of the dtypes in `stored.TYPES`.
     path
         The file, taken as it is: no suffix is added.
+    progress
+        Called after each array with the bytes of all that are written, and of all that there are.
 
     Raises
     ------
     GraphError
         The graph is not valid.
     UnsupportedError
-        It has an attribute or a dtype that the format cannot hold.
+        It has an attribute or a dtype that the format cannot hold, or too many arrays.
     FileError
         The operating system refuses.
     """
-    write_archive(path, _members(graph))
+    write_archive(path, _members(graph, progress))
 
 
 def to_bytes(graph: Graph) -> bytes:
@@ -143,8 +148,27 @@ def to_bytes(graph: Graph) -> bytes:
     return archive_bytes(_members(graph))
 
 
-def _members(graph: Graph) -> list[tuple[str, list[Any]]]:
+def _members(
+    graph: Graph, progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[str, list[bytes | Array]]]:
+    """Name and parts of every member; those of an array are made when their turn comes, since some are copies."""
+    from .schema_dump import dump  # which a program that only loads models does not need
+
     graph.verify()
-    text, arrays = schema.dump(graph)
-    members: list[tuple[str, list[Any]]] = [(schema.ENTRY, [text])]
-    return members + [(f"{entry}.npy", list(npy.parts(array))) for entry, array in sorted(arrays.items())]
+    text, arrays = dump(graph)
+    if len(arrays) >= MAX_MEMBERS:
+        expected = f"fewer than {MAX_MEMBERS}"
+        raise UnsupportedError("too many arrays for a file", expected=expected, got=str(len(arrays)))
+    return _each(text, arrays, progress)
+
+
+def _each(
+    text: bytes, arrays: dict[str, Array], progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[str, list[bytes | Array]]]:
+    done, total = 0, sum(a.nbytes for a in arrays.values())
+    yield schema.ENTRY, [text]
+    for entry, array in sorted(arrays.items(), key=lambda item: item[0]):
+        yield f"{entry}.npy", npy.parts(array)
+        done += array.nbytes
+        if progress is not None:
+            progress(done, total)

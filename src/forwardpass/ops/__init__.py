@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import activations, binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape
+from . import binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape, unary
 from .activations import ACTIVATIONS, Activation, activate, activation_of
 from .catalog import load_all
 from .evaluate import evaluate, evaluate_node, infer_node, infer_types
@@ -20,7 +20,7 @@ from .registry import (
     registry,
 )
 
-FAMILIES = (activations, binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape)
+FAMILIES = (binary, conv, data, layout, linear, nhwc, normalization, pool, reduce, reshape, unary)
 """The modules that register operators."""
 
 __all__ = [

@@ -1,21 +1,22 @@
-"""Element-wise operators of one operand, and the table of those that can be an epilogue."""
+"""The table of the functions of one operand that kernels have: each is an operator, and can be an epilogue."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import BFLOAT16
 from ..errors import GraphError
-from ..graph import Array, Node, TensorType
+from ..graph import Array, Node
 from ..records import field, record
 from . import shapes
-from .lower import dtype_reason, given, unary_step
-from .registry import Attributes, Case, Constants, Lowering, Types, operator
+from .numeric import FLOATS, NUMBERS, SIGNED, DTypes, widened
+from .registry import Attributes
 
-__all__ = ["ACTIVATIONS", "Activation", "activate", "activation_of"]
+__all__ = ["ACTIVATIONS", "Activation", "activate", "activation_of", "match"]
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 _erfc = np.frompyfunc(math.erfc, 1, 1)
@@ -76,6 +77,12 @@ def _hard(x: Array, alpha: float, beta: float) -> Array:
     return _clip(alpha * x + beta, 0, 1)
 
 
+def _shrink(x: Array, bias: float, threshold: float) -> Array:
+    # Without a bias 64-bit integers need no detour through floating point.
+    below, above = (x + bias, x - bias) if bias else (x, x)
+    return np.where(x < -threshold, below, np.where(x > threshold, above, 0))
+
+
 @record(frozen=True, slots=True)
 class Activation:
     """A row of unary.def.
@@ -94,8 +101,8 @@ class Activation:
         ONNX attributes whose value tells this row from others of the same operator.
     cost
         Operations per element, roughly.
-    kinds
-        Kinds of dtype that the operator takes.
+    dtypes
+        What the operator takes.
     """
 
     row: str
@@ -104,7 +111,7 @@ class Activation:
     parameters: Mapping[str, float] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     cost: int = 1
-    kinds: str = "f"
+    dtypes: DTypes = FLOATS
 
 
 def _row(
@@ -115,17 +122,17 @@ def _row(
     *,
     fixed: Mapping[str, Any] | None = None,
     cost: int = 1,
-    kinds: str = "f",
+    dtypes: DTypes = FLOATS,
 ) -> Activation:
-    return Activation(row, reference, op, parameters or {}, fixed or {}, cost, kinds)
+    return Activation(row, reference, op, parameters or {}, fixed or {}, cost, dtypes)
 
 
 _SELU = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
 
 ACTIVATIONS: dict[str, Activation] = {
-    "Relu": _row("Relu", "relu", lambda x, a, b: _positive_part(x), kinds="fi"),
+    "Relu": _row("Relu", "relu", lambda x, a, b: _positive_part(x), dtypes=FLOATS | SIGNED),
     "LeakyRelu": _row("LeakyRelu", "leaky_relu", lambda x, a, b: np.where(x < 0, a * x, x), {"alpha": 0.01}, cost=2),
-    "Clip": _row("Clip", "clip", _clip, {"min": -math.inf, "max": math.inf}, cost=2, kinds="fiu"),
+    "Clip": _row("Clip", "clip", _clip, {"min": -math.inf, "max": math.inf}, cost=2, dtypes=NUMBERS),
     "Elu": _row("Elu", "elu", lambda x, a, b: _elu(x, a), {"alpha": 1.0}, cost=12),
     "Selu": _row("Selu", "selu", lambda x, a, b: b * _elu(x, a), _SELU, cost=13),
     "Celu": _row("Celu", "celu", lambda x, a, b: _celu(x, a), {"alpha": 1.0}, cost=13),
@@ -144,12 +151,29 @@ ACTIVATIONS: dict[str, Activation] = {
     "Log": _row("Log", "log", lambda x, a, b: np.log(x), cost=12),
     "Sqrt": _row("Sqrt", "sqrt", lambda x, a, b: np.sqrt(x), cost=4),
     "Reciprocal": _row("Reciprocal", "reciprocal", lambda x, a, b: 1 / x, cost=4),
-    "Erf": _row("Erf", "erf", lambda x, a, b: erf(x), cost=14, kinds="fiu"),
-    "Abs": _row("Abs", "abs", lambda x, a, b: np.abs(x), kinds="fiu"),
-    "Neg": _row("Neg", "neg", lambda x, a, b: -x, kinds="fi"),
+    # Opset 9 had it for integers too.
+    "Erf": _row("Erf", "erf", lambda x, a, b: erf(x), cost=14, dtypes=NUMBERS),
+    "Abs": _row("Abs", "abs", lambda x, a, b: np.abs(x), dtypes=NUMBERS),
+    "Neg": _row("Neg", "neg", lambda x, a, b: -x, dtypes=FLOATS | SIGNED),
     "Floor": _row("Floor", "floor", lambda x, a, b: np.floor(x)),
     "Ceil": _row("Ceil", "ceil", lambda x, a, b: np.ceil(x)),
     "Round": _row("Round", "round", lambda x, a, b: np.rint(x)),
+    "Sign": _row("Sign", "sign", lambda x, a, b: np.sign(x), dtypes=NUMBERS),
+    "Shrink": _row("Shrink", "shrink", _shrink, {"bias": 0.0, "lambd": 0.5}, cost=4, dtypes=NUMBERS - {BFLOAT16}),
+    "ThresholdedRelu": _row(
+        "ThresholdedRelu", "thresholded_relu", lambda x, a, b: np.where(x > a, x, x.dtype.type(0)), {"alpha": 1.0}
+    ),
+    "Sin": _row("Sin", "sin", lambda x, a, b: np.sin(x), cost=32),
+    "Cos": _row("Cos", "cos", lambda x, a, b: np.cos(x), cost=32),
+    "Tan": _row("Tan", "tan", lambda x, a, b: np.tan(x), cost=36),
+    "Asin": _row("Asin", "asin", lambda x, a, b: np.arcsin(x), cost=16),
+    "Acos": _row("Acos", "acos", lambda x, a, b: np.arccos(x), cost=16),
+    "Atan": _row("Atan", "atan", lambda x, a, b: np.arctan(x), cost=16),
+    "Sinh": _row("Sinh", "sinh", lambda x, a, b: np.sinh(x), cost=24),
+    "Cosh": _row("Cosh", "cosh", lambda x, a, b: np.cosh(x), cost=18),
+    "Asinh": _row("Asinh", "asinh", lambda x, a, b: np.arcsinh(x), cost=36),
+    "Acosh": _row("Acosh", "acosh", lambda x, a, b: np.arccosh(x), cost=36),
+    "Atanh": _row("Atanh", "atanh", lambda x, a, b: np.arctanh(x), cost=28),
 }
 """The value of the `activation` attribute of fused operators -> what it means. The rows are unary.def's."""
 
@@ -167,10 +191,11 @@ def activate(name: str, x: Array, alpha: float = 0.0, beta: float = 0.0) -> Arra
     if name not in ACTIVATIONS:
         raise GraphError(f"unknown activation {name!r}", expected=f"one of {', '.join(ACTIVATIONS)}")
     with np.errstate(all="ignore"):
-        return np.asarray(ACTIVATIONS[name].reference(x, alpha, beta), dtype=x.dtype)
+        return np.asarray(ACTIVATIONS[name].reference(widened(x), alpha, beta), dtype=x.dtype)
 
 
-def _match(op: str, attributes: Attributes) -> tuple[str, float, float] | None:
+def match(op: str, attributes: Attributes) -> tuple[str, float, float] | None:
+    """The name in `ACTIVATIONS`, alpha and beta of an operator with these attributes; None where it has no row."""
     # Rows with fixed attributes are more special than those without: Swish with alpha = 1 is Silu.
     rows = sorted((a for a in ACTIVATIONS.items() if a[1].op == op), key=lambda row: not row[1].fixed)
     for name, row in rows:
@@ -199,7 +224,7 @@ def activation_of(node: Node, constants: Mapping[str, Array]) -> tuple[str, floa
     if node.domain or not node.inputs or not node.inputs[0]:
         return None
     if node.op != "Clip":
-        return _match(node.op, node.attributes)
+        return match(node.op, node.attributes)
     bounds = [-math.inf, math.inf]
     for k, name in enumerate(node.inputs[1:3]):
         if name:
@@ -207,132 +232,3 @@ def activation_of(node: Node, constants: Mapping[str, Array]) -> tuple[str, floa
                 return None
             bounds[k] = float(constants[name].reshape(()))
     return "Clip", bounds[0], bounds[1]
-
-
-def _register(op: str, kinds: str, attributes: Mapping[str, Any], cases: Sequence[Case]) -> None:
-    def infer(bound: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-        x = shapes.required(types, 0, "X", kinds)
-        for name, default in attributes.items():
-            if isinstance(default, float):
-                shapes.number(bound, name)
-            else:
-                shapes.choice(bound, name, [a.fixed[name] for a in ACTIVATIONS.values() if a.op == op])
-        return [shapes.tensor(x.dtype, x.shape)]
-
-    def matched(bound: Attributes) -> tuple[str, float, float]:
-        found = _match(op, bound)
-        assert found is not None, "infer has checked the attributes"
-        return found
-
-    def reference(bound: Attributes, x: Array) -> Array:
-        name, alpha, beta = matched(bound)
-        return activate(name, x, alpha, beta)
-
-    def lower(ctx: Lowering) -> str | None:
-        name, alpha, beta = matched(ctx.attributes)
-        row = ACTIVATIONS[name]
-        return dtype_reason(ctx) or unary_step(ctx, row.row, alpha, beta, given(ctx), ctx.output(), cost=row.cost)
-
-    operator(
-        op,
-        infer=infer,
-        reference=reference,
-        attributes=attributes,
-        lower=lower,
-        cases=cases,
-        elementwise=True,
-        strided=True,
-    )
-
-
-_SPECIAL = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 88.0, -88.0, 1e30, -1e30], np.float32)
-_HALVES = np.arange(-4, 4.25, 0.25, dtype=np.float32)
-_PLAIN = (
-    Case(((2, 3, 5),)),
-    Case(((),), name="scalar"),
-    Case(((0, 4),), name="empty"),
-    Case((_HALVES,), name="halves"),
-    Case((np.linspace(-20, 20, 67, dtype=np.float32),), name="wide"),
-)
-_MORE: dict[str, tuple[Case, ...]] = {
-    "LeakyRelu": (Case(((3, 7),), {"alpha": 0.3}),),
-    "Elu": (Case(((3, 7),), {"alpha": 2.0}),),
-    "Selu": (Case(((3, 7),), {"alpha": 2.0, "gamma": 3.0}),),
-    "Celu": (Case(((3, 7),), {"alpha": 2.0}),),
-    "HardSigmoid": (Case(((3, 7),), {"alpha": 0.5, "beta": 0.25}),),
-    "Gelu": (Case(((3, 7),), {"approximate": "tanh"}), Case((_HALVES,), {"approximate": "tanh"})),
-    "Swish": (Case(((3, 7),), {"alpha": 1.702}), Case(((3, 7),), {"alpha": 0.0})),
-    **{op: (Case((_SPECIAL,), name="special"),) for op in ("Relu", "Abs", "Neg", "Floor", "Ceil", "Round", "Sqrt")},
-    "Exp": (Case((_SPECIAL,), name="special"),),
-    "Tanh": (Case((_SPECIAL,), name="special"),),
-    "Sigmoid": (Case((_SPECIAL,), name="special"),),
-    "Erf": (Case((_SPECIAL,), name="special"),),
-    "Log": (Case((np.array([0.0, 1e-30, 0.5, 1.0, 2.0, 1e30, np.inf, -1.0], np.float32),), name="special"),),
-    "Reciprocal": (Case((np.array([0.0, -0.0, np.inf, 3.0, -7.0], np.float32),), name="special"),),
-}
-
-
-def _register_all() -> None:
-    by_op: dict[str, list[Activation]] = {}
-    for row in ACTIVATIONS.values():
-        by_op.setdefault(row.op, []).append(row)
-    for op, rows in by_op.items():
-        if op == "Clip":
-            continue
-        attributes: dict[str, Any] = {}
-        for row in rows:
-            attributes.update({k: v for k, v in row.fixed.items() if k not in attributes})
-            attributes.update(row.parameters)
-        _register(op, rows[0].kinds, attributes, _PLAIN + _MORE.get(op, ()))
-
-
-_register_all()
-
-
-def _infer_clip(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "input", "fiu")
-    shapes.same_dtype(types, ("input", "min", "max"))
-    for index, name in ((1, "min"), (2, "max")):
-        bound = shapes.at(types, index)
-        if bound is not None:
-            shapes.rank_of(bound, name, 0, 0)
-    return [shapes.tensor(x.dtype, x.shape)]
-
-
-def _clip_reference(attributes: Attributes, x: Array, low: Array | None = None, high: Array | None = None) -> Array:
-    y = x if low is None else np.maximum(x, low)
-    return np.array(y if high is None else np.minimum(y, high), dtype=x.dtype)
-
-
-def _lower_clip(ctx: Lowering) -> str | None:
-    bounds = [-math.inf, math.inf]
-    for k in (0, 1):
-        if ctx.input(k + 1) is not None:
-            value = ctx.constant(k + 1)
-            if value is None:
-                return f"{('min', 'max')[k]} is not a constant"
-            bounds[k] = float(value.reshape(()))
-    return dtype_reason(ctx) or unary_step(ctx, "clip", bounds[0], bounds[1], given(ctx), ctx.output(), cost=2)
-
-
-_LOW, _HIGH = np.float32(-0.5), np.float32(0.75)
-
-operator(
-    "Clip",
-    infer=_infer_clip,
-    reference=_clip_reference,
-    arity=(1, 3),
-    lower=_lower_clip,
-    cases=(
-        Case(((3, 5), _LOW, _HIGH), constants=(1, 2)),
-        Case(((3, 5), None, _HIGH), constants=(2,), name="max alone"),
-        Case(((3, 5), _LOW), constants=(1,), name="min alone"),
-        Case(((3, 5),), name="no bounds"),
-        Case(((3, 5), _HIGH, _LOW), constants=(1, 2), name="crossed bounds"),
-        Case(((0, 5), _LOW, _HIGH), constants=(1, 2), name="empty"),
-        Case((np.arange(-5, 6), np.int64(-2), np.int64(3)), constants=(1, 2), name="integers"),
-        Case(((3, 5), _LOW, _HIGH), name="bounds from the caller"),
-    ),
-    elementwise=True,
-    strided=True,
-)

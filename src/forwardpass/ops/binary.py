@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
-from ..graph import Array, Dim, TensorType
+from ..graph import Array, TensorType
 from . import shapes
 from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, scale_shift_step
+from .lower_typed import kernel_type, pair_step
+from .numeric import FLOATS, NUMBERS, SIGNED, WIDE_INTEGERS, DTypes, rounded_once, typed, unidirectional
 from .registry import Attributes, Case, Constants, Lowering, Tensor, Types, operator
 
 _AB = ("A", "B")
+_BASES_OF_POW = FLOATS | (SIGNED & WIDE_INTEGERS)
 
 
-def _infer(kinds: str) -> Callable[[Attributes, Types, Constants], list[TensorType]]:
+def _infer(allowed: DTypes) -> Callable[[Attributes, Types, Constants], list[TensorType]]:
     def infer(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-        shapes.required(types, 0, "A", kinds)
+        typed(types, 0, "A", allowed)
         dtype = shapes.same_dtype(types, _AB)
         return [shapes.tensor(dtype, shapes.broadcast_all(types))]
 
@@ -29,12 +31,17 @@ def _infer(kinds: str) -> Callable[[Attributes, Types, Constants], list[TensorTy
 def _accumulator(ctx: Lowering, out: Tensor) -> Tensor:
     """Where a chain of steps keeps its value: the output, unless a later operand may live in that memory."""
     names = ctx.node.inputs
-    return ctx.temporary(out.shape) if set(names[:2]) & set(names[2:]) else out
+    return ctx.temporary(out.shape, ctx.outputs[0].dtype) if set(names[:2]) & set(names[2:]) else out
+
+
+_INTEGER_KERNELS = {f"{op}_f32": f"{op}_int" for op in ("add", "sub", "mul", "div", "min", "max")}
 
 
 def _lower(kernel: str, cost: int) -> Callable[[Lowering], str | None]:
     def lower(ctx: Lowering) -> str | None:
-        reason = dtype_reason(ctx)
+        element = kernel_type(ctx, 0)
+        integers = _INTEGER_KERNELS.get(kernel, "") if "int" in element else ""
+        reason = None if integers else dtype_reason(ctx)
         if reason:
             return reason
         out = ctx.output()
@@ -45,13 +52,20 @@ def _lower(kernel: str, cost: int) -> Callable[[Lowering], str | None]:
         held = _accumulator(ctx, out)
         for k, operand in enumerate(operands[1:]):
             target = out if k == len(operands) - 2 else held
-            reason = binary_step(ctx, kernel, value, operand, target, cost=cost)
+            if integers:
+                reason = pair_step(ctx, integers, element, value, operand, target)
+            else:
+                reason = binary_step(ctx, kernel, value, operand, target, cost=cost)
             if reason:
                 return reason
             value = target
         return None
 
     return lower
+
+
+lower_sum = _lower("add_f32", 1)
+"""Sum of any number of operands."""
 
 
 def divide(a: Array, b: Array) -> Array:
@@ -65,15 +79,21 @@ def divide(a: Array, b: Array) -> Array:
 
 def power(a: Array, b: Array) -> Array:
     """a ** b in the dtype of a."""
-    if a.dtype.kind in "iu" and (b.dtype.kind == "f" or (b.dtype.kind == "i" and bool(np.any(b < 0)))):
-        # NumPy has no integer power with a negative exponent.
-        return np.power(a.astype(np.float64), b).astype(a.dtype)
-    return np.asarray(np.power(a, b), dtype=a.dtype)
+    if a.dtype.kind == "f":
+        return np.asarray(np.power(a, b), dtype=a.dtype)
+    if b.dtype.kind == "f":
+        return np.asarray(np.power(a.astype(np.float64), b).astype(a.dtype))
+    # Products of unsigned integers wrap as those of signed ones do, and any exponent fits.
+    whole = np.power(a.astype(np.uint64), np.where(b < 0, 0, b).astype(np.uint64)).astype(a.dtype)
+    if not np.any(b < 0):
+        return np.asarray(whole)
+    fraction = np.power(a.astype(np.float64), np.minimum(b, 0)).astype(a.dtype)
+    return np.where(b < 0, fraction, whole)
 
 
 def _infer_pow(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    a = shapes.required(types, 0, "X", "fi")
-    shapes.required(types, 1, "Y", "fiu")
+    a = typed(types, 0, "X", _BASES_OF_POW)
+    typed(types, 1, "Y", NUMBERS)
     return [shapes.tensor(a.dtype, shapes.broadcast_all(types))]
 
 
@@ -92,10 +112,11 @@ _NAN = Case((np.array([np.nan, 1, np.inf], np.float32), np.array([1, np.nan, -np
 def _binary(op: str, kernel: str, function: Callable[[Any, Any], Any], *, cost: int = 1) -> None:
     operator(
         op,
-        infer=_infer("fiu"),
+        infer=_infer(NUMBERS),
         reference=lambda attributes, a, b: np.asarray(function(a, b)),
         arity=(2, 2),
         lower=_lower(kernel, cost),
+        typed=True,
         cases=(*_SHAPES, _INTEGERS, _NAN),
         elementwise=True,
         strided=True,
@@ -129,13 +150,14 @@ operator(
 )
 
 
-def _variadic(op: str, kernel: str, function: Callable[[Any, Any], Any], kinds: str) -> None:
+def _variadic(op: str, kernel: str, function: Callable[[Any, Any], Any], allowed: DTypes) -> None:
     operator(
         op,
-        infer=_infer(kinds),
-        reference=lambda attributes, *operands: np.array(reduce(function, operands)),
+        infer=_infer(allowed),
+        reference=rounded_once(lambda attributes, *operands: np.array(reduce(function, operands))),
         arity=(1, None),
         lower=_lower(kernel, 1),
+        typed=True,
         cases=(
             *_SHAPES,
             _NAN,
@@ -148,31 +170,17 @@ def _variadic(op: str, kernel: str, function: Callable[[Any, Any], Any], kinds: 
     )
 
 
-_variadic("Min", "min_f32", np.minimum, "fiu")
-_variadic("Max", "max_f32", np.maximum, "fiu")
-_variadic("Sum", "add_f32", np.add, "f")
+_variadic("Min", "min_f32", np.minimum, NUMBERS)
+_variadic("Max", "max_f32", np.maximum, NUMBERS)
+_variadic("Sum", "add_f32", np.add, FLOATS)
 
 
 def _infer_prelu(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "X", "fiu")
+    x = typed(types, 0, "X", FLOATS | WIDE_INTEGERS)
     slope = shapes.required(types, 1, "slope")
     shapes.same_dtype(types, ("X", "slope"))
-    _check_unidirectional(x.shape, slope.shape, "slope")
+    unidirectional(x, slope, "slope")
     return [shapes.tensor(x.dtype, x.shape)]
-
-
-def _check_unidirectional(x: tuple[Dim, ...] | None, other: tuple[Dim, ...] | None, name: str) -> None:
-    """Raise unless `other` can be broadcast to `x` without making it larger."""
-    both = shapes.broadcast(x, other)
-    if x is None or other is None or both is None:
-        return
-    grown = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(x, both))
-    if len(both) != len(x) or grown:
-        raise GraphError(
-            f"input {name} does not broadcast to input X",
-            expected=f"a shape that fits into {shapes.describe(x)}",
-            got=shapes.describe(other),
-        )
 
 
 operator(
@@ -194,10 +202,10 @@ operator(
 
 
 def _infer_scale_shift(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "x", "f")
+    x = typed(types, 0, "x", FLOATS)
     shapes.same_dtype(types, ("x", "scale", "shift"))
     for index, name in ((1, "scale"), (2, "shift")):
-        _check_unidirectional(x.shape, shapes.required(types, index, name).shape, name)
+        unidirectional(x, shapes.required(types, index, name), name)
     return [shapes.tensor(x.dtype, x.shape)]
 
 

@@ -11,6 +11,7 @@ from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes, windows
 from .linear import check_bias
+from .numeric import widened
 from .registry import Attributes, Case, Constants, Types, operator
 
 __all__ = ["convolve", "kernel_of"]
@@ -55,8 +56,8 @@ def check_channels(channels: Dim, per_group: Dim, outputs: Dim, group: int) -> N
 
 def _infer(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     dtype = shapes.same_dtype(types, ("X", "W", "B"))
-    x = shapes.rank_of(shapes.required(types, 0, "X", "f"), "X", 3, 5)
-    w = shapes.rank_of(shapes.required(types, 1, "W"), "W", 3, 5)
+    x = shapes.rank_of(shapes.required(types, 0, "X", "f"), "X", 3)
+    w = shapes.rank_of(shapes.required(types, 1, "W"), "W", 3)
     known = x if x is not None else w
     if known is None:
         return [TensorType(dtype, None)]
@@ -88,16 +89,18 @@ def convolve(attributes: Attributes, x: Array, w: Array, bias: Array | None = No
     """
     group, outputs = attributes["group"], w.shape[0]
     found = windows.window(attributes, x.shape[2:], w.shape[2:])
-    taps = found.taps(x, 0)
+    taps = found.taps(widened(x), 0)
     pixels, rank = math.prod(found.out), len(found.out)
     depth = w.shape[1] * math.prod(w.shape[2:])
     grouped = taps.reshape(x.shape[0], group, w.shape[1], *taps.shape[2:])
     order = (1, 0, *range(3, 3 + rank), 2, *range(3 + rank, 3 + 2 * rank))
     rows = grouped.transpose(order).reshape(group, x.shape[0] * pixels, depth)
-    columns = w.reshape(group, outputs // group, depth).transpose(0, 2, 1)
+    columns = widened(w).reshape(group, outputs // group, depth).transpose(0, 2, 1)
     y = np.matmul(rows, columns).reshape(group, x.shape[0], pixels, outputs // group)
     y = y.transpose(1, 0, 3, 2).reshape(x.shape[0], outputs, *found.out)
-    return np.asarray(y if bias is None else y + bias.reshape(-1, *(1,) * rank))
+    if bias is not None:
+        y = y + widened(bias).reshape(-1, *(1,) * rank)
+    return np.asarray(y, dtype=x.dtype)
 
 
 operator(

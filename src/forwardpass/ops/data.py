@@ -1,4 +1,4 @@
-"""Constants, casts, and operators that take parts of values or work on shapes."""
+"""Constants, operators on shapes, and those that take or repeat boxes of values: Slice, Expand."""
 
 from __future__ import annotations
 
@@ -7,39 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DTYPES
-from ..errors import GraphError, UnsupportedError
+from ..dtypes import STRING
+from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
-from .lower import copy_step, dtype_reason, given, window_of
-from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
-
-
-def _dtype_to(attributes: Attributes) -> np.dtype[Any]:
-    code = shapes.integer(attributes, "to")
-    if code not in DTYPES:
-        raise UnsupportedError("attribute 'to' is a data type without a NumPy dtype", got=str(code))
-    return DTYPES[code]
-
-
-def _infer_cast(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "input", "fiub")
-    return [shapes.tensor(_dtype_to(attributes), x.shape)]
-
-
-operator(
-    "Cast",
-    infer=_infer_cast,
-    reference=lambda attributes, x: x.astype(_dtype_to(attributes)),
-    attributes={"to": REQUIRED, "saturate": 1, "round_mode": "up"},
-    cases=(
-        Case((np.arange(5),), {"to": 1}),
-        Case(((2, 3),), {"to": 7}, name="truncates"),
-        Case(((2, 3),), {"to": 11}, name="widens"),
-        Case((np.array([0.0, 0.5, -2.0], np.float32),), {"to": 9}, name="bool"),
-        Case((np.array([True, False]),), {"to": 1}, name="from bool"),
-    ),
-)
+from .lower import copy_step, given, window_of
+from .lower_typed import move_reason
+from .registry import Attributes, Case, Constants, Lowering, Types, operator
 
 
 def _shape_range(attributes: Attributes, rank: int) -> slice:
@@ -68,27 +42,51 @@ operator(
         Case(((2, 3, 4),), {"start": 2, "end": 1}, name="none"),
         Case(((),), name="scalar"),
     ),
+    narrow=True,
 )
 
-_VALUES: dict[str, Any] = {
-    "value": None,
-    "value_float": np.float32,
-    "value_floats": np.float32,
-    "value_int": np.int64,
-    "value_ints": np.int64,
+
+def _infer_size(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    shapes.required(types, 0, "data")
+    return [TensorType(np.dtype(np.int64), ())]
+
+
+operator(
+    "Size",
+    infer=_infer_size,
+    reference=lambda attributes, x: np.array(x.size, np.int64),
+    cases=(Case(((2, 3, 4),)), Case(((),), name="scalar"), Case(((2, 0),), name="empty")),
+    narrow=True,
+)
+
+_VALUES: dict[str, tuple[Any, int | None]] = {
+    "value": (None, None),
+    "sparse_value": (None, None),
+    "value_float": (np.float32, 0),
+    "value_floats": (np.float32, 1),
+    "value_int": (np.int64, 0),
+    "value_ints": (np.int64, 1),
+    "value_string": (STRING, 0),
+    "value_strings": (STRING, 1),
 }
+"""Attribute of Constant -> dtype and rank; None for a tensor. A sparse one is held as the dense one it stands for."""
 
 
 def _constant(attributes: Attributes) -> Array:
     given_ = [k for k in _VALUES if attributes[k] is not None]
     if len(given_) != 1:
         raise GraphError("a Constant has one value", expected=f"one of {', '.join(_VALUES)}", got=str(given_))
-    value = attributes[given_[0]]
-    if given_[0] != "value":
-        return np.asarray(value, _VALUES[given_[0]])
-    if not isinstance(value, np.ndarray):
-        raise GraphError("attribute 'value' is wrong", expected="an array", got=type(value).__name__)
-    return value
+    name = given_[0]
+    value, (dtype, rank) = attributes[name], _VALUES[name]
+    if rank is None:
+        if not isinstance(value, np.ndarray):
+            raise GraphError(f"attribute {name!r} is wrong", expected="an array", got=type(value).__name__)
+        return value
+    array = np.asarray(value, dtype)
+    if array.ndim != rank or (dtype is STRING and not all(isinstance(v, str) for v in array.ravel())):
+        expected = ("a " if rank == 0 else "a list of ") + name.removeprefix("value_")
+        raise GraphError(f"attribute {name!r} is wrong", expected=expected, got=repr(value))
+    return array
 
 
 operator(
@@ -185,9 +183,11 @@ def _infer_slice(attributes: Attributes, types: Types, constants: Constants) -> 
 def _indices(taken: slice, size: int) -> tuple[int, int, int]:
     """Start, stop and step for a dimension of that size.
 
-    ONNX clamps an end far below zero to -1, which Python writes as None; slice.indices does the same.
+    ONNX clamps an end far below zero to -1, which Python writes as None; slice.indices does the same. It clamps a
+    start below zero to 0 whatever the step, where Python takes nothing if the step is negative.
     """
-    return taken.indices(size)
+    start, stop, step = taken.indices(size)
+    return (max(start, 0) if size else start), stop, step
 
 
 def _listed(value: Array | None) -> list[int] | None:
@@ -203,11 +203,13 @@ def _slice(
     steps: Array | None = None,
 ) -> Array:
     taken = _slices(x.ndim, _listed(starts) or [], _listed(ends) or [], _listed(axes), _listed(steps))
-    return np.ascontiguousarray(x[tuple(taken)]) if x.ndim else x
+    found = [_indices(s, d) for s, d in zip(taken, x.shape)]
+    within = tuple(slice(start, None if stop < 0 else stop, step) for start, stop, step in found)
+    return np.ascontiguousarray(x[within]) if x.ndim else x
 
 
 def _lower_slice(ctx: Lowering) -> str | None:
-    reason = dtype_reason(ctx, 0)
+    reason = move_reason(ctx)
     if reason:
         return reason
     values = [ctx.constant(k) for k in range(1, 5)]
@@ -230,6 +232,8 @@ operator(
     reference=_slice,
     arity=(3, 5),
     lower=_lower_slice,
+    typed=True,
+    narrow=True,
     cases=(
         Case(((5, 7), _ints(1, 2), _ints(4, 7)), constants=(1, 2)),
         Case(((5, 7), _ints(-3), _ints(2**62), _ints(1)), constants=(1, 2, 3), name="to the end"),
@@ -261,7 +265,9 @@ operator(
     infer=_infer_expand,
     reference=_expand,
     arity=(2, 2),
-    lower=lambda ctx: dtype_reason(ctx, 0) or copy_step(ctx, given(ctx), ctx.output()),
+    lower=lambda ctx: move_reason(ctx) or copy_step(ctx, given(ctx), ctx.output()),
+    typed=True,
+    narrow=True,
     cases=(
         Case(((3, 1), _ints(2, 1, 4)), constants=(1,)),
         Case(((3, 4), _ints(1)), constants=(1,), name="smaller shape"),
@@ -269,34 +275,4 @@ operator(
         Case(((1, 3), _ints(0, 3)), constants=(1,), name="empty"),
     ),
     strided=True,
-)
-
-
-def _infer_gather(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "data")
-    indices = shapes.required(types, 1, "indices", "i")
-    axis = shapes.integer(attributes, "axis")
-    shape = shapes.rank_of(x, "data", 1)
-    if shape is None or indices.shape is None:
-        return [TensorType(x.dtype, None)]
-    axis = shapes.axis_of(axis, len(shape))
-    value, size = shapes.at(constants, 1), shape[axis]
-    if value is not None and isinstance(size, int) and bool(np.any((value < -size) | (value >= size))):
-        expected = f"{-size} to {size - 1}"
-        raise GraphError("input indices is out of range", expected=expected, got=f"{value.min()} to {value.max()}")
-    return [shapes.tensor(x.dtype, (*shape[:axis], *indices.shape, *shape[axis + 1 :]))]
-
-
-operator(
-    "Gather",
-    infer=_infer_gather,
-    reference=lambda attributes, x, indices: np.asarray(np.take(x, indices, axis=attributes["axis"])),
-    attributes={"axis": 0},
-    arity=(2, 2),
-    cases=(
-        Case(((5, 3), np.array([4, 0, -1])), constants=(1,)),
-        Case(((5, 3), np.array([[0, 2], [1, 1]])), {"axis": 1}, constants=(1,), name="axis"),
-        Case(((5, 3), np.array(-2)), constants=(1,), name="scalar index"),
-        Case(((5, 3), np.array([], np.int64)), constants=(1,), name="nothing"),
-    ),
 )

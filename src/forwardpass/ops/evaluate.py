@@ -15,7 +15,7 @@ from .registry import find
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["evaluate", "evaluate_node", "infer_body", "infer_node", "infer_types", "run_body", "type_of"]
+__all__ = ["evaluate", "evaluate_node", "infer_body", "infer_node", "infer_types", "is_pure", "run_body", "type_of"]
 
 _SMALL = 1024
 """Most elements of a value that `infer_types` computes to learn a shape."""
@@ -129,6 +129,12 @@ def _finished(result: Any, expected: TensorType) -> Value:
     return array
 
 
+def is_pure(node: Node) -> bool:
+    """Whether equal inputs give equal outputs; the nodes of its bodies count too."""
+    bodies = [b for b in node.attributes.values() if isinstance(b, Graph)]
+    return find(node).pure and all(is_pure(n) for b in bodies for n in b.nodes)
+
+
 def run_body(body: Graph | Callable[..., list[Value]], values: Sequence[Value]) -> list[Value]:
     """The outputs of a node's body for its inputs in order. In place of the graph, what is compiled from it may stand.
 
@@ -174,12 +180,22 @@ def _check_input(name: str, expected: TensorType, array: Array, sizes: dict[str,
 
 
 def _widened(node: Node, target: np.dtype[Any]) -> Node:
-    """A Cast to a floating dtype as one to the dtype in use: rounding would spoil the reference."""
+    """The node in the dtype in use: what a Cast casts to, since rounding would spoil the reference; bodies."""
+    changed: dict[str, Any] = {k: _promoted(v, target) for k, v in node.attributes.items() if isinstance(v, Graph)}
     code = node.attributes.get("to")
-    if node.op != "Cast" or not isinstance(code, int) or code not in DTYPES or DTYPES[code].kind != "f":
+    if node.op == "Cast" and isinstance(code, int) and code in DTYPES and DTYPES[code].kind == "f":
+        changed["to"] = code_of(target)
+    if not changed:
         return node
-    attributes = {**node.attributes, "to": code_of(target)}
-    return Node(node.op, node.inputs, node.outputs, attributes, node.domain, node.name)
+    return Node(node.op, node.inputs, node.outputs, {**node.attributes, **changed}, node.domain, node.name)
+
+
+def _promoted(body: Graph, target: np.dtype[Any]) -> Graph:
+    """A body whose floating constants and inputs are of another dtype."""
+    inputs = {k: TensorType(target, t.shape, t.container) if t.dtype.kind == "f" else t for k, t in body.inputs.items()}
+    constants = {k: v.astype(target) if v.dtype.kind == "f" else v for k, v in body.constants.items()}
+    nodes = [_widened(n, target) for n in body.nodes]
+    return Graph(inputs, body.outputs, nodes, constants, name=body.name)
 
 
 def evaluate(
@@ -256,7 +272,7 @@ def _evaluate(
 
 def _computed(node: Node, types: list[TensorType | None], known: list[Value]) -> list[Value] | None:
     """The outputs of a node that works on shapes, where they are known already."""
-    if (node.domain, node.op) == ("", "Shape"):
+    if (node.domain, node.op) in (("", "Shape"), ("", "Size")):
         shape = types[0].shape if types[0] is not None else None
         if shape is None or not all(isinstance(d, int) for d in shape):
             return None
@@ -265,7 +281,7 @@ def _computed(node: Node, types: list[TensorType | None], known: list[Value]) ->
         return evaluate_node(node, [stand_in])
     if not known or any(v is None and t is not None for v, t in zip(known, types)):
         return None
-    if any(isinstance(v, np.ndarray) and v.size > _SMALL for v in known) or not find(node).pure:
+    if any(isinstance(v, np.ndarray) and v.size > _SMALL for v in known) or not is_pure(node):
         return None
     return evaluate_node(node, known)
 
@@ -299,13 +315,10 @@ def infer_types(
     types.update(graph.inputs)
     types.update(input_types or {})
     computed: dict[str, Array] = {} if values is None else values
-
-    def value(name: str) -> Array | None:
-        return computed[name] if name in computed else graph.constants.get(name)
-
+    constants = graph.constants
     for node in graph.nodes:
         given = [types[i] if i else None for i in node.inputs]
-        known: list[Value] = [value(i) if i else None for i in node.inputs]
+        known: list[Value] = [computed[i] if i in computed else constants.get(i) for i in node.inputs]
         found = infer_node(node, given, known)
         types.update((o, t) for o, t in zip(node.outputs, found) if o)
         small = found[0].dtype.kind in "iub" and all(t.is_known and _count(t) <= _SMALL for t in found)

@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import STRING, name_of
 from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
 from .lower import GRAIN, MAX_RANK, copy_step, dims, dtype_reason, given, transposed, window_of
+from .lower_typed import move_reason
 from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Tensor, Types, operator
 
-__all__ = ["permutation"]
+__all__ = ["blank", "permutation"]
+
+
+def blank(dtype: np.dtype[Any]) -> Array:
+    """What padding puts where nothing else is said: 0, False or the empty string."""
+    return np.full((), "", STRING) if dtype == STRING else np.zeros((), dtype)
 
 
 def permutation(attributes: Attributes, rank: int) -> list[int]:
@@ -35,15 +42,17 @@ def _infer_transpose(attributes: Attributes, types: Types, constants: Constants)
 
 def _lower_transpose(ctx: Lowering) -> str | None:
     x = given(ctx)
-    return dtype_reason(ctx) or copy_step(ctx, transposed(x, permutation(ctx.attributes, len(x.shape))), ctx.output())
+    return move_reason(ctx) or copy_step(ctx, transposed(x, permutation(ctx.attributes, len(x.shape))), ctx.output())
 
 
 operator(
     "Transpose",
     infer=_infer_transpose,
-    reference=lambda attributes, x: np.ascontiguousarray(x.transpose(permutation(attributes, x.ndim))),
+    reference=lambda attributes, x: x.transpose(permutation(attributes, x.ndim)).copy(),
     attributes={"perm": None},
     lower=_lower_transpose,
+    typed=True,
+    narrow=True,
     cases=(
         Case(((3, 5),)),
         Case(((2, 3, 4, 5),), {"perm": [0, 2, 3, 1]}, name="to channels last"),
@@ -81,7 +90,7 @@ def _infer_concat(attributes: Attributes, types: Types, constants: Constants) ->
 
 
 def _lower_concat(ctx: Lowering) -> str | None:
-    reason = dtype_reason(ctx)
+    reason = move_reason(ctx)
     if reason:
         return reason
     y = ctx.output()
@@ -105,6 +114,8 @@ operator(
     attributes={"axis": REQUIRED},
     arity=(1, None),
     lower=_lower_concat,
+    typed=True,
+    narrow=True,
     cases=(
         Case(((2, 3), (2, 4)), {"axis": 1}),
         Case(((2, 3, 4), (1, 3, 4), (3, 3, 4)), {"axis": 0}, name="first axis"),
@@ -161,7 +172,9 @@ def _infer_pad(attributes: Attributes, types: Types, constants: Constants) -> li
     mode = shapes.choice(attributes, "mode", PAD_MODES)
     value = shapes.at(types, 2)
     if value is not None and value.dtype != x.dtype:
-        raise GraphError("input constant_value has the wrong dtype", expected=x.dtype.name, got=value.dtype.name)
+        raise GraphError(
+            "input constant_value has the wrong dtype", expected=name_of(x.dtype), got=name_of(value.dtype)
+        )
     pads = shapes.value_of(types, constants, 1, "pads")
     axes = shapes.value_of(types, constants, 3, "axes")
     if x.shape is None:
@@ -193,14 +206,36 @@ def _pad(
         filled = np.concatenate([y, np.zeros_like(y, shape=(*y.shape[:axis], 1, *y.shape[axis + 1 :]))], axis=axis)
         y = np.take(filled, index, axis=axis)
         inside = inside & (index >= 0).reshape(-1, *(1,) * (x.ndim - 1 - axis))
-    value = 0 if constant_value is None else constant_value.reshape(())
-    return np.where(inside, y, np.asarray(value, x.dtype))
+    value = blank(x.dtype) if constant_value is None else constant_value.reshape(())
+    return np.where(inside, y, value)
+
+
+def _lower_constant_pad(ctx: Lowering) -> str | None:
+    """Elements of any dtype, or around them a value that only a call knows: a fill and a copy."""
+    reason = move_reason(ctx)
+    if reason:
+        return reason
+    pads, axes = ctx.constant(1), ctx.constant(3)
+    if pads is None or (axes is None and ctx.input(3) is not None):
+        return "pads or axes are not constant"
+    if ctx.attributes["mode"] != "constant":
+        return f"mode {ctx.attributes['mode']} has no kernel for this dtype"
+    x, y = given(ctx), ctx.output()
+    listed = None if axes is None else [int(a) for a in axes.ravel()]
+    widths = _pad_widths(len(x.shape), [int(p) for p in pads.ravel()], listed)
+    dtype, value = ctx.outputs[0].dtype, ctx.input(2)
+    if value is None:
+        value = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
+    if any(b > 0 or a > 0 for b, a in widths):
+        reason = copy_step(ctx, Tensor(value.buffer, (), (), value.offset), y)
+    kept = [d + min(b, 0) + min(a, 0) for d, (b, a) in zip(x.shape, widths)]
+    source = window_of(x, [max(0, -b) for b, _ in widths], kept)
+    return reason or copy_step(ctx, source, window_of(y, [max(0, b) for b, _ in widths], kept))
 
 
 def _lower_pad(ctx: Lowering) -> str | None:
-    reason = dtype_reason(ctx, 0)
-    if reason:
-        return reason
+    if dtype_reason(ctx, 0) or (ctx.input(2) is not None and ctx.constant(2) is None):
+        return _lower_constant_pad(ctx)
     x, y = given(ctx), ctx.output()
     fixed = [ctx.constant(k) for k in (1, 2, 3)]
     if any(v is None and ctx.input(k) is not None for k, v in enumerate(fixed, 1)):
@@ -252,6 +287,8 @@ operator(
     attributes={"mode": "constant"},
     arity=(2, 4),
     lower=_lower_pad,
+    typed=True,
+    narrow=True,
     cases=(
         Case(((2, 3), _pads(1, 0, 2, 1)), constants=(1,)),
         Case(((2, 3), _pads(0, 2, 0, 1), np.float32(1.5)), constants=(1, 2), name="value"),

@@ -11,6 +11,7 @@ from ..graph import Array, Dim, TensorType
 from . import shapes
 from .activations import ACTIVATIONS, activate
 from .lower_linear import lower_linear, lower_matmul
+from .numeric import FLOATS, WIDE_INTEGERS, rounded_once, typed
 from .registry import Attributes, Case, Constants, Types, operator
 
 EPILOGUE = {"activation": "", "alpha": 0.0, "beta": 0.0}
@@ -64,7 +65,8 @@ def matmul_shape(a: tuple[Dim, ...] | None, b: tuple[Dim, ...] | None) -> tuple[
         return None
     left = (1, *a) if len(a) == 1 else a
     right = (*b, 1) if len(b) == 1 else b
-    shapes.unify(left[-1], right[-2], f"the inner dimensions (K) of {shapes.describe(a)} and {shapes.describe(b)}")
+    if left[-1] != right[-2]:
+        shapes.unify(left[-1], right[-2], f"the inner dimensions (K) of {shapes.describe(a)} and {shapes.describe(b)}")
     batch = shapes.broadcast(left[:-2], right[:-2])
     assert batch is not None
     return batch + left[-2:-1] * (len(a) > 1) + right[-1:] * (len(b) > 1)
@@ -72,7 +74,7 @@ def matmul_shape(a: tuple[Dim, ...] | None, b: tuple[Dim, ...] | None) -> tuple[
 
 def _infer_matmul(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     dtype = shapes.same_dtype(types, ("A", "B"))
-    a = shapes.rank_of(shapes.required(types, 0, "A", "fiu"), "A", 1)
+    a = shapes.rank_of(typed(types, 0, "A", FLOATS | WIDE_INTEGERS), "A", 1)
     b = shapes.rank_of(shapes.required(types, 1, "B"), "B", 1)
     return [shapes.tensor(dtype, matmul_shape(a, b))]
 
@@ -80,7 +82,7 @@ def _infer_matmul(attributes: Attributes, types: Types, constants: Constants) ->
 operator(
     "MatMul",
     infer=_infer_matmul,
-    reference=lambda attributes, a, b: np.asarray(np.matmul(a, b)),
+    reference=rounded_once(lambda attributes, a, b: np.asarray(np.matmul(a, b))),
     arity=(2, 2),
     lower=lower_matmul,
     cases=(
@@ -103,7 +105,7 @@ def _infer_gemm(attributes: Attributes, types: Types, constants: Constants) -> l
     dtype = shapes.same_dtype(types, ("A", "B", "C"))
     shapes.number(attributes, "alpha")
     shapes.number(attributes, "beta")
-    a = shapes.rank_of(shapes.required(types, 0, "A", "fiu"), "A", 2, 2)
+    a = shapes.rank_of(typed(types, 0, "A", FLOATS | WIDE_INTEGERS), "A", 2, 2)
     b = shapes.rank_of(shapes.required(types, 1, "B"), "B", 2, 2)
     rows, k_a = (None, None) if a is None else a[::-1] if shapes.flag(attributes, "transA") else a
     k_b, columns = (None, None) if b is None else b[::-1] if shapes.flag(attributes, "transB") else b
@@ -126,17 +128,25 @@ def _gemm(attributes: Attributes, a: Array, b: Array, c: Array | None = None) ->
     a = a.T if attributes["transA"] else a
     b = b.T if attributes["transB"] else b
     y = np.matmul(a, b)
-    if attributes["alpha"] != 1:
-        y = attributes["alpha"] * y
+    y = _scaled(attributes["alpha"], y)
     if c is not None:
-        y = y + (c if attributes["beta"] == 1 else attributes["beta"] * c)
+        y = y + _scaled(attributes["beta"], c)
     return np.asarray(y, dtype=a.dtype)
+
+
+def _scaled(factor: float, x: Array) -> Array:
+    """factor * x; integers only become floating point where the factor is none."""
+    if factor == 1:
+        return x
+    if x.dtype.kind in "iu" and float(factor).is_integer() and abs(factor) < 2**31:
+        return np.asarray(x * np.array(int(factor)).astype(x.dtype))
+    return np.asarray(factor * x)
 
 
 operator(
     "Gemm",
     infer=_infer_gemm,
-    reference=_gemm,
+    reference=rounded_once(_gemm),
     attributes={"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
     arity=(2, 3),
     lower=None,
@@ -157,7 +167,7 @@ operator(
 def _infer_linear(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     dtype = shapes.same_dtype(types, ("x", "w", "bias", "residual"))
     check_epilogue(attributes)
-    x = shapes.rank_of(shapes.required(types, 0, "x", "f"), "x", 1)
+    x = shapes.rank_of(typed(types, 0, "x", FLOATS), "x", 1)
     w = shapes.rank_of(shapes.required(types, 1, "w"), "w", 2, 2)
     out = matmul_shape(x, w)
     check_bias(types, 2, None if w is None else w[1])
@@ -175,7 +185,7 @@ operator(
     "Linear",
     domain="fused",
     infer=_infer_linear,
-    reference=_linear,
+    reference=rounded_once(_linear),
     attributes=EPILOGUE,
     arity=(2, 4),
     lower=lower_linear,

@@ -145,8 +145,12 @@ def reduce_step(
     kept: Sequence[int],
     places: Sequence[int],
     reduced: Sequence[int],
+    element: str = "",
 ) -> str | None:
-    """One reduction of the axes `reduced` of x, ascending; its axis `kept[i]` is the axis `places[i]` of y."""
+    """One reduction of the axes `reduced` of x, ascending; its axis `kept[i]` is the axis `places[i]` of y.
+
+    A typed kernel gets the name of its element type.
+    """
     outer = collapse([x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places])
     inner = collapse([x.shape[k] for k in reduced], [x.strides[k] for k in reduced])
     if outer is None or inner is None:
@@ -160,6 +164,8 @@ def reduce_step(
         "reduced": dims(inner[0]),
         "reduced_stride": dims(inner[1][0]),
     }
+    if element:
+        params["type"] = element
     ctx.step(kernel, params, [x], y, units=y.size, grain=GRAIN, flops=x.size)
     return None
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from . import windows
-from .lower import dtype_reason, given
+from ..graph import Array
+from .lower import GRAIN, dims, dtype_reason, given
 from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, rows_of, tile_rows, vector
 from .registry import Lowering, Tensor
 
-__all__ = ["lower_conv"]
+__all__ = ["lower_conv", "products"]
 
 
 def lower_conv(ctx: Lowering) -> str | None:
@@ -24,57 +25,131 @@ def lower_conv(ctx: Lowering) -> str | None:
         return "the weights are not constant"
     if residual is not None and residual.shape != out.shape:
         return "the residual is broadcast"
-    window = windows.window(ctx.attributes, x.shape[1:3], w.shape[:2])
-    (top, left), (bottom, right) = window.before, window.after
+    if len(x.shape) == 5:
+        return _volumes(ctx, x, w, out, residual)
+    top, left, bottom, right = ctx.attributes["pads"] or (0, 0, 0, 0)
     image = ctx.padded(x, (top, left, bottom, right))
     offset = image.offset - top * image.strides[1] - left * image.strides[2]
     start = Tensor(image.buffer, image.shape, image.strides, offset)
     groups, channels, m = int(ctx.attributes["group"]), x.shape[3], w.shape[3]
     if groups == channels == m and groups > 1 and residual is None:
-        return _depthwise(ctx, start, w, out, window)
-    return _brgemm(ctx, start, w, out, residual, groups, window)
+        return _depthwise(ctx, start, w, out)
+    return _brgemm(ctx, start, w, out, residual, groups)
 
 
-def _brgemm(
+def _steps(ctx: Lowering, name: str) -> tuple[int, int]:
+    """`strides` or `dilations`, which the shape rule has checked."""
+    height, width = ctx.attributes[name] or (1, 1)
+    return height, width
+
+
+def _brgemm(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None, groups: int) -> str | None:
+    kh, kw, per_group, m = w.shape
+    sh, sw = _steps(ctx, "strides")
+    weights = ctx.constant(1)
+    assert weights is not None
+    k = kh * kw * per_group
+    products(
+        ctx, x, out, residual,
+        steps=(x.strides[0], x.strides[1] * sh, x.strides[2] * sw),
+        segments=_segments(x, w, groups, _steps(ctx, "dilations")),
+        groups=groups,
+        key=("b", ctx.node.inputs[1], groups),
+        b=lambda: weights.reshape(k, groups, m // groups).transpose(1, 0, 2),
+    )  # fmt: skip
+    return None
+
+
+def _volumes(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> str | None:
+    """Convolution with depth: products of windows in a padded copy."""
+    a, groups = ctx.attributes, int(ctx.attributes["group"])
+    strides, dilations = a["strides"] or (1, 1, 1), a["dilations"] or (1, 1, 1)
+    pads = a["pads"] or (0,) * 6
+    if any(pads):
+        widths = [(0, 0), *zip(pads[:3], pads[3:]), (0, 0)]
+        copy = ctx.temporary(tuple(size + before + after for size, (before, after) in zip(x.shape, widths)))
+        index = [np.pad(np.arange(size), width, constant_values=-1) for size, width in zip(x.shape, widths)]
+        params = {"rank": 5, "shape": dims(copy.shape), "in_stride": dims(x.strides), "out_stride": dims(copy.strides),
+                  "index": np.concatenate(index).astype(np.int64), "value": 0.0}  # fmt: skip
+        ctx.step("pad_f32", params, [x], copy, units=copy.size, grain=GRAIN, flops=copy.size)
+        x = copy
+    m = w.shape[-1]
+    inner = Tensor(x.buffer, x.shape[1:], x.strides[1:], x.offset)
+    slices = _segments(inner, Tensor(w.buffer, w.shape[1:], w.strides[1:]), groups, dilations[1:])
+    depth = [z * dilations[0] * x.strides[1] for z in range(w.shape[0])]
+    value = ctx.constant(1)
+    assert value is not None
+    weights = value
+    products(
+        ctx, x, out, residual,
+        steps=(x.strides[0], *(s * step for s, step in zip(strides, x.strides[1:]))),
+        segments=[(z + offset, length) for z in depth for offset, length in slices],
+        groups=groups,
+        key=("b", ctx.node.inputs[1], groups),
+        b=lambda: weights.reshape(-1, groups, m // groups).transpose(1, 0, 2),
+    )  # fmt: skip
+    return None
+
+
+def products(
     ctx: Lowering,
     x: Tensor,
-    w: Tensor,
     out: Tensor,
     residual: Tensor | None,
+    *,
+    steps: tuple[int, ...],
+    segments: list[tuple[int, int]],
     groups: int,
-    window: windows.Window,
-) -> str | None:
-    kh, kw, per_group, m = w.shape
-    sh, sw = window.strides
-    batch, oh, ow, _ = out.shape
-    xs = (x.strides[0], x.strides[1] * sh, x.strides[2] * sw)
-    merged = rows_of((batch, oh, ow), xs, out.strides[:3], None if residual is None else residual.strides[:3])
-    assert merged is not None
-    sizes, (xs_, cs, rs) = merged
-    k, n = kh * kw * per_group, m // groups
+    key: tuple[Any, ...],
+    b: Callable[[], Array],
+) -> None:
+    """Matrix products of windows: every pixel of `out` is the sum over the segments of `x`, from the pixel's place on,
+    times the weights, with the node's bias and activation.
+
+    Parameters
+    ----------
+    steps
+        Strides of x between neighbouring pixels of the output, per leading dimension.
+    segments
+        (offset into x, length) of the runs that one output of the first group reads, in the order of the weights' rows.
+    key, b
+        The name of the weights for `packed`, and what makes them: [groups, rows, columns].
+    """
+    m, n = out.shape[-1], out.shape[-1] // groups
+    k = sum(length for _, length in segments)
+    merged = rows_of(out.shape[:-1], steps, out.strides[:-1], None if residual is None else residual.strides[:-1])
+    if merged is None:  # image by image
+        for i in range(out.shape[0]):
+            parts = [None if t is None else _image(t, i, s) for t, s in ((out, None), (residual, None))]
+            assert parts[0] is not None
+            products(ctx, _image(x, i, steps[0]), parts[0], parts[1], steps=steps[1:], segments=segments,
+                     groups=groups, key=key, b=b)  # fmt: skip
+        return
+    sizes, (xs, cs, rs) = merged
     length = _chunk(k)
     tile_m = tile_rows(ctx, sizes[2], k, n, length)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
-    table, chunks = entries(_segments(x, w, groups, window), length)
-    weights, bias = ctx.constant(1), ctx.constant(2)
-    assert weights is not None
+    table, chunks = entries(segments, length)
+    bias = ctx.constant(2)
     params: dict[str, Any] = {
         "batch": sizes[0], "oh": sizes[1], "ow": sizes[2], "groups": groups, "n": n, "k": k,
-        "a_batch": xs_[0], "a_row": xs_[1], "a_col": xs_[2], "a_group": per_group,
+        "a_batch": xs[0], "a_row": xs[1], "a_col": xs[2], "a_group": x.shape[-1] // groups,
         "c_batch": cs[0], "c_row": cs[1], "c_col": cs[2], "c_group": n,
         "r_batch": rs[0], "r_row": rs[1], "r_col": rs[2], "r_group": n,
         "b_group": -(-n // ctx.panel) * k * ctx.panel,
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-        "b": ctx.packed(
-            ("b", ctx.node.inputs[1], groups),
-            lambda: ctx.pack_b(np.moveaxis(weights.reshape(k, groups, n), 1, 0)),
-        ),
+        "b": ctx.packed(key, lambda: ctx.pack_b(b())),
         "bias": None if bias is None else vector(ctx, bias, m),
         "tile_m": tile_m, "split_n": split_n, **epilogue(ctx),
     }  # fmt: skip
-    flops = 2 * batch * oh * ow * k * m
+    flops = 2 * out.size * k
     ctx.step("brgemm_f32", params, [x, residual], out, units=units, flops=flops)
-    return None
+
+
+def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:
+    """One image of a batch."""
+    step = tensor.strides[0] if stride is None else stride
+    return Tensor(tensor.buffer, tensor.shape[1:], tensor.strides[1:], tensor.offset + index * step)
 
 
 def _chunk(k: int) -> int:
@@ -84,26 +159,26 @@ def _chunk(k: int) -> int:
     return max(1, min(MAX_CHUNK, -(-length // 8) * 8))
 
 
-def _segments(x: Tensor, w: Tensor, groups: int, window: windows.Window) -> list[tuple[int, int]]:
+def _segments(x: Tensor, w: Tensor, groups: int, dilations: tuple[int, int]) -> list[tuple[int, int]]:
     """The runs of the image that one output reads: a row of the window where its pixels are neighbours in memory,
     else one pixel."""
     kh, kw, per_group, _ = w.shape
-    dh, dw = window.dilations
+    dh, dw = dilations
     if groups == 1 and dw == 1 and x.strides[2] == per_group:
         return [(y * dh * x.strides[1], kw * per_group) for y in range(kh)]
     return [(y * dh * x.strides[1] + i * dw * x.strides[2], per_group) for y in range(kh) for i in range(kw)]
 
 
-def _depthwise(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, window: windows.Window) -> str | None:
+def _depthwise(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor) -> str | None:
     kh, kw, _, c = w.shape
+    (sh, sw), (dh, dw) = _steps(ctx, "strides"), _steps(ctx, "dilations")
     batch, oh, ow, _ = out.shape
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
     params: dict[str, Any] = {
         "batch": batch, "oh": oh, "ow": ow, "c": c, "kh": kh, "kw": kw,
         "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2],
-        "stride_h": window.strides[0], "stride_w": window.strides[1],
-        "dilation_h": window.dilations[0], "dilation_w": window.dilations[1],
+        "stride_h": sh, "stride_w": sw, "dilation_h": dh, "dilation_w": dw,
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "weights": ctx.packed(
             ("depthwise", ctx.node.inputs[1]), lambda: np.ascontiguousarray(weights.reshape(kh, kw, c))

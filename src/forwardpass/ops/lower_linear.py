@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -187,7 +188,7 @@ def lower_linear(ctx: Lowering) -> str | None:
         params["b"] = ctx.packed(("b", ctx.node.inputs[1]), lambda: ctx.pack_b(weights[None]))
     else:
         inputs.append(pack_step(ctx, w, 1, k, n, (0, w.strides[0], w.strides[1])))
-    ctx.step("brgemm_f32", params, inputs, out, units=units, flops=2 * int(np.prod(sizes)) * n * k)
+    ctx.step("brgemm_f32", params, inputs, out, units=units, flops=2 * math.prod(sizes) * n * k)
     return None
 
 
@@ -248,5 +249,10 @@ def _broadcast(t: Tensor, lead: tuple[int, ...]) -> tuple[int, ...]:
 
 def vector(ctx: Lowering, value: Array, n: int) -> Array:
     """A constant as n contiguous float32 values."""
-    key = ("vector", ctx.node.inputs[2], n)
-    return ctx.packed(key, lambda: np.ascontiguousarray(np.broadcast_to(value.reshape(-1), (n,)), np.float32))
+
+    def make() -> Array:
+        made = np.empty(n, np.float32)
+        made[:] = value.reshape(-1)
+        return made
+
+    return ctx.packed(("vector", ctx.node.inputs[2], n), make)

@@ -1,7 +1,8 @@
-"""Normalisation: BatchNormalization, Softmax, LogSoftmax."""
+"""Normalisation that most models use: BatchNormalization, Softmax, LogSoftmax."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,26 +11,29 @@ import numpy as np
 from ..graph import Array, TensorType
 from . import shapes
 from .lower import collapse, dims, dtype_reason, given, scale_shift_step
+from .numeric import FLOATS, rounded_once, typed, widened
 from .registry import Attributes, Case, Constants, Lowering, Tensor, Types, operator
 
-__all__ = ["scale_and_shift"]
+__all__ = ["log_softmax", "moments", "scale_and_shift"]
 
 _NAMES = ("X", "scale", "B", "input_mean", "input_var")
 
 
 def _infer_batch_normalization(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "X", "f")
+    x = typed(types, 0, "X", FLOATS)
     shape = shapes.rank_of(x, "X", 1)
     shapes.number(attributes, "epsilon")
     shapes.number(attributes, "momentum")
     channels = None if shape is None else shape[1] if len(shape) > 1 else 1
     vectors = []
     for index, name in enumerate(_NAMES[1:], 1):
-        found = shapes.required(types, index, name, "f")
+        found = typed(types, index, name, FLOATS)
         vector = shapes.rank_of(found, name, 1, 1)
         if vector is not None:
             channels = shapes.unify(channels, vector[0], f"the channels of X and the length of input {name}")
         vectors.append(found)
+    shapes.same_dtype(vectors[:2], _NAMES[1:3])
+    shapes.same_dtype(vectors[2:], _NAMES[3:])
     y = shapes.tensor(x.dtype, shape)
     if not shapes.flag(attributes, "training_mode"):
         return [y]
@@ -52,16 +56,26 @@ def scale_and_shift(vectors: Sequence[Array], epsilon: float) -> tuple[Array, Ar
         return factor, bias - mean * factor
 
 
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and population variance, with the axes kept as 1; NaN over an empty set."""
+    # NumPy's mean and var warn of empty sets.
+    count = math.prod(x.shape[a] for a in axes)
+    mean = np.asarray(x.sum(axis=axes, keepdims=True) / count if count else x.sum(axis=axes, keepdims=True) * math.nan)
+    square = np.square(x - mean).sum(axis=axes, keepdims=True)
+    return mean.astype(x.dtype), np.asarray(square / count if count else square * math.nan, dtype=x.dtype)
+
+
 def _batch_normalization(
     attributes: Attributes, x: Array, scale: Array, bias: Array, mean: Array, var: Array
 ) -> Array | tuple[Array, Array, Array]:
     epsilon, momentum = attributes["epsilon"], attributes["momentum"]
     axes = tuple(k for k in range(x.ndim) if k != 1)
     training = bool(attributes["training_mode"])
-    centre, spread = (x.mean(axis=axes), x.var(axis=axes)) if training else (mean, var)
+    wide = widened(x)
+    centre, spread = moments(wide, axes) if training else (widened(mean), widened(var))
     channels = (-1,) + (1,) * (x.ndim - 2) if x.ndim > 1 else (-1,)
-    centre, spread, scale, bias = (v.reshape(channels) for v in (centre, spread, scale, bias))
-    y = np.asarray((x - centre) * (scale / np.sqrt(spread + epsilon)) + bias, dtype=x.dtype)
+    centre, spread, scale, bias = (v.reshape(channels) for v in (centre, spread, widened(scale), widened(bias)))
+    y = np.asarray((wide - centre) * (scale / np.sqrt(spread + epsilon)) + bias, dtype=x.dtype)
     if not training:
         return y
     running = [
@@ -115,26 +129,27 @@ operator(
 
 
 def _infer_softmax(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "input", "f")
+    x = typed(types, 0, "input", FLOATS)
     axis = shapes.integer(attributes, "axis")
     if x.shape is not None:
         shapes.axis_of(axis, len(x.shape))
     return [shapes.tensor(x.dtype, x.shape)]
 
 
-def _shifted(attributes: Attributes, x: Array) -> Array:
-    # The largest value goes to 0, so that exp cannot overflow.
-    return np.asarray(x - x.max(axis=attributes["axis"], keepdims=True, initial=-np.inf))
-
-
 def _softmax(attributes: Attributes, x: Array) -> Array:
-    e = np.exp(_shifted(attributes, x))
+    # The largest value goes to 0, so that exp cannot overflow.
+    e = np.exp(x - x.max(axis=attributes["axis"], keepdims=True, initial=-np.inf))
     return np.asarray(e / e.sum(axis=attributes["axis"], keepdims=True))
 
 
 def _log_softmax(attributes: Attributes, x: Array) -> Array:
-    z = _shifted(attributes, x)
-    return np.asarray(z - np.log(np.exp(z).sum(axis=attributes["axis"], keepdims=True)))
+    return log_softmax(x, attributes["axis"])
+
+
+def log_softmax(x: Array, axis: int) -> Array:
+    """log(softmax(x)) along the axis, exact where the softmax itself is too small to be told from 0."""
+    z = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=axis, keepdims=True)))
 
 
 def _lower_softmax(kernel: str, cost: int) -> Callable[[Lowering], str | None]:
@@ -174,7 +189,7 @@ def _register_softmax(op: str, kernel: str, function: Callable[..., Array]) -> N
     operator(
         op,
         infer=_infer_softmax,
-        reference=function,
+        reference=rounded_once(function),
         attributes={"axis": -1},
         lower=_lower_softmax(kernel, 16),
         cases=(

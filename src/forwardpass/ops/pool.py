@@ -10,7 +10,9 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Array, TensorType
 from . import shapes, windows
-from .registry import REQUIRED, Attributes, Case, Constants, Types, operator
+from .lower import dtype_reason, given, reduce_step, unary_step
+from .numeric import widened
+from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Types, operator
 
 __all__ = ["average_pool", "max_pool"]
 
@@ -25,7 +27,7 @@ def _window(attributes: Attributes, x: Array) -> windows.Window:
 
 def _infer_window(attributes: Attributes, types: Types, kinds: str) -> TensorType:
     x = shapes.required(types, 0, "X", kinds)
-    shape = shapes.rank_of(x, "X", 3, 5)
+    shape = shapes.rank_of(x, "X", 3)
     ceil_mode = shapes.flag(attributes, "ceil_mode")
     if shape is None:
         return TensorType(x.dtype, None)
@@ -83,10 +85,10 @@ def _infer_average_pool(attributes: Attributes, types: Types, constants: Constan
 def average_pool(attributes: Attributes, x: Array) -> Array:
     """The mean of every window, of its taps inside the image or, with count_include_pad, the padded image."""
     found = _window(attributes, x)
-    total = found.taps(x, 0).sum(axis=tuple(range(-len(found.kernel), 0)))
+    total = found.taps(widened(x), 0).sum(axis=tuple(range(-len(found.kernel), 0)))
     counts = found.counts(x.shape[2:], bool(attributes["count_include_pad"]))
     with np.errstate(all="ignore"):
-        return np.asarray(total / counts.astype(x.dtype))
+        return np.asarray(total / counts.astype(total.dtype), dtype=x.dtype)
 
 
 _MAX = {**windows.WINDOW, "auto_pad": "NOTSET", "ceil_mode": 0}
@@ -151,8 +153,12 @@ def _infer_global(attributes: Attributes, types: Types, constants: Constants) ->
     return [shapes.tensor(x.dtype, (*shape[:2], *(1,) * (len(shape) - 2)))]
 
 
+def _spatial_axes(rank: int) -> tuple[int, ...]:
+    return tuple(range(2, rank))
+
+
 def _spatial(x: Array) -> tuple[int, ...]:
-    return tuple(range(2, x.ndim))
+    return _spatial_axes(x.ndim)
 
 
 _GLOBAL_CASES = (
@@ -166,7 +172,7 @@ _GLOBAL_CASES = (
 operator(
     "GlobalAveragePool",
     infer=_infer_global,
-    reference=lambda attributes, x: np.asarray(x.mean(axis=_spatial(x), keepdims=True)),
+    reference=lambda attributes, x: np.asarray(widened(x).mean(axis=_spatial(x), keepdims=True), dtype=x.dtype),
     cases=_GLOBAL_CASES,
 )
 
@@ -175,4 +181,69 @@ operator(
     infer=_infer_global,
     reference=lambda attributes, x: np.asarray(x.max(axis=_spatial(x), keepdims=True)),
     cases=_GLOBAL_CASES,
+)
+
+
+def _check_power(attributes: Attributes) -> None:
+    if shapes.integer(attributes, "p") < 1:
+        raise GraphError("attribute 'p' is wrong", expected="at least 1", got=str(attributes["p"]))
+
+
+def _norm(taps: Array, p: int, axes: tuple[int, ...], keep: bool = False) -> Array:
+    """The Lp norm over some axes."""
+    if p == 1:
+        return np.asarray(np.abs(taps).sum(axis=axes, keepdims=keep))
+    if p == 2:
+        return np.asarray(np.sqrt(np.square(taps).sum(axis=axes, keepdims=keep)))
+    powers = np.abs(taps) ** p
+    return np.asarray(powers.sum(axis=axes, keepdims=keep) ** (1 / p))
+
+
+def _infer_lp_pool(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    _check_power(attributes)
+    return [_infer_window(attributes, types, "f")]
+
+
+def _lp_pool(attributes: Attributes, x: Array) -> Array:
+    found = _window(attributes, x)
+    axes = tuple(range(-len(found.kernel), 0))
+    return np.asarray(_norm(found.taps(widened(x), 0), attributes["p"], axes), dtype=x.dtype)
+
+
+operator(
+    "LpPool",
+    infer=_infer_lp_pool,
+    reference=_lp_pool,
+    attributes={**_MAX, "kernel_shape": REQUIRED, "p": 2},
+    cases=(
+        *_CASES,
+        Case(((1, 2, 6, 7),), {**_SQUARE, "p": 1}, name="p 1"),
+        Case(((2, 3, 9),), {"kernel_shape": [3], "p": 3}, name="p 3"),
+    ),
+)
+
+
+def _infer_global_lp(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
+    _check_power(attributes)
+    return _infer_global(attributes, types, constants)
+
+
+def _lower_global_lp(ctx: Lowering) -> str | None:
+    if reason := dtype_reason(ctx):
+        return reason
+    x, y, p = given(ctx), ctx.output(), ctx.attributes["p"]
+    if p not in (1, 2):
+        return "only p 1 and 2 have native kernels"
+    kernel = "reduce_l1_f32" if p == 1 else "reduce_sum_square_f32"
+    reason = reduce_step(ctx, kernel, x, y, kept=(0, 1), places=(0, 1), reduced=_spatial_axes(len(x.shape)))
+    return reason or (unary_step(ctx, "sqrt", 0.0, 0.0, y, y) if p == 2 else None)
+
+
+operator(
+    "GlobalLpPool",
+    infer=_infer_global_lp,
+    lower=_lower_global_lp,
+    reference=lambda attributes, x: np.asarray(_norm(widened(x), attributes["p"], _spatial(x), True), dtype=x.dtype),
+    attributes={"p": 2},
+    cases=(*_GLOBAL_CASES, Case(((2, 3, 4, 5),), {"p": 1}, name="p 1"), Case(((2, 3, 4, 5),), {"p": 3}, name="p 3")),
 )

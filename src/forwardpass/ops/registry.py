@@ -25,6 +25,7 @@ __all__ = [
     "find",
     "operator",
     "registry",
+    "supported",
 ]
 
 Attributes = Mapping[str, Any]
@@ -223,11 +224,11 @@ class Operator:
             raise GraphError("wrong number of inputs", where=node.label, expected=f"{low} {most}", got=str(given))
         if not all(node.inputs[:low]):
             raise GraphError("a required input is absent", where=node.label)
-        for k in node.attributes:
-            if k not in self.attributes:
-                known = ", ".join(self.attributes) or "none"
-                raise GraphError(f"unknown attribute {k!r}", where=node.label, expected=f"one of: {known}")
         bound = {**self.attributes, **node.attributes}
+        if len(bound) > len(self.attributes):
+            unknown = next(k for k in bound if k not in self.attributes)
+            known = ", ".join(self.attributes) or "none"
+            raise GraphError(f"unknown attribute {unknown!r}", where=node.label, expected=f"one of: {known}")
         for k, v in bound.items():
             if v is REQUIRED:
                 raise GraphError(f"attribute {k!r} is missing", where=node.label)
@@ -288,3 +289,8 @@ def find(node: Node) -> Operator:
     if key not in registry and not load(*key):
         raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label)
     return registry[key]
+
+
+def supported(domain: str, name: str) -> bool:
+    """Whether there is an operator of that name."""
+    return (domain, name) in registry or load(domain, name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import GraphError, UnsupportedError
+from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
 from .registry import Attributes, Case, Constants, Types, operator
@@ -106,6 +106,7 @@ operator(
     ),
     view=True,
     strided=True,
+    narrow=True,
 )
 
 
@@ -137,6 +138,7 @@ operator(
     ),
     view=True,
     strided=True,
+    narrow=True,
 )
 
 
@@ -172,6 +174,7 @@ operator(
     ),
     view=True,
     strided=True,
+    narrow=True,
 )
 
 
@@ -199,12 +202,13 @@ operator(
     ),
     view=True,
     strided=True,
+    narrow=True,
 )
 
 
 def _infer_identity(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "input")
-    return [shapes.tensor(x.dtype, x.shape)]
+    # An optional that is empty has no type.
+    return [shapes.at(types, 0) or TensorType(np.dtype(np.float32), None, ("optional",))]
 
 
 operator(
@@ -214,36 +218,5 @@ operator(
     cases=(Case(((2, 3),)), Case(((),), name="scalar"), Case(((0,),), name="empty")),
     view=True,
     strided=True,
-)
-
-
-def _infer_dropout(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    x = shapes.required(types, 0, "data", "f")
-    training = shapes.at(constants, 2)
-    if training is not None and bool(np.any(training)):
-        raise UnsupportedError("Dropout in training mode is random and has no place in inference")
-    return [shapes.tensor(x.dtype, x.shape), TensorType(np.dtype(bool), x.shape)]
-
-
-def _dropout(
-    attributes: Attributes, x: Array, ratio: Array | None = None, training_mode: Array | None = None
-) -> tuple[Array, Array]:
-    if training_mode is not None and bool(np.any(training_mode)):
-        raise UnsupportedError("Dropout in training mode is random and has no place in inference")
-    return x, np.ones(x.shape, bool)
-
-
-operator(
-    "Dropout",
-    infer=_infer_dropout,
-    reference=_dropout,
-    attributes={"seed": None},
-    arity=(1, 3),
-    cases=(
-        Case(((2, 3),)),
-        Case(((2, 3), np.float32(0.5)), constants=(1,), name="ratio"),
-        Case(((2, 3), np.float32(0.5), np.array(False)), constants=(1, 2), name="training_mode off"),
-    ),
-    view=True,
-    strided=True,
+    narrow=True,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,6 +34,7 @@ __all__ = [
 ]
 
 LARGEST = 2**63 - 1
+_INT, _DIMS = frozenset({int}), frozenset({int, str, type(None)})
 _KINDS = {"f": "floating point", "i": "signed", "u": "unsigned", "b": "bool", "c": "complex", "O": "string"}
 
 
@@ -100,11 +100,16 @@ def tensor(dtype: np.dtype[Any], shape: Iterable[Dim] | None) -> TensorType:
     """
     if shape is None:
         return TensorType(dtype, None)
-    dims: tuple[Dim, ...] = tuple(int(d) if isinstance(d, np.integer) else d for d in shape)
-    known = [d for d in dims if isinstance(d, int)]
-    if any(d < 0 for d in known):
-        raise GraphError("the output would have a negative dimension", got=describe(dims))
-    if math.prod(known) * dtype.itemsize > LARGEST:
+    dims: tuple[Dim, ...] = tuple(shape)
+    if not _DIMS.issuperset(map(type, dims)):
+        dims = tuple(int(d) if isinstance(d, np.integer) else d for d in dims)
+    nbytes = dtype.itemsize
+    for d in dims:
+        if isinstance(d, int):
+            if d < 0:
+                raise GraphError("the output would have a negative dimension", got=describe(dims))
+            nbytes *= d
+    if nbytes > LARGEST:
         raise GraphError("the output is too large", expected="at most 2^63 - 1 bytes", got=describe(dims))
     return TensorType(dtype, dims)
 
@@ -155,14 +160,14 @@ def integers(
         return [default] * count
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, Sequence, np.ndarray)):
         raise GraphError(f"attribute {name!r} is wrong", expected="a list of integers", got=repr(value))
-    found = []
-    for v in value:
-        if type(v) is not int and (isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, np.integer))):
+    found = list(value)
+    if not _INT.issuperset(map(type, found)):
+        if any(isinstance(v, (bool, np.bool_)) or not isinstance(v, (int, np.integer)) for v in found):
             raise GraphError(f"attribute {name!r} is wrong", expected="a list of integers", got=repr(value))
-        found.append(int(v))
+        found = [int(v) for v in found]
     if count is not None and len(found) != count:
         raise GraphError(f"attribute {name!r} is wrong", expected=f"{count} integers", got=str(found))
-    if least is not None and any(v < least for v in found):
+    if least is not None and found and min(found) < least:
         raise GraphError(f"attribute {name!r} is wrong", expected=f"integers of at least {least}", got=str(found))
     return found
 

@@ -13,7 +13,7 @@ from ..records import record
 from . import shapes
 from .registry import Attributes
 
-__all__ = ["AUTO_PAD", "WINDOW", "Window", "output_sizes", "window"]
+__all__ = ["AUTO_PAD", "WINDOW", "Window", "fold", "output_sizes", "window"]
 
 AUTO_PAD = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 WINDOW = {"kernel_shape": None, "strides": None, "pads": None, "dilations": None}
@@ -73,6 +73,41 @@ class Window:
             inside = ((position >= low) & (position < high)).sum(1)
             total = np.multiply.outer(total, inside)
         return np.asarray(total)
+
+
+def fold(
+    columns: Array, strides: Sequence[int], dilations: Sequence[int], before: Sequence[int], size: Sequence[int]
+) -> Array:
+    """The sum of windows that overlap: what `Window.taps` takes apart, added up again.
+
+    Parameters
+    ----------
+    columns : [N, C, *kernel, *counts]
+        The values of every window.
+    strides, dilations
+        Steps between windows, and between the taps of a window.
+    before
+        How far the first window begins before the image.
+    size
+        The image's.
+
+    Returns
+    -------
+    Array [N, C, *size]
+    """
+    rank = len(size)
+    kernel, counts = columns.shape[2 : 2 + rank], columns.shape[2 + rank :]
+    if 0 in counts:
+        return np.zeros((*columns.shape[:2], *size), columns.dtype)
+    room = []
+    for k, c, s, d, b, o in zip(kernel, counts, strides, dilations, before, size):
+        room.append(max((c - 1) * s + (k - 1) * d + 1, b + o))
+    canvas = np.zeros((*columns.shape[:2], *room), columns.dtype)
+    images = (slice(None), slice(None))
+    for tap in np.ndindex(*kernel):
+        at = tuple(slice(t * d, t * d + (c - 1) * s + 1, s) for t, d, c, s in zip(tap, dilations, counts, strides))
+        canvas[images + at] += columns[images + tap]
+    return np.asarray(canvas[images + tuple(slice(b, b + o) for b, o in zip(before, size))])
 
 
 def _sizes(attributes: Attributes, rank: int, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:

@@ -19,22 +19,24 @@ from . import (
     fuse_activation,
     fuse_residual,
     hoist_transposes,
+    inline_if,
     layout_nhwc,
     lower_batchnorm,
     merge_transposes,
     merge_views,
-    sink_transposes,
     to_linear,
 )
 from .log import Entry, Log
 from .rewrite import Declined, Pass, Patch, Rule, rule, run
 from .view import View
+from .widen_half import widen
 
 __all__ = ["PIPELINE", "Declined", "Entry", "Log", "Pass", "Patch", "Rule", "View", "optimize", "rule"]
 
 PIPELINE: tuple[Pass, ...] = (
     # First, so that all others see weights, shapes and bounds as constants.
     fold_constants.PASS,
+    inline_if.PASS,
     # What changes nothing only stands between the nodes of other patterns.
     drop_identity.PASS,
     merge_views.PASS,
@@ -44,10 +46,9 @@ PIPELINE: tuple[Pass, ...] = (
     to_linear.PASS,
     # BatchNormalization has its channels on axis 1; only as a ScaleShift can it follow another layout.
     lower_batchnorm.PASS,
-    # Every image operator gets two Transposes, and then they move until they cancel. After that the channels
-    # are the last dimension of all layers, which is what the folds below look at.
+    # Every image operator gets two Transposes, and they move until they cancel. After that the channels are the
+    # last dimension of all layers, which is what the folds below look at.
     layout_nhwc.PASS,
-    sink_transposes.PASS,
     hoist_transposes.PASS,
     # Biases and scales before residuals and activations: an epilogue adds the bias first and activates last.
     fold_affine.PASS,
@@ -95,12 +96,12 @@ def optimize(
     names = [p.name for p in PIPELINE]
     if stop_after is not None and stop_after not in names:
         raise ConfigError("unknown pass", where="stop_after", expected=f"one of {', '.join(names)}", got=stop_after)
+    graph.verify()
     copy = graph.copy()
     copy.prune()
-    copy.verify()
-    view = View(copy, types_of_inputs)
     log = Log()
-    changed = False
+    changed = widen(copy, types_of_inputs, log)
+    view = View(copy, types_of_inputs)
     for step in PIPELINE:
         changed |= run(view, step, log, check=check)
         if step.name == stop_after:

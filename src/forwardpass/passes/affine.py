@@ -63,7 +63,9 @@ def channel_vector(array: Array | None, rank: int, axis: int, size: int) -> Arra
     shape = (1,) * (rank - array.ndim) + array.shape
     if any(d != 1 for k, d in enumerate(shape) if k - rank != axis) or shape[axis] not in (1, size):
         return None
-    return np.broadcast_to(np.asarray(array, np.float64).reshape(-1), (size,))
+    made = np.empty(size)
+    made[:] = array.reshape(-1)
+    return made
 
 
 def reshaped_for_channels(vector: Array, rank: int) -> Array:

@@ -26,6 +26,8 @@ def dropout(view: View, node: Node) -> Result:
         return Declined(f"the mask {node.outputs[1]!r} is a graph output")
     if len(node.inputs) > 2 and node.inputs[2] and view.constant(node.inputs[2]) is None:
         return Declined(f"training_mode {node.inputs[2]!r} is not a constant")
+    if len(node.inputs) > 2 and node.inputs[2] and np.any(view.constant(node.inputs[2])):
+        return Declined("training_mode is on")
     return drop(view, node, node.inputs[0], "dropped")
 
 
@@ -64,8 +66,10 @@ _NEUTRAL = {"Add": (0, (0, 1)), "Sub": (0, (1,)), "Mul": (1, (0, 1)), "Div": (1,
 
 
 def _is(array: Array | None, value: int) -> bool:
-    # Large constants are weights and not worth the look.
-    return array is not None and array.size <= 4096 and bool(np.all(array == value))
+    # Large constants are weights and not worth the look; of others, the first element mostly says it.
+    if array is None or array.size > 4096 or (array.size and array.item(0) != value):
+        return False
+    return bool(np.all(array == value))
 
 
 @rule(*_NEUTRAL)

@@ -11,6 +11,7 @@ from .view import View
 
 __all__ = ["PASS"]
 
+_LAYERS = ("Conv", "nhwc.Conv", "nhwc.ConvTranspose", "fused.Linear")
 _MOST_SHIFT = 8.0
 """The largest shift that goes into the layer behind it. There x @ w + b takes the place of (x + shift) @ w, and
 where the shift nearly cancels x, as when a large mean is taken off, x @ w has lost the digits that count."""
@@ -25,7 +26,7 @@ def _scaled(weights: Array, factor: Array) -> Array:
 
 
 def _parts(view: View, node: Node) -> tuple[Array, Array | None] | Declined:
-    """Weights and bias of a layer, where both are constant and nothing comes after them."""
+    """Weights and bias of a layer, where both are constant and no residual comes after them."""
     weights = view.constant(node.inputs[1])
     if weights is None:
         return Declined(f"the weights {node.inputs[1]!r} are not constant")
@@ -33,9 +34,7 @@ def _parts(view: View, node: Node) -> tuple[Array, Array | None] | Declined:
     bias = view.constant(name) if name else None
     if name and bias is None:
         return Declined(f"the bias {name!r} is not constant")
-    if node.attributes.get("activation") or any(node.inputs[3:]):
-        return Declined(f"{node.label} has an activation or a residual already")
-    return weights, bias
+    return Declined(f"{node.label} has a residual already") if any(node.inputs[3:]) else (weights, bias)
 
 
 def _rebuilt(
@@ -68,11 +67,13 @@ def backward(view: View, node: Node) -> Result:
     """layer(x) * scale + shift -> layer with weights * scale and bias * scale + shift."""
     found = affine_of(view, node)
     layer = view.producer(found.x) if found is not None else None
-    if found is None or layer is None or layer.qualified not in ("Conv", "nhwc.Conv", "fused.Linear"):
+    if found is None or layer is None or layer.qualified not in _LAYERS:
         return None
     reason = view.shared(found.x)
     if reason is not None:
         return Declined(reason)
+    if layer.attributes.get("activation"):
+        return Declined(f"{layer.label} has an activation already")
     parts = _parts(view, layer)
     if isinstance(parts, Declined):
         return parts
@@ -82,6 +83,10 @@ def backward(view: View, node: Node) -> Result:
         return Declined(f"the rank of {found.x!r} is unknown")
     first = layer.qualified == "Conv"
     size = weights.shape[0] if first else weights.shape[-1]
+    y, note = node.outputs[0], f"folded into {layer.label}"
+    name = _vector_input(view, node, size) if bias is None and not first else None
+    if name is not None:
+        return Patch(note, [layer, node], [_rebuilt(view, layer, y, None, name)[0]])
     vectors = _vectors(found, len(shape), 1 - len(shape) if first else -1, size)
     if vectors is None:
         return Declined("the constant is not one value per channel")
@@ -89,15 +94,12 @@ def backward(view: View, node: Node) -> Result:
     scaled = None
     if scale is not None:
         scaled = _scaled(weights, scale.reshape((-1,) + (1,) * (weights.ndim - 1)) if first else scale)
-    name = _vector_input(view, node, size) if bias is None and scale is None else None
     total = np.zeros(size) if bias is None else bias.astype(np.float64)
     total = total if scale is None else total * scale
     total = total if shift is None else total + shift
     none = bias is None and shift is None
-    made, constants = _rebuilt(
-        view, layer, node.outputs[0], scaled, None if none else name or rounded(total, weights.dtype)
-    )
-    return Patch(f"folded into {layer.label}", [layer, node], [made], constants)
+    made, constants = _rebuilt(view, layer, y, scaled, None if none else rounded(total, weights.dtype))
+    return Patch(note, [layer, node], [made], constants)
 
 
 def _vector_input(view: View, node: Node, size: int) -> str | None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from ..graph import Node
-from ..ops import evaluate_node, find
+from ..ops import evaluate_node
+from ..ops.evaluate import is_pure
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View
 
@@ -38,11 +39,11 @@ def _size(view: View, node: Node) -> int | None:
 def fold(view: View, node: Node) -> Result:
     """Evaluate a node by its NumPy definition."""
     values = [o for o in node.outputs if o]
-    inputs = [view.constant(i) if i else None for i in node.inputs]
-    fixed = all(a is not None for a, i in zip(inputs, node.inputs) if i)
+    fixed = all(i in view.graph.constants for i in node.inputs if i)
     known = all(o in view.known for o in values)
     if not fixed and not known:
         return None
+    inputs = [view.constant(i) if i else None for i in node.inputs]
     if any(view.is_output(o) for o in values):
         return Declined(f"value {next(o for o in values if view.is_output(o))!r} is a graph output")
     if known:
@@ -53,7 +54,7 @@ def fold(view: View, node: Node) -> Result:
         return Declined("the size of the result is unknown")
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
-    if not find(node).pure:
+    if not is_pure(node):
         return Declined("the result is random")
     results = evaluate_node(node, inputs)
     made = {o: r for o, r in zip(node.outputs, results) if o and isinstance(r, np.ndarray)}

@@ -23,14 +23,14 @@ def fold(view: View, node: Node) -> Result:
         return Declined(f"{before.label} has pads that are not constant")
     if value is not None and value.any():
         return Declined(f"{before.label} does not pad with zeros")
-    axes = [0, 1, 2, 3] if listed is None else [int(a) % 4 for a in listed.ravel()]
+    spatial = len(node.attributes["pads"]) // 2
+    axes = range(spatial + 2) if listed is None else [int(a) % (spatial + 2) for a in listed.ravel()]
     given = [int(p) for p in pads.ravel()]
     widths = dict(zip(axes, zip(given, given[len(axes) :])))
-    if any(p < 0 for p in given) or any(any(widths.get(a, (0, 0))) for a in (0, 3)):
+    if any(p < 0 for p in given) or any(any(widths.get(a, (0, 0))) for a in (0, spatial + 1)):
         return Declined(f"{before.label} crops, or pads more than height and width")
-    top, bottom = widths.get(1, (0, 0))
-    left, right = widths.get(2, (0, 0))
-    total = [int(p) + q for p, q in zip(node.attributes["pads"], (top, left, bottom, right))]
+    more = [widths.get(k + 1, (0, 0))[end] for end in (0, 1) for k in range(spatial)]
+    total = [int(p) + q for p, q in zip(node.attributes["pads"], more)]
     made = Node(
         node.op,
         [before.inputs[0], *node.inputs[1:]],

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ..graph import Node
 from . import merge_transposes
-from .layout_nhwc import TO_NHWC
-from .merge_transposes import inverse, order_of, transpose, transposed_type
+from .merge_transposes import TO_NHWC, inverse, order_of, transpose, transposed_type
 from .permuted import POINTWISE, Operands, moved_pads
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View

@@ -12,7 +12,24 @@ from .merge_views import reshape_target
 from .rewrite import Declined, Pass, Patch, Result, drop, rule
 from .view import View
 
-__all__ = ["AS_VIEWS", "PASS", "RULES", "inverse", "order_of", "transpose", "transposed_type"]
+__all__ = [
+    "AS_VIEWS",
+    "PASS",
+    "RULES",
+    "TO_NCDHW",
+    "TO_NCHW",
+    "TO_NDHWC",
+    "TO_NHWC",
+    "inverse",
+    "order_of",
+    "transpose",
+    "transposed_type",
+]
+
+TO_NHWC = (0, 2, 3, 1)
+TO_NCHW = (0, 3, 1, 2)
+TO_NDHWC = (0, 2, 3, 4, 1)
+TO_NCDHW = (0, 4, 1, 2, 3)
 
 
 def order_of(view: View, node: Node) -> tuple[int, ...] | None:
@@ -22,7 +39,7 @@ def order_of(view: View, node: Node) -> tuple[int, ...] | None:
     shape = view.type(node.inputs[0]).shape
     given = node.attributes.get("perm")
     if given is not None:
-        return tuple(int(p) for p in given)
+        return tuple(map(int, given))
     return None if shape is None else tuple(permutation({"perm": None}, len(shape)))
 
 

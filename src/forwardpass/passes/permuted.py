@@ -11,7 +11,7 @@ from ..ops import ACTIVATIONS
 from .merge_transposes import inverse, order_of, transpose
 from .view import View
 
-__all__ = ["POINTWISE", "Operands", "moved_pads", "transposed"]
+__all__ = ["POINTWISE", "Operands", "moved_pads", "sliced_axes", "transposed"]
 
 POINTWISE = tuple(
     dict.fromkeys(
@@ -100,3 +100,13 @@ def moved_pads(view: View, node: Node, order: Sequence[int]) -> tuple[str, Array
     for k, axis in enumerate(axes):
         widths[:, order[axis]] = given[k], given[k + len(axes)]
     return view.fresh(f"{node.inputs[1]}_moved"), widths.ravel()
+
+
+def sliced_axes(view: View, node: Node, rank: int) -> list[int] | None:
+    """The axes of a Slice of a value of that rank; None where they are not constant."""
+    name = node.inputs[3] if len(node.inputs) > 3 else ""
+    if name:
+        listed = view.constant(name)
+        return None if listed is None else [int(a) % rank for a in listed.ravel()]
+    starts = view.type(node.inputs[1]).shape
+    return list(range(starts[0])) if starts and isinstance(starts[0], int) else None

@@ -67,14 +67,21 @@ def rule(*ops: str) -> Callable[[Callable[[View, Node], Result]], Rule]:
 
 
 class Pass:
-    """Rules that run together until none of them fires."""
+    """Rules that run together until none of them fires.
 
-    __slots__ = ("_by_op", "_every", "name", "rules")
+    Attributes
+    ----------
+    ops
+        The operators that a rule looks at, by their qualified names; None where a rule looks at all.
+    """
+
+    __slots__ = ("_by_op", "_every", "name", "ops", "rules")
 
     def __init__(self, name: str, rules: Sequence[Rule]) -> None:
         self.name, self.rules = name, tuple(rules)
         self._every = tuple(r for r in self.rules if not r.ops)
         ops = dict.fromkeys(op for r in self.rules for op in r.ops)
+        self.ops = None if self._every else ops.keys()
         self._by_op = {op: (*(r for r in self.rules if op in r.ops), *self._every) for op in ops}
 
     def rules_for(self, node: Node) -> tuple[Rule, ...]:
@@ -120,18 +127,19 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> bool:
     while changed:
         changed = False
         declined: dict[tuple[str, str], None] = {}
-        queue = deque(view.ordered(step.rules_for))
-        queued = {id(n) for n in queue}
+        queue = deque(view.ordered(step.ops))
+        queued = set(queue)
         while queue:
             node = queue.popleft()
-            queued.discard(id(node))
+            queued.discard(node)
             if node not in view:
                 continue
             for r in step.rules_for(node):
                 result = r.apply(view, node)
+                if result is None:
+                    continue
                 if isinstance(result, Declined):
                     declined[node.label, result.reason] = None
-                if not isinstance(result, Patch):
                     continue
                 log.entries.append(Entry(step.name, node.label, True, result.note))
                 near = view.apply(result)
@@ -140,8 +148,8 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> bool:
                 if check:
                     view.verify(step.name)
                 for n in near:
-                    if id(n) not in queued and step.rules_for(n):
-                        queued.add(id(n))
+                    if n not in queued and step.rules_for(n):
+                        queued.add(n)
                         queue.append(n)
                 break
             if left == 0:

@@ -1,26 +1,28 @@
-"""Transposes move toward the outputs, until they meet others and cancel, or stand at the edges of the graph."""
+"""Transposes move toward the outputs, until they meet others and cancel, or stand at the edges of the graph: rules of
+the layout pass."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..graph import Array, Node
 from ..ops import shapes
 from . import merge_transposes
-from .layout_nhwc import TO_NCHW
-from .merge_transposes import inverse, transpose, transposed_type
-from .permuted import POINTWISE, Operands, moved_pads, transposed
-from .rewrite import Declined, Pass, Patch, Result, rule
+from .merge_transposes import TO_NCDHW, TO_NCHW, inverse, transpose, transposed_type
+from .permuted import POINTWISE, Operands, moved_pads, sliced_axes, transposed
+from .rewrite import Declined, Patch, Result, rule
 from .view import View
 
-__all__ = ["PASS"]
+__all__ = ["RULES"]
 
 
 def _pays(view: View, node: Node, order: tuple[int, ...]) -> bool:
     """Whether a Transpose is worth moving past a node: one of the layout is, and one that another awaits."""
-    if order == TO_NCHW:
+    if order in (TO_NCHW, TO_NCDHW):
         return True
     readers = view.uses(node.outputs[0])
     return bool(readers) and all(r.qualified == "Transpose" for r in readers) and not view.is_output(node.outputs[0])
@@ -70,7 +72,7 @@ def _moved(
     view: View,
     node: Node,
     inputs: list[str],
-    attributes: dict[str, int],
+    attributes: dict[str, Any],
     order: tuple[int, ...],
     constants: dict[str, Array] | None = None,
     before: Sequence[Node] = (),
@@ -92,6 +94,33 @@ def softmax(view: View, node: Node) -> Result:
     source, order = found
     axis = shapes.axis_of(int(view.attributes(node)["axis"]), len(order))
     return _moved(view, node, [source], {"axis": order[axis]}, order)
+
+
+@rule("Resize")
+def resize(view: View, node: Node) -> Result:
+    """Resize along the axes that the Transpose moved."""
+    found = transposed(view, node.inputs[0])
+    if found is None or not _pays(view, node, found[1]):
+        return None
+    source, order = found
+    given = view.attributes(node)["axes"]
+    axes = range(len(order)) if given is None else [shapes.axis_of(int(a), len(order)) for a in given]
+    return _moved(view, node, [source, *node.inputs[1:]], {"axes": [order[a] for a in axes]}, order)
+
+
+@rule("Slice")
+def cut(view: View, node: Node) -> Result:
+    """Slice of the dimensions that the Transpose moved."""
+    found = transposed(view, node.inputs[0])
+    if found is None or not _pays(view, node, found[1]):
+        return None
+    source, order = found
+    axes = sliced_axes(view, node, len(order))
+    if axes is None:
+        return Declined("the axes are not constant")
+    name = view.fresh(f"{node.outputs[0]}_axes")
+    inputs = [source, *node.inputs[1:3], name, *node.inputs[4:]]
+    return _moved(view, node, inputs, {}, order, {name: np.array([order[a] for a in axes], np.int64)})
 
 
 @rule("Pad")
@@ -148,7 +177,7 @@ def flatten(view: View, node: Node) -> Result:
     source, order = found
     before, after = view.type(source).shape, view.type(node.inputs[0]).shape
     sizes = [] if before is None else [d for d in before[1:] if isinstance(d, int)]
-    features = int(np.prod(sizes, dtype=np.int64))
+    features = math.prod(sizes)
     known = len(sizes) == len(order) - 1 and features > 0
     if not known or after is None or len(after) != 2 or after[1] != features:
         return Declined(f"{view_node.label} does not flatten images of known size")
@@ -170,4 +199,4 @@ def flatten(view: View, node: Node) -> Result:
     return Patch("reads the image before a Transpose", [node], nodes, constants)
 
 
-PASS = Pass("sink_transposes", (*merge_transposes.RULES, pointwise, concat, softmax, pad, reduce, flatten))
+RULES = (*merge_transposes.RULES, pointwise, concat, softmax, resize, cut, pad, reduce, flatten)

@@ -34,6 +34,8 @@ def _vector(view: View, value: str, columns: object, beta: float) -> Array | Non
     array = view.constant(value)
     if array is None or not isinstance(columns, int) or array.shape[:-1] not in ((), (1,)):
         return None
+    if array.shape == (columns,):
+        return _scaled(array, beta)
     return np.ascontiguousarray(np.broadcast_to(_scaled(array, beta).reshape(-1), (columns,)))
 
 
@@ -62,7 +64,9 @@ def gemm(view: View, node: Node) -> Result:
     if c and beta != 0:
         columns = found.shape[1] if found.shape is not None else None
         vector = _vector(view, c, columns, beta)
-        if vector is not None:
+        if vector is not None and vector is view.constant(c):
+            inputs.append(c)
+        elif vector is not None:
             bias = view.fresh(f"{c}_bias")
             constants[bias] = vector
             inputs.append(bias)

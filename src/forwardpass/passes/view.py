@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from ..errors import GraphError
@@ -16,9 +16,9 @@ class _Change(Protocol):
     """What `View.apply` needs of a patch."""
 
     @property
-    def remove(self) -> Iterable[Node]: ...
+    def remove(self) -> Sequence[Node]: ...
     @property
-    def add(self) -> Iterable[Node]: ...
+    def add(self) -> Sequence[Node]: ...
     @property
     def constants(self) -> Mapping[str, Array]: ...
     @property
@@ -34,14 +34,14 @@ def _named_sizes(graph: Graph, given: Mapping[str, TensorType]) -> dict[str, Ten
     return {
         name: t
         if t.shape is None
-        else TensorType(t.dtype, tuple(f"{name}.{k}" if d is None else d for k, d in enumerate(t.shape)))
+        else TensorType(t.dtype, tuple(f"{name}.{k}" if d is None else d for k, d in enumerate(t.shape)), t.container)
         for name, t in types.items()
     }
 
 
 def _merge(old: TensorType, new: TensorType) -> TensorType | None:
     """What two statements about one value say together, None where they contradict each other."""
-    if old.dtype != new.dtype:
+    if old.dtype != new.dtype or old.container != new.container:
         return None
     if old.shape is None or new.shape is None:
         return new if old.shape is None else old
@@ -51,7 +51,7 @@ def _merge(old: TensorType, new: TensorType) -> TensorType | None:
         return None
     # A size beats a name, and a name beats nothing.
     shape = tuple(a if isinstance(a, int) or b is None else b for a, b in zip(old.shape, new.shape))
-    return TensorType(old.dtype, shape)
+    return TensorType(old.dtype, shape, old.container)
 
 
 class View:
@@ -76,8 +76,8 @@ class View:
         self._input_types = _named_sizes(graph, input_types or {})
         self._types = infer_types(graph, self._input_types, values=self.known)
         self._outputs = frozenset(graph.outputs)
-        self._nodes: dict[int, Node] = {}
-        self._place: dict[int, tuple[int, int]] = {}
+        self._place: dict[Node, tuple[int, int]] = {}
+        self._by_op: dict[str, dict[Node, None]] = {}
         self._producers: dict[str, Node] = {}
         self._uses: dict[str, list[Node]] = {}
         self._names = {*graph.inputs, *graph.constants}
@@ -86,18 +86,21 @@ class View:
             self._link(node, (index, 0))
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._place)
 
     def __contains__(self, node: Node) -> bool:
-        return self._nodes.get(id(node)) is node
+        return node in self._place
 
-    def ordered(self, keep: Callable[[Node], object] = bool) -> list[Node]:
-        """The nodes that `keep` accepts, those that were added at the place of those that they replaced."""
-        return sorted(filter(keep, self._nodes.values()), key=self.place)
+    def ordered(self, ops: Set[str] | None = None) -> list[Node]:
+        """The nodes, or those of some operators; one that was added is at the place of those that it replaced."""
+        nodes: Iterable[Node] = self._place
+        if ops is not None:
+            nodes = [n for op in self._by_op.keys() & ops for n in self._by_op[op]]
+        return sorted(nodes, key=self._place.__getitem__)
 
     def place(self, node: Node) -> tuple[int, int]:
         """Where the node stands among the others."""
-        return self._place[id(node)]
+        return self._place[node]
 
     def producer(self, value: str) -> Node | None:
         """The node that defines a value; None for inputs and constants."""
@@ -140,8 +143,8 @@ class View:
         return name
 
     def _link(self, node: Node, place: tuple[int, int]) -> None:
-        self._nodes[id(node)] = node
-        self._place[id(node)] = place
+        self._place[node] = place
+        self._by_op.setdefault(node.qualified, {})[node] = None
         for o in node.outputs:
             if o:
                 self._producers[o] = node
@@ -151,7 +154,7 @@ class View:
                 self._uses.setdefault(i, []).append(node)
 
     def _unlink(self, node: Node) -> None:
-        del self._nodes[id(node)], self._place[id(node)]
+        del self._place[node], self._by_op[node.qualified][node]
         for o in node.outputs:
             if o:
                 del self._producers[o]
@@ -213,13 +216,13 @@ class View:
         list of Node
             Those that may match now and did not before: the new ones and their neighbours.
         """
-        removed, added = list(patch.remove), list(patch.add)
+        removed, added, constants = patch.remove, patch.add, self.graph.constants
         anchor = max((self.place(n)[0] for n in removed), default=0)
         released = [i for n in removed for i in n.inputs if i]
         for n in removed:
             self._unlink(n)
         for name, array in patch.constants.items():
-            self.graph.constants[name] = array
+            constants[name] = array
             self._types[name] = TensorType.of(array)
             self._names.add(name)
         self._types.update(patch.types)
@@ -232,14 +235,15 @@ class View:
         touched = [*self._sweep(released), *patch.rename.values(), *patch.constants]
         for n in added:
             touched += (*n.inputs, *n.outputs)
-        # A constant that was there before says nothing new to its readers, of which there may be many.
-        values = [v for v in dict.fromkeys(touched) if v in patch.constants or self.constant(v) is None]
-        near: dict[int, Node] = {}
-        for value in values:
-            producer = self._producers.get(value)
-            for n in ([producer] if producer is not None else []) + self.uses(value):
-                near[id(n)] = n
-        return list(near.values())
+        near: dict[Node, None] = {}
+        for value in dict.fromkeys(touched):
+            # A constant that was there before says nothing new to its readers, of which there may be many.
+            if value in constants and value not in patch.constants:
+                continue
+            if value in self._producers:
+                near[self._producers[value]] = None
+            near.update(dict.fromkeys(self.uses(value)))
+        return list(near)
 
     def verify(self, name: str, *, types: bool = True) -> None:
         """Write the nodes into the graph, in order, and check it.

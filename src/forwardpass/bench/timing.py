@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,8 @@ BATCH_NS = 100_000
 """Calls shorter than this are timed in batches about so long, so that reading the clock does not count."""
 MAX_SAMPLES = 20_000
 """Per turn and kind."""
+SLICE = 0.02
+"""Seconds of calls between two bursts of something else."""
 
 Loop = Callable[[int, Callable[..., Any], tuple[Any, ...]], int]
 
@@ -73,6 +76,26 @@ class Timer:
             if collecting:
                 gc.enable()
         return {"means": means, "singles": singles, "calls": self.calls}
+
+    def against(self, burst: Callable[[], float], seconds: float) -> dict[str, list[float]]:
+        """Calls, and something else that has the same core, by turns (A B A B).
+
+        Parameters
+        ----------
+        burst
+            Runs the other for about `SLICE` and gives its rate.
+
+        Returns
+        -------
+        dict
+            `rates`: of the bursts; `means`: ns per call in the slice behind each.
+        """
+        found: dict[str, list[float]] = {"rates": [], "means": []}
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(found["rates"]) < 3:
+            found["rates"].append(burst())
+            found["means"].append(statistics.median(self._sample(self.calls, SLICE)) / self.calls)
+        return found
 
     def _sample(self, calls: int, seconds: float) -> list[int]:
         samples: list[int] = []

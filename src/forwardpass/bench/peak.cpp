@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The ceilings of one core: FMA rate, and read bandwidth of a footprint. `peak.py` compiles and runs it.
-//   peak isas                                  the ISAs that can be measured here
-//   peak fma ISA MILLISECONDS REPEATS          GFLOP/s of every repeat
-//   peak read ISA BYTES MILLISECONDS REPEATS   GB/s of every repeat, the better of one stream and of eight
-// Every operation is an asm volatile of one ISA's width: the compiler can neither merge, drop nor widen it.
+// The ceilings of one core: FMA rate, and read bandwidth of a footprint. `peak.py` compiles it to a library and loads
+// it. Every operation is an asm volatile of one ISA's width: the compiler can neither merge, drop nor widen it.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <string>
 #include <vector>
 
 namespace {
@@ -135,43 +130,47 @@ std::vector<double> rates(F f, double work, double milliseconds, int repeats) {
   return found;
 }
 
-void print(const std::vector<double>& values) {
-  for (const double v : values) std::printf("%.6g\n", v);
+const Isa* find_isa(const char* name) {
+  int count = 0;
+  const Isa* isas = list_isas(&count);
+  const auto* found = std::find_if(isas, isas + count, [&](const Isa& i) { return std::strcmp(i.name, name) == 0; });
+  return found != isas + count && found->available ? found : nullptr;
 }
 
-void measure_read(const Isa& isa, std::size_t bytes, double milliseconds, int repeats) {
-  bytes = std::max<std::size_t>(8192, bytes / 8192 * 8192);
-  char* data = static_cast<char*>(std::aligned_alloc(4096, bytes));
-  if (data == nullptr) {
-    std::fprintf(stderr, "no memory for %zu bytes\n", bytes);
-    std::exit(1);
-  }
-  std::memset(data, 0, bytes);
-  const auto rate_of = [&](ReadFn read) {
-    return rates([&](long n) { read(data, bytes, n); }, static_cast<double>(bytes), milliseconds, repeats);
-  };
-  const std::vector<double> one = rate_of(isa.one_stream);
-  const std::vector<double> many = rate_of(isa.many_streams);
-  const auto best = [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); };
-  print(best(one) > best(many) ? one : many);
-  std::free(data);
+int give(const std::vector<double>& found, double* rates) {
+  std::copy(found.begin(), found.end(), rates);
+  return static_cast<int>(found.size());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  int count = 0;
-  const Isa* isas = list_isas(&count);
-  const std::string command = argc > 1 ? argv[1] : "";
-  for (int i = 0; i < count; ++i) {
-    const Isa& isa = isas[i];
-    if (!isa.available) continue;
-    if (command == "isas") std::printf("%s\n", isa.name);
-    if (argc < 5 || argv[2] != std::string(isa.name)) continue;
-    if (command == "fma") print(rates(isa.fma, isa.flops, std::atof(argv[3]), std::atoi(argv[4])));
-    if (command == "read" && argc > 5) {
-      measure_read(isa, std::strtoull(argv[3], nullptr, 10), std::atof(argv[4]), std::atoi(argv[5]));
-    }
-  }
-  return 0;
+extern "C" {
+
+// Whether an ISA can be measured here.
+int peak_available(const char* isa) { return find_isa(isa) != nullptr; }
+
+// GFLOP/s of the FMA loop, `repeats` times. Returns how many of the rates were filled in; -1 where it is not available.
+int peak_fma(const char* isa, double milliseconds, int repeats, double* rates_out) {
+  const Isa* found = find_isa(isa);
+  return found ? give(rates(found->fma, found->flops, milliseconds, repeats), rates_out) : -1;
 }
+
+// GB/s of reading so many bytes over and over, the better of one stream and of eight. -2 where there is no memory.
+int peak_read(const char* isa, std::size_t bytes, double milliseconds, int repeats, double* rates_out) {
+  const Isa* found = find_isa(isa);
+  if (found == nullptr) return -1;
+  bytes = std::max<std::size_t>(8192, bytes / 8192 * 8192);
+  char* data = static_cast<char*>(std::aligned_alloc(4096, bytes));
+  if (data == nullptr) return -2;
+  std::memset(data, 0, bytes);
+  const auto rate_of = [&](ReadFn read) {
+    return rates([&](long n) { read(data, bytes, n); }, static_cast<double>(bytes), milliseconds, repeats);
+  };
+  const std::vector<double> one = rate_of(found->one_stream);
+  const std::vector<double> many = rate_of(found->many_streams);
+  std::free(data);
+  const auto best = [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); };
+  return give(best(one) > best(many) ? one : many, rates_out);
+}
+
+}  // extern "C"

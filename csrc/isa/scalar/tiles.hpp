@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix tiles of bfloat16 pairs, in plain C++: the meaning of the instructions that isa/amx/tiles.hpp has, to the bit.
+// An ISA without such instructions includes this file; the planner lets its FMA kernels do the work instead.
+#pragma once
+#include <cstdint>
+
+namespace forwardpass::FORWARDPASS_ISA {
+
+inline constexpr bool kHasTiles = false;
+
+// Eight tiles of at most 16 rows of 16 words: 0 to 3 sums in float32, 4 and 5 left operands, 6 and 7 right operands. A
+// word of an operand is a pair of bfloat16 numbers, the first in its low half.
+class Tiles {
+ public:
+  // Sums and left operands have `rows` rows, right operands 16.
+  explicit Tiles(int rows) noexcept : rows_(rows) {}
+  Tiles(const Tiles&) = delete;
+  Tiles& operator=(const Tiles&) = delete;
+
+  template <int kTile>
+  void clear() noexcept {
+    for (int i = 0; i < 256; ++i) words_[kTile][i] = 0;
+  }
+
+  // `stride` is that of rows, in words.
+  template <int kTile>
+  void load(const std::uint32_t* p, std::int64_t stride) noexcept {
+    const int rows = kTile < 6 ? rows_ : 16;
+    for (int i = 0; i < rows; ++i) __builtin_memcpy(words_[kTile] + 16 * i, p + i * stride, 64);
+  }
+
+  // To dense rows.
+  template <int kTile>
+  void store(float* p) const noexcept {
+    __builtin_memcpy(p, words_[kTile], 64 * static_cast<unsigned>(rows_));
+  }
+
+  // sum += left x right. First halves and second halves are summed on their own from zero, each product with one fused
+  // multiply-add; the two sums are added, and then to the tile. Denormal operands and results count as zero, as they
+  // do in all kernels.
+  template <int kSum, int kLeft, int kRight>
+  void multiply() noexcept {
+    for (int m = 0; m < rows_; ++m) {
+      for (int n = 0; n < 16; ++n) {
+        float first = 0.0f, second = 0.0f, sum;
+        for (int k = 0; k < 16; ++k) {
+          const std::uint32_t a = words_[kLeft][16 * m + k], b = words_[kRight][16 * k + n];
+          first = __builtin_fmaf(number(a << 16), number(b << 16), first);
+          second = __builtin_fmaf(number(a & 0xffff0000u), number(b & 0xffff0000u), second);
+        }
+        __builtin_memcpy(&sum, &words_[kSum][16 * m + n], 4);
+        sum += first + second;
+        __builtin_memcpy(&words_[kSum][16 * m + n], &sum, 4);
+      }
+    }
+  }
+
+ private:
+  [[gnu::always_inline]] static inline float number(std::uint32_t bits) {
+    float x;
+    __builtin_memcpy(&x, &bits, 4);
+    return x;
+  }
+
+  int rows_;
+  alignas(64) std::uint32_t words_[8][256];
+};
+
+}  // namespace forwardpass::FORWARDPASS_ISA

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operands of brgemm_split_f32 as terms of bfloat16.
+#include "terms.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+FP_INLINE void clear(float* out, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, zero());
+}
+
+template <int kTerms>
+void split_row(const SplitParams& p, const float* in, float* out, std::int64_t plane) {
+  const std::int64_t width = p.pad_left + p.w + p.pad_right;
+  for (std::int64_t c = 0; c < p.c; c += kBlock, out += kTerms * plane) {
+    const std::int64_t valid = min_of(kBlock, p.c - c);
+    if (in == nullptr) {
+      for (int t = 0; t < kTerms; ++t) clear(out + t * plane, width * kPairs);
+      continue;
+    }
+    for (int t = 0; t < kTerms; ++t) {
+      clear(out + t * plane, p.pad_left * kPairs);
+      clear(out + t * plane + (p.pad_left + p.w) * kPairs, p.pad_right * kPairs);
+    }
+    const float* from = in + c;
+    float* to = out + p.pad_left * kPairs;
+    if (valid == kBlock) {
+      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPairs) {
+        store_block<kTerms>(from, kBlock, to, plane);
+      }
+    } else {
+      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPairs) {
+        store_block<kTerms>(from, valid, to, plane);
+      }
+    }
+  }
+}
+
+template <int kTerms>
+void split(const SplitParams& p, const float* in, float* out, Range range) {
+  const std::int64_t height = p.pad_top + p.h + p.pad_bottom;
+  const std::int64_t row = (p.pad_left + p.w + p.pad_right) * kPairs;
+  const std::int64_t image = (p.c + kBlock - 1) / kBlock * kTerms * height * row;
+  for (std::int64_t u = range.begin; u < range.end; ++u) {
+    const std::int64_t n = u / height, y = u % height - p.pad_top;
+    const float* from = y >= 0 && y < p.h ? in + n * p.in_batch + y * p.in_row : nullptr;
+    split_row<kTerms>(p, from, out + n * image + u % height * row, height * row);
+  }
+}
+
+// Panel `panel` of B: blocks of 32 rows become tiles of 16 rows of pairs.
+template <int kTerms>
+void pack_panel(const PackSplitParams& p, const float* in, float* out, std::int64_t panel) {
+  const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
+  in += panel * kPairs;
+  for (std::int64_t tap = 0; tap < p.taps; ++tap) {
+    for (std::int64_t k = 0; k < p.k; k += kBlock, out += kTerms * kTileWords) {
+      for (std::int64_t i = 0; i < kPairs; ++i) {
+        const std::int64_t first = k + i, second = first + kPairs;
+        const float* low = in + (tap * p.k + first) * p.n;
+        for (int j = 0; j < kPairs; j += kLanes) {
+          const Vec a = load_valid(low + j, first < p.k ? cols - j : 0);
+          const Vec b = load_valid(low + kPairs * p.n + j, second < p.k ? cols - j : 0);
+          store_terms<kTerms>(a, b, out + i * kPairs + j, kTileWords);
+        }
+      }
+    }
+  }
+}
+
+template <int kTerms>
+void pack(const PackSplitParams& p, const float* in, float* out, Range range) {
+  const std::int64_t size = p.taps * ((p.k + kBlock - 1) / kBlock) * kTerms * kTileWords;
+  for (std::int64_t u = range.begin; u < range.end; ++u) pack_panel<kTerms>(p, in, out + u * size, u);
+}
+
+}  // namespace
+
+void split_f32(const KernelArgs& args, Range range) noexcept {
+  const SplitParams& p = params_of<SplitParams>(args);
+  const float* in = static_cast<const float*>(args.in[0]);
+  float* out = static_cast<float*>(args.out);
+  if (p.terms == 3) return split<3>(p, in, out, range);
+  if (p.terms == 2) return split<2>(p, in, out, range);
+  split<1>(p, in, out, range);
+}
+
+void pack_split_f32(const KernelArgs& args, Range range) noexcept {
+  const PackSplitParams& p = params_of<PackSplitParams>(args);
+  const float* in = static_cast<const float*>(args.in[0]);
+  float* out = static_cast<float*>(args.out);
+  if (p.terms == 3) return pack<3>(p, in, out, range);
+  if (p.terms == 2) return pack<2>(p, in, out, range);
+  pack<1>(p, in, out, range);
+}
+
+}  // namespace forwardpass::FORWARDPASS_ISA

@@ -1,0 +1,94 @@
+"""`forwardpass convert`: a model file of any format that is read, written as one that needs NumPy alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..console import Console
+from ..text import human_bytes
+from .info import count_operators, count_weights, describe
+
+if TYPE_CHECKING:
+    from ..graph import TensorType
+    from ..run import Model
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "write a model, such as an ONNX one, as an .npz file that runs with NumPy alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .onnx (needs the package onnx) or .npz")
+    parser.add_argument("target", type=_target, metavar="TARGET.npz", help="the file to write; an old one is replaced")
+
+
+def _target(text: str) -> Path:
+    """An argument type: a path that ends in .npz, since the suffix says how a file is read."""
+    path = Path(text)
+    if path.suffix.lower() != ".npz":
+        raise argparse.ArgumentTypeError(f"expected a path that ends in .npz, got {text!r}")
+    return path
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    import forwardpass as fp
+    from forwardpass.formats import npz
+
+    with console.progress("reading", 1) as advance:
+        model = fp.load(args.source)
+        advance(1)
+    with console.progress("planning", 1) as advance:
+        # Before anything is written: a graph whose nodes contradict each other makes no file.
+        found = model.outputs
+        rows = model.summary().rows
+        advance(1)
+    with console.progress("writing", 100) as percent:
+        npz.write(model.graph, args.target, lambda done, total: percent(100 * done // max(total, 1)))
+    report = _report(args.source, args.target, model, rows, found)
+    _show(console, report, model.inputs, found)
+    return report
+
+
+def _report(
+    source: Path, target: Path, model: Model, rows: list[dict[str, Any]], outputs: dict[str, TensorType]
+) -> dict[str, Any]:
+    graph = model.graph
+    others = Counter((r["operator"], str(r["native"])) for r in rows if r["native"] is not True)
+    return {
+        "source": str(source),
+        "target": str(target),
+        "source_bytes": source.stat().st_size,
+        "target_bytes": target.stat().st_size,
+        "name": graph.name,
+        "inputs": {k: describe(t) for k, t in model.inputs.items()},
+        "outputs": {k: describe(t) for k, t in outputs.items()},
+        "operators": count_operators(graph),
+        **count_weights(graph),
+        "nodes_after_optimisation": len(rows),
+        "native_nodes": len(rows) - others.total(),
+        "by_definition": [{"operator": o, "count": n, "reason": r} for (o, r), n in others.most_common()],
+    }
+
+
+def _show(
+    console: Console, report: dict[str, Any], inputs: dict[str, TensorType], outputs: dict[str, TensorType]
+) -> None:
+    console.line(f"{report['name'] or 'unnamed model'}  ({report['source']})", strong=True)
+    console.heading("inputs and outputs")
+    rows = [("input", name, kind) for name, kind in inputs.items()]
+    console.table(["", "name", "type"], rows + [("output", name, kind) for name, kind in outputs.items()])
+    console.heading("operators")
+    console.table(["operator", ">count"], list(report["operators"].items()))
+    console.line(f"  {report['parameters']:,} parameters, {human_bytes(report['bytes'])} of constants")
+    console.heading("how they run")
+    native, total = report["native_nodes"], report["nodes_after_optimisation"]
+    console.line(f"  {native} of {total} nodes after optimisation have native kernels")
+    if report["by_definition"]:
+        others = [(o["operator"], o["count"], o["reason"]) for o in report["by_definition"]]
+        console.table(["by its NumPy definition", ">count", "because"], others)
+    console.line()
+    sizes = f"{human_bytes(report['source_bytes'])} -> {human_bytes(report['target_bytes'])}"
+    console.line(f"wrote {report['target']}  ({sizes})", strong=True)

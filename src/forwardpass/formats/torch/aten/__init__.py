@@ -1,0 +1,8 @@
+"""ATen's operators by what they are made of here. A definition takes the emitter and the arguments of the schema."""
+
+from __future__ import annotations
+
+from ._table import OPERATORS
+from . import elementwise, layers, normalization, pools, recurrent, reduce, shapes  # noqa: F401  they fill the table
+
+__all__ = ["OPERATORS"]

@@ -1,0 +1,43 @@
+"""Models from the objects of other libraries, which the user has installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .run import Model
+
+__all__ = ["from_torch"]
+
+
+def from_torch(
+    source: Any,
+    example_inputs: Any = None,
+    *,
+    dynamic_shapes: Any = None,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Model:
+    """A model from PyTorch, which must be installed; what `save` writes does not need it.
+
+    Parameters
+    ----------
+    source
+        A `torch.nn.Module` in evaluation mode, a `torch.export.ExportedProgram`, or a TorchScript module.
+    example_inputs
+        For a module: a tensor, or a tuple of them, to export it with.
+    dynamic_shapes
+        As for `torch.export.export`. By default the first axis of every input stays free where that can be.
+    threads, precision
+        As for `Model`.
+
+    Raises
+    ------
+    UnsupportedError
+        `torch.export` cannot export the module, or operators that are not known here: all of them at once; or PyTorch
+        is not installed.
+    InputError
+        None of these, a module in training mode, or no example inputs.
+    """
+    from .formats.torch.source import graph_of_source
+
+    return Model(graph_of_source(source, example_inputs, dynamic_shapes), threads=threads, precision=precision)

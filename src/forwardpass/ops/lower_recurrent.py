@@ -1,0 +1,194 @@
+"""How RNN, GRU and LSTM become steps: one product of all inputs with W, then one kernel that runs through time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..graph import Array
+from .lower import copy_step, dtype_reason, given, transposed, window_of
+from .lower_linear import brgemm_units, chunk_length, entries, tile_rows
+from .registry import Lowering, Tensor
+from .shapes import at
+
+__all__ = ["Activation", "lower_recurrent"]
+
+Activation: TypeAlias = tuple[str, float, float]
+"""Lower-case name, alpha, beta."""
+
+_ROWS = {
+    "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "leakyrelu": "leaky_relu", "hardsigmoid": "hard_sigmoid",
+    "elu": "elu", "softsign": "softsign", "softplus": "softplus",
+}  # fmt: skip
+"""Activation -> its row of unary.def."""
+_GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+_NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+
+
+def lower_recurrent(ctx: Lowering, cell: str, functions: Sequence[Sequence[Activation]]) -> str | None:
+    """All directions of a layer.
+
+    Parameters
+    ----------
+    cell
+        rnn, gru or lstm.
+    functions
+        Per direction the activations f, g, h.
+    """
+    reason = _declined(ctx, functions)
+    if reason:
+        return reason
+    layer = _Layer(ctx, cell)
+    products = layer.products()
+    # Directions whose activations differ take a step each: a kernel has one set of them.
+    same = all(list(f) == list(functions[0]) for f in functions)
+    for first, count in [(0, len(functions))] if same else [(d, 1) for d in range(len(functions))]:
+        reason = layer.run(products, first, count, functions[first])
+        if reason:
+            return reason
+    return None
+
+
+def _declined(ctx: Lowering, functions: Sequence[Sequence[Activation]]) -> str | None:
+    unknown = [name for used in functions for name, _, _ in used if name not in _ROWS]
+    if unknown:
+        return f"activation {unknown[0]!r} has no native kernel"
+    lengths = at(ctx.types, 4)
+    if lengths is not None and lengths.dtype != np.int32:
+        return "the lengths are not int32"
+    for k in (1, 2, 3, 7):
+        if at(ctx.types, k) is not None and ctx.constant(k) is None:
+            return f"input {_NAMES[k]} is not a constant"
+    return dtype_reason(ctx, 0, 1, 2, 3, 5, 6, 7)
+
+
+class _Layer:
+    """One node, and what its steps have in common."""
+
+    def __init__(self, ctx: Lowering, cell: str) -> None:
+        self.ctx, self.cell, self.gates = ctx, cell, _GATES[cell]
+        self.batch_first = bool(ctx.attributes["layout"])
+        self.x = given(ctx)
+        self.steps, self.batch = (self.x.shape[1], self.x.shape[0]) if self.batch_first else self.x.shape[:2]
+        self.directions, _, self.hidden = given(ctx, 2).shape
+        self.linear = bool(cell == "gru" and ctx.attributes["linear_before_reset"])
+
+    def _packed(self, kind: str, index: int, array: Array | None, make: Any) -> Array | None:
+        """Something made once of constant input `index`."""
+        if array is None:
+            return None
+        name = self.ctx.node.inputs[index]
+        return self.ctx.packed((f"recurrent {kind}", self.cell, self.linear, name), lambda: make(array))
+
+    def products(self) -> Tensor:
+        """The input of all steps times the W of all directions, plus all biases that are simply added."""
+        ctx, x = self.ctx, self.x
+        k, n = x.shape[2], self.directions * self.gates * self.hidden
+        out = ctx.temporary((*x.shape[:2], n))
+        rows = x.shape[0] * x.shape[1]
+        length = chunk_length(k, n)
+        tile_m = tile_rows(ctx, rows, k, n, length)
+        split_n, units = brgemm_units(ctx, [1, 1, rows], tile_m, n)
+        table, chunks = entries([(0, k)] if k else [], length)
+        params = {
+            "batch": 1, "oh": 1, "ow": rows, "groups": 1, "n": n, "k": k, "a_col": k, "c_col": n,
+            "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
+            "b": self._packed("W", 1, ctx.constant(1), lambda w: ctx.pack_b(w.transpose(2, 0, 1).reshape(1, k, n))),
+            "bias": self._packed("bias", 3, ctx.constant(3), self._bias),
+            "tile_m": tile_m, "split_n": split_n, "activation": None,
+        }  # fmt: skip
+        ctx.step("brgemm_f32", params, [x], out, units=units if rows else 0, flops=2 * rows * n * k)
+        return out
+
+    def _bias(self, b: Array) -> Array:
+        of_input, of_state = np.split(b.astype(np.float32), 2, axis=1)
+        total = of_input + of_state
+        if self.linear:  # the candidate's own is inside the product with the reset gate
+            total[:, 2 * self.hidden :] = of_input[:, 2 * self.hidden :]
+        return np.ascontiguousarray(total.reshape(-1))
+
+    def _state_bias(self, b: Array) -> Array:
+        own = np.zeros((self.directions, 3 * self.hidden), np.float32)
+        own[:, 2 * self.hidden :] = b[:, 5 * self.hidden :]
+        return own
+
+    def _weights(self, first: int) -> dict[str, Any]:
+        """The fields of the product with the states, from direction `first` on."""
+        ctx, h = self.ctx, self.hidden
+        apart = self.cell == "gru" and not self.linear
+        length = chunk_length(h, h if apart else self.gates * h)
+        table, chunks = entries([(0, h)] if h else [], length)
+        cut = 2 * h if apart else self.gates * h
+        r = ctx.constant(2)
+        b = self._packed("R", 2, r, lambda r: ctx.pack_b(r[:, :cut].swapaxes(1, 2)))
+        candidate = None
+        if apart:
+            candidate = self._packed("R candidate", 2, r, lambda r: ctx.pack_b(r[:, cut:].swapaxes(1, 2)))
+        bias = self._packed("state bias", 3, ctx.constant(3), self._state_bias) if self.linear else None
+        peepholes = self._packed("P", 7, ctx.constant(7), lambda p: np.array(p, np.float32, order="C"))
+        return {
+            "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
+            "tile_m": tile_rows(ctx, self.batch, h, cut, length),
+            **{k: v[first:] if first and v is not None else v
+               for k, v in (("b", b), ("b_candidate", candidate), ("bias", bias), ("peepholes", peepholes))},
+        }  # fmt: skip
+
+    def run(self, products: Tensor, first: int, count: int, functions: Sequence[Activation]) -> str | None:
+        """The time steps of `count` directions, and the outputs that they make."""
+        ctx, h = self.ctx, self.hidden
+        units = count * self.batch
+        states = [self._state(k, first) for k in (5, 6)]
+        cell_states = units * h if self.cell == "lstm" else 0
+        gates = units * h + cell_states
+        size = gates + units * self.gates * h
+        keeps_all = ctx.has_output(0)
+        work = ctx.temporary((size + (self.steps * units * h if keeps_all else 0),))
+        clip = ctx.attributes["clip"]
+        width = products.shape[2]
+        backwards = {"forward": 0, "reverse": 1, "bidirectional": 2}[ctx.attributes["direction"]]
+        params: dict[str, Any] = {
+            "steps": self.steps, "batch": self.batch, "hidden": h, "n_gates": self.gates, "reverse": backwards >> first,
+            "x_time": width if self.batch_first else self.batch * width,
+            "x_row": self.steps * width if self.batch_first else width, "x_direction": self.gates * h,
+            "state_row": self.directions * h if self.batch_first else h,
+            "state_direction": h if self.batch_first else self.batch * h,
+            "c": cell_states, "gates": gates, "y": size if keeps_all else 0, "y_time": units * h,
+            "input_forget": ctx.attributes.get("input_forget", 0), "clip": math.inf if clip is None else float(clip),
+            **self._weights(first),
+        }  # fmt: skip
+        for letter, (name, alpha, beta) in zip("fgh", functions):
+            params.update({f"activation_{letter}": _ROWS[name], f"alpha_{letter}": alpha, f"beta_{letter}": beta})
+        shifted = Tensor(products.buffer, products.shape, products.strides, products.offset + first * self.gates * h)
+        flops = 2 * self.steps * units * self.gates * h * h
+        ctx.step(f"{self.cell}_f32", params, [shifted, ctx.input(4), *states], work, units=units, flops=flops)
+        state = (1, count, self.batch, h)
+        parts = ((0, size, (self.steps, *state[1:])), (1, 0, state), (2, cell_states, state))
+        for index, offset, shape in parts:
+            reason = self._write(index, work, offset, shape, first)
+            if reason:
+                return reason
+        return None
+
+    def _state(self, index: int, first: int) -> Tensor | None:
+        """An initial state, from direction `first` on."""
+        tensor = self.ctx.input(index)
+        return None if tensor is None else window_of(tensor, self._place(first, 3), tensor.shape)
+
+    def _place(self, first: int, rank: int) -> list[int]:
+        """Where direction `first` starts in a tensor of states (rank 3) or of all steps (rank 4)."""
+        axis = rank - 2 if self.batch_first else rank - 3
+        return [first if k == axis else 0 for k in range(rank)]
+
+    def _write(self, index: int, work: Tensor, offset: int, shape: tuple[int, ...], first: int) -> str | None:
+        """Move one output, [steps][directions][batch][hidden] at an offset of the work memory, to its place."""
+        if not self.ctx.has_output(index):
+            return None
+        out = self.ctx.output(index)
+        strides = (math.prod(shape[1:]), shape[2] * shape[3], shape[3], 1)
+        source = Tensor(work.buffer, shape, strides, work.offset + offset)
+        order = (2, 0, 1, 3) if self.batch_first else (0, 1, 2, 3)
+        source = transposed(source, order if index == 0 else [k for k in order if k != 0])
+        return copy_step(self.ctx, source, window_of(out, self._place(first, len(out.shape)), source.shape))

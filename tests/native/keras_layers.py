@@ -1,0 +1,412 @@
+"""Random Keras networks of every layer that is read. Needs Keras, on a backend that runs on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from hypothesis import strategies as st
+from keras import layers as L
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Network = tuple[Any, list[np.ndarray[Any, Any]]]
+"""A model, and an array for each of its inputs."""
+
+CHAINS: dict[str, Callable[[Draw], tuple[tuple[int, ...], list[Any]]]] = {}
+"""Name -> what makes the shape of a float input and the layers after it."""
+GRAPHS: dict[str, Callable[[Draw], Network]] = {}
+"""Name -> what makes a whole network."""
+
+ACTIVATIONS = [
+    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
+    "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink", "softmax",
+    "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink",
+]  # fmt: skip
+PADDINGS = st.sampled_from(["valid", "same"])
+FORMATS = st.sampled_from(["channels_last", "channels_first"])
+BOOLS = st.booleans()
+SMALL = st.integers(1, 3)
+
+
+def chain(function: Callable[[Draw], tuple[tuple[int, ...], list[Any]]]) -> None:
+    CHAINS[function.__name__] = function
+
+
+def graph(function: Callable[[Draw], Network]) -> None:
+    GRAPHS[function.__name__] = function
+
+
+def floats(*shape: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def image(draw: Draw, rank: int, data_format: str, channels: int = 4) -> tuple[int, ...]:
+    sizes = [draw(st.integers(5, 8)) for _ in range(rank)]
+    return (channels, *sizes) if data_format == "channels_first" else (*sizes, channels)
+
+
+# ---- one after the other
+
+
+@chain
+def dense(draw: Draw) -> Any:
+    shape = tuple(draw(SMALL) for _ in range(draw(SMALL)))
+    activation = draw(st.sampled_from([None, "relu", "softmax"]))
+    return shape, [L.Dense(draw(SMALL), activation=activation, use_bias=draw(BOOLS)), L.Dense(2)]
+
+
+@chain
+def activation(draw: Draw) -> Any:
+    return (3, 6), [L.Activation(draw(st.sampled_from(ACTIVATIONS))) for _ in range(2)]
+
+
+@chain
+def activation_layers(draw: Draw) -> Any:
+    slope = draw(st.sampled_from([0.0, 0.25]))
+    one = draw(
+        st.sampled_from(
+            [
+                L.ReLU(max_value=draw(st.sampled_from([None, 1.0, 6.0])), negative_slope=slope),
+                L.ReLU(negative_slope=slope, threshold=0.5),
+                L.ReLU(max_value=1.5, negative_slope=slope, threshold=0.5),
+                L.LeakyReLU(negative_slope=0.2),
+                L.ELU(alpha=draw(st.sampled_from([0.5, 1.0]))),
+                L.PReLU(shared_axes=draw(st.sampled_from([None, [1], [1, 2]]))),
+                L.Softmax(axis=draw(st.sampled_from([1, 2, -1, [1, 2]]))),
+            ]
+        )
+    )
+    return (3, 4, 5), [one]
+
+
+@chain
+def convolution(draw: Draw) -> Any:
+    rank, groups = draw(SMALL), draw(st.sampled_from([1, 2]))
+    strides, steps = draw(st.sampled_from([(1, 1), (2, 1), (1, 2), (3, 1)]))
+    padding = draw(st.sampled_from(["valid", "same", "causal"] if rank == 1 else ["valid", "same"]))
+    data_format = draw(FORMATS) if padding != "causal" else "channels_last"
+    made = [L.Conv1D, L.Conv2D, L.Conv3D][rank - 1](
+        draw(st.sampled_from([2, 4])), draw(SMALL), strides, padding, data_format, steps, groups, use_bias=draw(BOOLS),
+        activation=draw(st.sampled_from([None, "relu", "softmax"])),
+    )  # fmt: skip
+    return image(draw, rank, data_format), [made]
+
+
+@chain
+def depthwise(draw: Draw) -> Any:
+    rank = draw(st.integers(1, 2))
+    padding, data_format = draw(PADDINGS), draw(FORMATS)
+    made = [L.DepthwiseConv1D, L.DepthwiseConv2D][rank - 1](
+        draw(SMALL), draw(st.integers(1, 2)), padding, draw(st.integers(1, 2)), data_format=data_format
+    )
+    return image(draw, rank, data_format, 3), [made]
+
+
+@chain
+def separable(draw: Draw) -> Any:
+    rank = draw(st.integers(1, 2))
+    padding, data_format = draw(PADDINGS), draw(FORMATS)
+    made = [L.SeparableConv1D, L.SeparableConv2D][rank - 1](
+        draw(SMALL), draw(SMALL), draw(st.integers(1, 2)), padding, data_format, depth_multiplier=draw(st.integers(1, 2)),
+        use_bias=draw(BOOLS), activation="relu",
+    )  # fmt: skip
+    return image(draw, rank, data_format, 3), [made]
+
+
+@chain
+def transposed(draw: Draw) -> Any:
+    rank, data_format = draw(st.integers(1, 2)), draw(FORMATS)
+    strides = draw(st.integers(1, 3))
+    steps = draw(st.integers(1, 2)) if strides == 1 else 1
+    made = [L.Conv1DTranspose, L.Conv2DTranspose][rank - 1](
+        draw(SMALL), draw(st.integers(1, 4)), strides, draw(PADDINGS), data_format=data_format, dilation_rate=steps
+    )
+    return image(draw, rank, data_format, 2), [made]
+
+
+@chain
+def transposed_with_output_padding(draw: Draw) -> Any:
+    made = L.Conv2DTranspose(2, 3, 2, draw(PADDINGS), output_padding=draw(st.integers(0, 1)))
+    return (4, 5, 2), [made]
+
+
+@chain
+def pooling(draw: Draw) -> Any:
+    rank, data_format = draw(SMALL), draw(FORMATS)
+    how = draw(st.sampled_from(["Max", "Average"]))
+    made = getattr(L, f"{how}Pooling{rank}D")(draw(SMALL), draw(st.sampled_from([None, 1, 2])), draw(PADDINGS), data_format)
+    return image(draw, rank, data_format), [made]
+
+
+@chain
+def global_pooling(draw: Draw) -> Any:
+    rank, data_format = draw(SMALL), draw(FORMATS)
+    how = draw(st.sampled_from(["Max", "Average"]))
+    made = getattr(L, f"Global{how}Pooling{rank}D")(data_format=data_format, keepdims=draw(BOOLS))
+    return image(draw, rank, data_format), [made]
+
+
+@chain
+def batch_normalization(draw: Draw) -> Any:
+    axis = draw(st.sampled_from([-1, 1, 2]))
+    return (3, 4, 5), [L.BatchNormalization(axis, center=draw(BOOLS), scale=draw(BOOLS), trainable=draw(BOOLS))]
+
+
+@chain
+def layer_normalization(draw: Draw) -> Any:
+    axis = draw(st.sampled_from([-1, 1, [1, 2], [2, 3], [1, 2, 3]]))
+    return (3, 4, 5), [L.LayerNormalization(axis, center=draw(BOOLS), scale=draw(BOOLS))]
+
+
+@chain
+def group_normalization(draw: Draw) -> Any:
+    axis = draw(st.sampled_from([-1, 1]))
+    return (4, 3, 4), [L.GroupNormalization(draw(st.sampled_from([1, 2, 4, -1])), axis, scale=draw(BOOLS))]
+
+
+@chain
+def unit_normalization(draw: Draw) -> Any:
+    return (3, 4), [L.UnitNormalization(draw(st.sampled_from([-1, 1, [1, 2]])))]
+
+
+@chain
+def scaling(draw: Draw) -> Any:
+    given = {"mean": [0.5, 1.0, -1.0], "variance": [1.0, 2.0, 0.5]} if draw(BOOLS) else {}
+    scale = draw(st.sampled_from([0.5, [1.0, 2.0, 3.0]]))
+    return (4, 3), [L.Rescaling(scale, draw(st.sampled_from([0.0, -1.0]))), L.Normalization(invert=draw(BOOLS), **given)]
+
+
+@chain
+def shapes(draw: Draw) -> Any:
+    data_format = draw(FORMATS)
+    moves = [L.Permute(draw(st.permutations([1, 2, 3]))), L.Flatten(data_format=data_format)]
+    return (2, 3, 4), [moves[0], *draw(st.sampled_from([[moves[1]], [L.Reshape((4, -1))], [L.Reshape((2, 3, 4))]]))]
+
+
+@chain
+def repetition(draw: Draw) -> Any:
+    return (3,), [L.RepeatVector(draw(SMALL))]
+
+
+@chain
+def padding(draw: Draw) -> Any:
+    rank, data_format = draw(SMALL), draw(FORMATS)
+    pads = draw(st.sampled_from([1, tuple((k, 2) for k in range(rank)) if rank > 1 else (1, 2)]))
+    return image(draw, rank, data_format), [getattr(L, f"ZeroPadding{rank}D")(pads, data_format=data_format)]
+
+
+@chain
+def cropping(draw: Draw) -> Any:
+    rank = draw(SMALL)
+    cuts = draw(st.sampled_from([1, tuple((k, 2) for k in range(rank)) if rank > 1 else (0, 2)]))
+    keys = {} if rank == 1 else {"data_format": draw(FORMATS)}
+    return image(draw, rank, keys.get("data_format", "")), [getattr(L, f"Cropping{rank}D")(cuts, **keys)]
+
+
+@chain
+def up_sampling(draw: Draw) -> Any:
+    rank = draw(SMALL)
+    keys: dict[str, Any] = {} if rank == 1 else {"data_format": draw(FORMATS)}
+    if rank == 2:
+        keys["interpolation"] = draw(st.sampled_from(["nearest", "bilinear"]))
+    return image(draw, rank, keys.get("data_format", "")), [getattr(L, f"UpSampling{rank}D")(draw(SMALL), **keys)]
+
+
+@chain
+def resizing(draw: Draw) -> Any:
+    return (4, 6, 2), [L.Resizing(draw(st.integers(3, 9)), draw(st.integers(3, 9)), interpolation="bilinear")]
+
+
+@chain
+def what_trains_alone(draw: Draw) -> Any:
+    noise = [L.Dropout(0.5), L.GaussianNoise(0.5), L.GaussianDropout(0.5), L.AlphaDropout(0.5), L.SpatialDropout1D(0.5)]
+    return (3, 4), [L.Dense(3), *draw(st.permutations(noise)), L.ActivityRegularization(0.1), L.Identity()]
+
+
+def cell(draw: Draw, **arguments: Any) -> Any:
+    kind = draw(st.sampled_from(["LSTM", "GRU", "SimpleRNN"]))
+    if kind == "GRU":
+        arguments["reset_after"] = draw(BOOLS)
+    if kind != "SimpleRNN":
+        arguments["recurrent_activation"] = draw(st.sampled_from(["sigmoid", "hard_sigmoid", "relu"]))
+    activation = draw(st.sampled_from(["tanh", "softsign", "linear", "relu"]))
+    return getattr(L, kind)(draw(SMALL), activation=activation, use_bias=draw(BOOLS), **arguments)
+
+
+@chain
+def recurrent(draw: Draw) -> Any:
+    return (4, 3), [cell(draw, return_sequences=True, go_backwards=draw(BOOLS)), cell(draw, go_backwards=draw(BOOLS))]
+
+
+@chain
+def bidirectional(draw: Draw) -> Any:
+    merge = draw(st.sampled_from(["concat", "sum", "ave", "mul"]))
+    return (4, 3), [L.Bidirectional(cell(draw, return_sequences=draw(BOOLS)), merge_mode=merge), L.Dense(2)]
+
+
+@chain
+def cells(draw: Draw) -> Any:
+    made = draw(st.sampled_from([L.LSTMCell(2), [L.LSTMCell(3), L.GRUCell(2)], [L.SimpleRNNCell(2)] * 1]))
+    return (4, 3), [L.RNN(made, return_sequences=draw(BOOLS))]
+
+
+@chain
+def time_distributed(draw: Draw) -> Any:
+    inner = draw(st.sampled_from([L.Dense(3), L.Flatten(), L.Dense(2, activation="softmax")]))
+    return (3, 4, 2), [L.TimeDistributed(inner), L.Dense(2)]
+
+
+@chain
+def time_distributed_convolution(draw: Draw) -> Any:
+    inner = keras.Sequential([L.Conv2D(3, 2), L.BatchNormalization(), L.GlobalAveragePooling2D()])
+    return (3, 5, 5, 2), [L.TimeDistributed(inner), L.LSTM(2)]
+
+
+@chain
+def einsum_dense(draw: Draw) -> Any:
+    return (4, 3), [L.EinsumDense("abc,cd->abd", output_shape=(None, 5), bias_axes=draw(st.sampled_from([None, "d"])))]
+
+
+# ---- graphs
+
+
+@graph
+def merging(draw: Draw) -> Network:
+    x, y = keras.Input((3, 4), name="x"), keras.Input(draw(st.sampled_from([(3, 4), (1, 4), (4,)])), name="y")
+    kind = draw(st.sampled_from([L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum]))
+    return keras.Model([x, y], kind()([x, y])), [floats(2, *x.shape[1:]), floats(2, *y.shape[1:])]
+
+
+@graph
+def concatenation(draw: Draw) -> Network:
+    x = keras.Input((3, 4), name="x")
+    parts = [x, L.Activation("relu")(x), L.Activation("tanh")(x)]
+    return keras.Model(x, L.Concatenate(axis=draw(st.sampled_from([1, 2, -1])))(parts)), [floats(2, 3, 4)]
+
+
+@graph
+def dot(draw: Draw) -> Network:
+    x, y = keras.Input((3, 4), name="x"), keras.Input((3, 4), name="y")
+    axes = draw(st.sampled_from([1, 2, (1, 1), (2, 2), -1]))
+    return keras.Model([x, y], L.Dot(axes, normalize=draw(BOOLS))([x, y])), [floats(2, 3, 4), floats(3, 3, 4)[:2]]
+
+
+@graph
+def dot_of_vectors(draw: Draw) -> Network:
+    x, y = keras.Input((4,), name="x"), keras.Input((4,), name="y")
+    return keras.Model([x, y], L.Dot(1, normalize=draw(BOOLS))([x, y])), [floats(2, 4), floats(3, 4)[:2]]
+
+
+@graph
+def states(draw: Draw) -> Network:
+    """An encoder whose states begin a decoder."""
+    x, y = keras.Input((4, 3), name="x"), keras.Input((None, 2), name="y")
+    kind = draw(st.sampled_from([L.LSTM, L.GRU]))
+    _, *last = kind(3, return_state=True)(x)
+    z = kind(3, return_sequences=True)(y, initial_state=last)
+    return keras.Model([x, y], [L.Dense(2)(z), last[0]]), [floats(2, 4, 3), floats(2, 5, 2)]
+
+
+@graph
+def states_of_both_directions(draw: Draw) -> Network:
+    x = keras.Input((4, 3), name="x")
+    made = L.Bidirectional(L.LSTM(2, return_state=True, return_sequences=draw(BOOLS)))(x)
+    return keras.Model(x, [L.Activation("linear")(m) for m in made]), [floats(2, 4, 3)]
+
+
+TOKENS = np.array([[1, 2, 3, 0, 0], [0, 0, 4, 5, 6], [1, 0, 2, 0, 3], [4, 5, 6, 7, 8]], np.int32)
+"""Padded at the end, at the beginning, in between, and not at all."""
+
+
+@graph
+def masked_recurrence(draw: Draw) -> Network:
+    x = keras.Input((5,), dtype="int32", name="tokens")
+    y = L.Dropout(0.1)(L.Embedding(9, 3, mask_zero=True)(x))
+    made = cell(draw, return_sequences=draw(BOOLS), go_backwards=draw(BOOLS))
+    two = draw(BOOLS)
+    y = made(y)
+    if made.return_sequences and two:
+        y = L.GRU(2)(L.Dense(3)(y))
+    return keras.Model(x, y), [TOKENS]
+
+
+@graph
+def masked_both_directions(draw: Draw) -> Network:
+    x = keras.Input((None, 3), name="x")
+    y = L.Bidirectional(cell(draw, return_sequences=draw(BOOLS)))(L.Masking(0.0)(x))
+    return keras.Model(x, y), [floats(4, 5, 3) * (TOKENS != 0)[..., None]]
+
+
+@graph
+def masked_mean(draw: Draw) -> Network:
+    x = keras.Input((5,), dtype=draw(st.sampled_from(["int32", "float32"])), name="tokens")
+    y = L.Embedding(9, 3, mask_zero=draw(BOOLS))(x)
+    y = L.Concatenate()([y, L.Dense(2)(y)])
+    y = L.Add()([y, L.LayerNormalization()(y)])
+    return keras.Model(x, L.GlobalAveragePooling1D()(y)), [TOKENS.astype(x.dtype)]
+
+
+@graph
+def heads(draw: Draw) -> Network:
+    x, y = keras.Input((5, 4), name="x"), keras.Input((3, 6), name="y")
+    made = L.MultiHeadAttention(draw(SMALL), draw(SMALL), value_dim=draw(st.sampled_from([None, 2])), use_bias=draw(BOOLS))
+    if draw(BOOLS):
+        z, scores = made(x, y, return_attention_scores=True)
+        return keras.Model([x, y], [z, scores]), [floats(2, 5, 4), floats(2, 3, 6)]
+    return keras.Model([x, y], made(x, y, y)), [floats(2, 5, 4), floats(2, 3, 6)]
+
+
+@graph
+def transformer(draw: Draw) -> Network:
+    x = keras.Input((5,), dtype="int32", name="tokens")
+    y = L.Embedding(9, 4, mask_zero=draw(BOOLS))(x)
+    z = L.MultiHeadAttention(2, 3, dropout=draw(st.sampled_from([0.0, 0.1])))(y, y, use_causal_mask=draw(BOOLS))
+    y = L.LayerNormalization(epsilon=1e-6)(L.Add()([y, z]))
+    z = L.Dense(4)(L.Dense(8, activation="gelu")(y))
+    return keras.Model(x, L.LayerNormalization()(L.Add()([y, z]))), [TOKENS]
+
+
+@graph
+def attention(draw: Draw) -> Network:
+    x, y = keras.Input((5, 4), name="x"), keras.Input((3, 4), name="y")
+    made = draw(st.sampled_from([L.Attention(), L.Attention(use_scale=True), L.AdditiveAttention()]))
+    return keras.Model([x, y], made([x, y])), [floats(2, 5, 4), floats(2, 3, 4)]
+
+
+@graph
+def masked_attention(draw: Draw) -> Network:
+    x = keras.Input((5,), dtype="int32", name="tokens")
+    y = L.Embedding(9, 4, mask_zero=True)(x)
+    made = draw(st.sampled_from([L.Attention(), L.AdditiveAttention()]))
+    return keras.Model(x, made([y, y])), [TOKENS]
+
+
+@graph
+def shared(draw: Draw) -> Network:
+    """A layer and a model that are called twice, and models inside of models."""
+    inner = keras.Sequential([L.Dense(4, activation="relu", trainable=draw(BOOLS)), L.BatchNormalization()], name="inner")
+    a = keras.Input((4,), name="a")
+    middle = keras.Model(a, L.Add()([inner(a), L.Dense(4)(a)]), name="middle")
+    middle.trainable = draw(BOOLS)
+    x, y = keras.Input((4,), name="x"), keras.Input((4,), name="y")
+    one = L.Dense(4, name="one")
+    return keras.Model([y, x], [one(middle(x)), one(middle(middle(y)))]), [floats(3, 4), floats(2, 4).repeat(2, 0)[:3]]
+
+
+@graph
+def operations(draw: Draw) -> Network:
+    x = keras.Input((4, 6), name="x")
+    k = keras.ops
+    y = draw(
+        st.sampled_from([
+            (x + 1.0) * x - 2 / (k.abs(x) + 1), x[:, 1:, ::2], x[:, -1], x[:, 1, :3], k.reshape(x, (-1, 24)),
+            k.mean(x, axis=1), k.sum(x, axis=-1, keepdims=True), k.max(x, axis=(1, 2)), k.transpose(x, (0, 2, 1)),
+            k.concatenate([x, x * 2], axis=-1), k.relu(x), k.sigmoid(x), k.expand_dims(x, 1), k.square(x), k.softmax(x),
+            k.squeeze(x[:, :1], 1), k.matmul(x, k.transpose(x, (0, 2, 1))), k.exp(-x), k.stack([x, x], axis=1),
+            k.clip(x, -0.5, 0.5), k.maximum(x, 0.0), k.tanh(x), k.gelu(x), k.sqrt(k.abs(x)), k.cast(x > 0, "float32"),
+            k.leaky_relu(x), k.silu(x),
+        ])
+    )  # fmt: skip
+    return keras.Model(x, L.Activation("linear")(y)), [floats(2, 4, 6)]

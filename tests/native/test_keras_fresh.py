@@ -1,0 +1,111 @@
+"""Freshly made Keras models of every layer, saved in both formats, against Keras itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import forwardpass as fp
+from tolerance import NETWORK
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
+
+pytest.importorskip("h5py", reason="h5py is not installed (extra [keras])")
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    keras = pytest.importorskip("keras", reason="keras is not installed", exc_type=ImportError)
+    from keras_layers import CHAINS, GRAPHS
+
+EXAMPLES = int(os.environ.get("FORWARDPASS_KERAS_EXAMPLES", "5"))
+some = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def randomise(model: Any) -> None:
+    """Weights that show where one is taken for another."""
+    draw = np.random.default_rng(0)
+    for weight in model.weights:
+        values = draw.standard_normal(weight.shape) * 0.5
+        weight.assign(np.abs(values) + 0.5 if "variance" in weight.path or "gamma" in weight.path else values)
+
+
+def check(model: Any, arrays: list[np.ndarray[Any, Any]], suffixes: tuple[str, ...] = (".keras", ".h5")) -> None:
+    """The same results, under the names of Keras, for all samples together and one by one."""
+    randomise(model)
+    found = model(arrays if len(arrays) > 1 else arrays[0])
+    want = [np.asarray(y) for y in (found if isinstance(found, (list, tuple)) else [found])]
+    given = dict(zip((i.name for i in model.inputs), arrays))
+    for suffix in suffixes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"model{suffix}"
+            model.save(path)
+            ours = fp.load(path, threads=1)
+        assert list(ours.inputs) == list(given)
+        results = list(ours.run(given).values())
+        assert [r.shape for r in results] == [w.shape for w in want]
+        for got, expected in zip(results, want):
+            scale = max(1.0, float(np.abs(expected).max(initial=0)))
+            np.testing.assert_allclose(got, expected, rtol=NETWORK["rtol"], atol=NETWORK["atol"] * scale, err_msg=suffix)
+        first = ours.run({k: v[:1] for k, v in given.items()})
+        for got, whole in zip(first.values(), results):
+            np.testing.assert_array_equal(got[0], whole[0])
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@some
+@given(data=st.data())
+def test_chains(name: str, data: st.DataObject) -> None:
+    shape, layers = CHAINS[name](data.draw)
+    model = keras.Sequential([keras.Input(shape), *layers])
+    check(model, [np.random.default_rng(1).standard_normal((3, *shape)).astype(np.float32)])
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@some
+@given(data=st.data())
+def test_graphs(name: str, data: st.DataObject) -> None:
+    check(*GRAPHS[name](data.draw))
+
+
+APPLICATIONS = {
+    "MobileNet": {"alpha": 0.25},
+    "MobileNetV2": {"alpha": 0.35},
+    "MobileNetV3Small": {"alpha": 0.75, "minimalistic": False},
+    "EfficientNetB0": {},
+    "EfficientNetV2B0": {},
+    "ResNet50": {},
+    "ResNet50V2": {},
+    "DenseNet121": {},
+    "InceptionV3": {},
+    "InceptionResNetV2": {},
+    "NASNetMobile": {},
+    "Xception": {},
+    "VGG16": {},
+    "ConvNeXtTiny": {},
+}
+SMALL = ("MobileNetV2", "EfficientNetB0")
+"""Those that run without --exhaustive."""
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.exhaustive) for n in APPLICATIONS]
+)
+def test_applications(name: str, tmp_path: Path) -> None:
+    size = 224 if name == "NASNetMobile" else 96
+    build = getattr(keras.applications, name)
+    model = build(weights=None, input_shape=(size, size, 3), classes=7, **APPLICATIONS[name])
+    images = np.random.default_rng(2).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
+    want = np.asarray(model(images))
+    for suffix in (".keras", ".h5"):
+        model.save(tmp_path / f"model{suffix}")
+        got = fp.load(tmp_path / f"model{suffix}")(images)
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
