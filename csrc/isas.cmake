@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Builds csrc/kernels once per folder of csrc/isa that this processor family can run. The only build code that knows
-# of ISAs; it knows none by name.
+# Builds csrc/kernels once per folder of csrc/isa that this processor family can run, with the sources of the folder
+# itself if it has any. The only build code that knows of ISAs; it knows none by name.
 #   FORWARDPASS_ISA_OBJECTS    their objects
 #   FORWARDPASS_GENERATED_DIR  where isas.inc is: ISA(name, rank, "features"), highest rank first
 
@@ -13,14 +13,25 @@ set(object_lists)
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/*.cpp)
 file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa.cmake)
 
+# Kernels of every element type are instantiated so often that -O3, which unrolls each, would fill half of the wheel.
+foreach(typed cumulative gather order reduce_int scatter typed)
+  set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${typed}.cpp PROPERTIES COMPILE_OPTIONS -O2)
+endforeach()
+
 foreach(isa_file ${isa_files})
   get_filename_component(isa_dir ${isa_file} DIRECTORY)
   get_filename_component(isa ${isa_dir} NAME)
+  set(ISA_KERNELS)
   include(${isa_file})
   if(ISA_PROCESSORS AND NOT CMAKE_SYSTEM_PROCESSOR IN_LIST ISA_PROCESSORS)
     continue()
   endif()
-  add_library(kernels_${isa} OBJECT ${kernel_sources})
+  set(sources ${kernel_sources})
+  if(ISA_KERNELS)
+    list(TRANSFORM ISA_KERNELS PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/ OUTPUT_VARIABLE sources)
+  endif()
+  file(GLOB own_sources CONFIGURE_DEPENDS ${isa_dir}/*.cpp)
+  add_library(kernels_${isa} OBJECT ${sources} ${own_sources})
   target_compile_definitions(kernels_${isa} PRIVATE FORWARDPASS_ISA=${isa})
   target_include_directories(kernels_${isa} PRIVATE ${isa_dir} ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels)
   target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti)

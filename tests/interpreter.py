@@ -246,6 +246,7 @@ class Context:
     out: Tensor
     panel: int = 16
     tile_panels: tuple[int, ...] = (8, 5, 3, 3, 2, 2)
+    terms: int = 0
     threads: int = 1
     kernels: list[str] = field(default_factory=list)
     runs: bool = True

@@ -119,3 +119,7 @@ def spread_of(dtype: Any) -> float:
     """How far one node moves a value by rounding, relative to the largest of its operands and results: a few units
     in the last place of its dtype. The attributes of float64 nodes are float32 numbers in an ONNX file, 0.2 too."""
     return 8 * max(float(np.finfo(dtype).eps), EPS32 / 16)
+
+
+FAST = 2e-5
+"""Largest error of a product with precision "fast", relative to the product of the norms of its row and column."""

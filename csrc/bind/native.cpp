@@ -30,6 +30,7 @@ py::list list_isas() {
         if (panels > 0) tile_panels.append(panels);
       }
       d["tile_panels"] = py::tuple(tile_panels);
+      d["tiles"] = isa.table->tiles;
     }
     result.append(d);
   }

@@ -43,7 +43,9 @@ struct Filler {
     const bool is_type = field_name == "type" || field_name == "from" || field_name == "to";
     if (is_activation) field = kNone;
     if (const py::handle value = find(name))
-      field = is_activation ? activation_index(value) : is_type ? element_type(value.cast<std::string>()) : value.cast<std::int64_t>();
+      field = is_activation ? activation_index(value)
+              : is_type     ? element_type(value.cast<std::string>())
+                            : value.cast<std::int64_t>();
   }
   void f32(const char* name, float& field) {
     if (const py::handle value = find(name)) field = value.cast<float>();

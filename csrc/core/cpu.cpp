@@ -7,6 +7,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace forwardpass {
 namespace {
@@ -65,7 +69,8 @@ CpuidWords read_words() noexcept {
   constexpr std::uint32_t kOsxsave = 1u << 27;
   CpuidWords w;
   const Regs one = cpuid(1);
-  const Regs seven = __get_cpuid_max(0, nullptr) >= 7 ? cpuid(7) : Regs{};
+  // What has XSAVE has leaf 13 that describes it, and so leaf 7; the features of a CPU without do not count.
+  const Regs seven = (one.ecx & kOsxsave) != 0 ? cpuid(7) : Regs{};
   w.leaf1_ecx = one.ecx;
   w.leaf1_edx = one.edx;
   w.leaf7_ebx = seven.ebx;
@@ -100,6 +105,17 @@ CpuidWords read_words() noexcept { return {}; }
 
 #endif
 
+// Asks for the permission to use tiles. Only Linux has it to give.
+bool request_tiles() noexcept {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 const CpuidWords& cpuid_words() noexcept {
@@ -117,7 +133,15 @@ const char* missing_reason(const char* feature, const CpuidWords& words) noexcep
   return "not a feature that is known";
 }
 
-bool has_feature(const char* feature) noexcept { return missing_reason(feature) == nullptr; }
+const char* refused_reason(const char* feature) noexcept {
+  if (std::strncmp(feature, "amx_", 4) != 0) return nullptr;
+  static const bool granted = request_tiles();
+  return granted ? nullptr : "the operating system refuses its registers to this process";
+}
+
+bool has_feature(const char* feature) noexcept {
+  return missing_reason(feature) == nullptr && refused_reason(feature) == nullptr;
+}
 
 std::string cpu_brand() {
 #if defined(__x86_64__)

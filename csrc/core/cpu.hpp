@@ -30,10 +30,15 @@ const CpuidWords& cpuid_words() noexcept;
 
 // Why the feature cannot be used, or null when it can: "not in the CPU", "registers not saved by the
 // operating system" or "not a feature that is known". Names are the ones that an isa.cmake lists in
-// ISA_REQUIRES. amx_* says that the kernel can save tiles; a process still has to ask it for the permission
-// to use them.
+// ISA_REQUIRES. Of amx_* this says whether the system can save tiles; see refused_reason.
 const char* missing_reason(const char* feature, const CpuidWords& words = cpuid_words()) noexcept;
 
+// Why this process may not use a feature that is not missing, or null when it may. Linux gives a process the memory
+// that its threads' tiles are saved in only if it asks, which this does, once; it is told no where a filter forbids
+// the call, or a thread's signal stack is too small for what signals then save.
+const char* refused_reason(const char* feature) noexcept;
+
+// Whether this process can use the feature.
 bool has_feature(const char* feature) noexcept;
 
 // The processor's own name, without padding; empty where there is none.

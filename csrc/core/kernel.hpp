@@ -95,6 +95,7 @@ struct KernelTable {
   const char* isa;
   std::int64_t panel;  // NR: columns of a packed panel of B
   TilePanels tile_panels;
+  bool tiles;  // the CPU multiplies matrix tiles: brgemm_split_f32 is fast
   KernelFn kernels[kKernelCount];
 };
 

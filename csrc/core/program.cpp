@@ -138,9 +138,7 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
   return fault;
 }
 
-Fault Program::run(const void* const* inputs, void* const* outputs) const {
-  return run_with(inputs, outputs, nullptr);
-}
+Fault Program::run(const void* const* inputs, void* const* outputs) const { return run_with(inputs, outputs, nullptr); }
 
 Fault Program::run_profiled(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
   return run_with(inputs, outputs, nanoseconds);

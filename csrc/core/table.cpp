@@ -37,6 +37,8 @@ std::string why_not(std::string_view required) {
     const std::string feature(required.substr(0, space));
     required = space == std::string_view::npos ? std::string_view() : required.substr(space + 1);
     const char* reason = feature.empty() ? nullptr : missing_reason(feature.c_str());
+    // Only where nothing is missing, since it changes the process.
+    if (reason == nullptr && last_reason == nullptr) reason = refused_reason(feature.c_str());
     if (reason == nullptr) continue;
     if (last_reason != nullptr) text += reason == last_reason ? ", " : std::string(": ") + last_reason + "; ";
     text += feature;

@@ -72,7 +72,8 @@ typedef struct fp_api {
   /* Runs on the caller's memory: one address per input and output, each of `bytes` bytes in C order, aligned as its
    * element type. Outputs must not overlap inputs. Allocates nothing unless more threads are inside one model at once
    * than ever before. Any number of threads may call it. 0; -1 where there is no memory for one more of them; or the
-   * number (from 1) of the plan's step that met an index out of range in the data, and then the outputs are undefined. */
+   * number (from 1) of the plan's step that met an index out of range in the data, and then the outputs are undefined.
+   */
   int32_t (*run)(const fp_model* model, const void* const* inputs, void* const* outputs);
 } fp_api;
 

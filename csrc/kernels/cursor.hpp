@@ -27,6 +27,8 @@ class Cursor {
   std::int64_t c() const { return batch_ * p_.c_batch + row_ * p_.c_row + tile_ * p_.tile_m * p_.c_col; }
   std::int64_t residual() const { return batch_ * p_.r_batch + row_ * p_.r_row + tile_ * p_.tile_m * p_.r_col; }
   std::int64_t batch() const { return batch_; }
+  std::int64_t row() const { return row_; }
+  std::int64_t position() const { return tile_ * p_.tile_m; }
   int rows() const { return static_cast<int>(min_of(p_.tile_m, p_.ow - tile_ * p_.tile_m)); }
 
  private:

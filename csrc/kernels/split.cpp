@@ -9,28 +9,27 @@ FP_INLINE void clear(float* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, zero());
 }
 
+// `plane` is the distance from one block of channels to the next.
 template <int kTerms>
 void split_row(const SplitParams& p, const float* in, float* out, std::int64_t plane) {
-  const std::int64_t width = p.pad_left + p.w + p.pad_right;
-  for (std::int64_t c = 0; c < p.c; c += kBlock, out += kTerms * plane) {
+  constexpr std::int64_t kPixel = kTerms * kPairs;
+  for (std::int64_t c = 0; c < p.c; c += kBlock, out += plane) {
     const std::int64_t valid = min_of(kBlock, p.c - c);
     if (in == nullptr) {
-      for (int t = 0; t < kTerms; ++t) clear(out + t * plane, width * kPairs);
+      clear(out, (p.pad_left + p.w + p.pad_right) * kPixel);
       continue;
     }
-    for (int t = 0; t < kTerms; ++t) {
-      clear(out + t * plane, p.pad_left * kPairs);
-      clear(out + t * plane + (p.pad_left + p.w) * kPairs, p.pad_right * kPairs);
-    }
+    clear(out, p.pad_left * kPixel);
+    clear(out + (p.pad_left + p.w) * kPixel, p.pad_right * kPixel);
     const float* from = in + c;
-    float* to = out + p.pad_left * kPairs;
+    float* to = out + p.pad_left * kPixel;
     if (valid == kBlock) {
-      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPairs) {
-        store_block<kTerms>(from, kBlock, to, plane);
+      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPixel) {
+        store_block<kTerms>(from, kBlock, to, kPairs);
       }
     } else {
-      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPairs) {
-        store_block<kTerms>(from, valid, to, plane);
+      for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPixel) {
+        store_block<kTerms>(from, valid, to, kPairs);
       }
     }
   }
@@ -39,8 +38,8 @@ void split_row(const SplitParams& p, const float* in, float* out, std::int64_t p
 template <int kTerms>
 void split(const SplitParams& p, const float* in, float* out, Range range) {
   const std::int64_t height = p.pad_top + p.h + p.pad_bottom;
-  const std::int64_t row = (p.pad_left + p.w + p.pad_right) * kPairs;
-  const std::int64_t image = (p.c + kBlock - 1) / kBlock * kTerms * height * row;
+  const std::int64_t row = (p.pad_left + p.w + p.pad_right) * kTerms * kPairs;
+  const std::int64_t image = (p.c + kBlock - 1) / kBlock * height * row;
   for (std::int64_t u = range.begin; u < range.end; ++u) {
     const std::int64_t n = u / height, y = u % height - p.pad_top;
     const float* from = y >= 0 && y < p.h ? in + n * p.in_batch + y * p.in_row : nullptr;

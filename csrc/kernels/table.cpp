@@ -2,6 +2,7 @@
 // This ISA's KernelTable. A kernel that kernels.def names and no source defines is a link error.
 #include "brgemm_shape.hpp"
 #include "kernels.hpp"
+#include "tiles.hpp"
 
 #define FP_STRING(x) #x
 #define FP_NAME(x) FP_STRING(x)
@@ -26,6 +27,7 @@ const KernelTable& table() noexcept {
       FP_NAME(FORWARDPASS_ISA),
       kPanel,
       tile_panels(),
+      kHasTiles,
       {
 #define KERNEL(name, Params) &name,
 #include "kernels.def"

@@ -10,8 +10,8 @@
 
 namespace forwardpass::FORWARDPASS_ISA {
 
-inline constexpr int kPairs = 16;             // words of a block
-inline constexpr int kBlock = 2 * kPairs;     // numbers of a block
+inline constexpr int kPairs = 16;               // words of a block
+inline constexpr int kBlock = 2 * kPairs;       // numbers of a block
 inline constexpr int kTileWords = 16 * kPairs;  // words of a tile of 16 rows
 
 FP_INLINE IVec high_half(IVec word) { return word & iset1(static_cast<std::int32_t>(0xffff0000u)); }

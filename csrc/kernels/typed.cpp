@@ -149,8 +149,8 @@ void mod_int(const KernelArgs& args, Range range) noexcept {
   integers(args, range, [&](auto a, auto b) {
     using T = decltype(a);
     const T q = quotient(args, a, b);
-    const T rest = static_cast<T>(static_cast<std::uint64_t>(a) -
-                                  static_cast<std::uint64_t>(q) * static_cast<std::uint64_t>(b));
+    const T rest =
+        static_cast<T>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(q) * static_cast<std::uint64_t>(b));
     return rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
   });
 }

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from .errors import UnsupportedError as UnsupportedError
     from .explanation import explain as explain
     from .explanation import show_config as show_config
+    from .formats import read_weights as read_weights
     from .graph import Graph as Graph
     from .graph import Node as Node
     from .graph import TensorType as TensorType
+    from .imports import from_sklearn as from_sklearn
+    from .imports import from_torch as from_torch
     from .run import Model as Model
     from .run import from_onnx as from_onnx
     from .run import load as load
@@ -45,7 +48,10 @@ _HOME = {
     "Model": "run",
     "explain": "explanation",
     "from_onnx": "run",
+    "from_sklearn": "imports",
+    "from_torch": "imports",
     "load": "run",
+    "read_weights": "formats",
     "op": "custom",
     "save": "run",
     "show_config": "explanation",

@@ -99,6 +99,8 @@ def _definition(node: Node) -> dict[str, Any]:
 def _algorithm(s: Step) -> str:
     """How the kernel goes about this step, in words."""
     p = s.params
+    if s.kernel == "brgemm_split_f32":
+        return _tiles(p)
     if s.kernel != "brgemm_f32":
         return p.get("activation") or ""
     rows = p["batch"] * p["oh"] * p["ow"]
@@ -107,6 +109,13 @@ def _algorithm(s: Step) -> str:
     parts.append(f"{p['n_chunks']} sums" if p["n_chunks"] > 1 else "1 sum")
     parts.append("split by columns" if p["split_n"] else f"tiles of {p['tile_m']} rows")
     return ", ".join([*parts, *([p["activation"]] if p.get("activation") else [])])
+
+
+def _tiles(p: dict[str, Any]) -> str:
+    rows, k = p["batch"] * p["oh"] * p["ow"], int(p["steps"][:, 1].sum())
+    products = p["terms"] * (p["terms"] + 1) // 2
+    parts = [f"{rows}x{p['n']}x{k}", f"bf16x{products} tiles of {p['tile_m']} rows"]
+    return ", ".join([*parts, *(["split by columns"] if p["split_n"] else []), *filter(None, [p.get("activation")])])
 
 
 class Config:

@@ -238,4 +238,3 @@ class Hybrid:
     def constants_of(self, node: Node) -> list[Array]:
         """The constants that a node reads."""
         return [self.graph.constants[i] for i in node.inputs if i in self.graph.constants]
-

@@ -6,7 +6,7 @@ from typing import Any
 
 from .run import Model
 
-__all__ = ["from_torch"]
+__all__ = ["from_sklearn", "from_torch"]
 
 
 def from_torch(
@@ -41,3 +41,29 @@ def from_torch(
     from .formats.torch.source import graph_of_source
 
     return Model(graph_of_source(source, example_inputs, dynamic_shapes), threads=threads, precision=precision)
+
+
+def from_sklearn(estimator: Any, *, threads: int | None = None, precision: str = "float32") -> Model:
+    """A model from a fitted estimator of scikit-learn, which neither this nor what `save` writes imports.
+
+    Its input `X` is float32. A predictor of classes gives `label` and, where it has `predict_proba`, `probabilities`;
+    any other estimator gives `output`.
+
+    Parameters
+    ----------
+    estimator
+        A multi-layer perceptron, linear model, scaler, `PCA`, `TruncatedSVD`, `PolynomialFeatures`, or a `Pipeline`,
+        `ColumnTransformer` or `FeatureUnion` of these.
+    threads, precision
+        As for `Model`.
+
+    Raises
+    ------
+    InputError
+        It is no estimator, or not fitted.
+    UnsupportedError
+        Kinds of estimators that are not known here, all at once.
+    """
+    from .formats.sklearn import graph_of
+
+    return Model(graph_of(estimator), threads=threads, precision=precision)

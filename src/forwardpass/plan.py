@@ -116,7 +116,6 @@ class Plan:
             profile.record(self, inputs, outputs)
         return outputs
 
-
     def _new_outputs(self) -> list[Array]:
         try:
             return [np.empty(t.sizes, t.dtype) for t in self.outputs.values()]

@@ -30,6 +30,8 @@ NATIVE = frozenset(
 
 
 _ABSENT = TensorType(FLOAT, None)
+_TERMS = {"float32": 3, "fast": 2}
+"""Precision -> bfloat16 terms that operands on tiles are split in."""
 
 
 @record(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Settings:
     tile_panels: tuple[int, ...]
     threads: int
     precision: str
+    tiles: bool = False
 
 
 @record(slots=True, eq=False)
@@ -85,6 +88,7 @@ class Planner:
         self.steps: list[Step] = []
         self._packed = packed
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
+        self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}
         self.types: list[TensorType | None] = []
@@ -121,7 +125,7 @@ class Planner:
 
     def _lower(self, node: Node, op: Operator) -> str | None:
         self.node = node
-        self.attributes = op.bind(node)
+        self.attributes = {**op.attributes, **node.attributes}  # which the shape rule has checked
         self.types = [self.values.get(i) if i else None for i in node.inputs]
         if op.view:
             return self._view(node)
@@ -223,6 +227,15 @@ class Planner:
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
         _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [b], out, 0, batch * panels)
+        return out
+
+    def pack_split(self, b: Array) -> Array:
+        b = dense(b)
+        taps, k, n = b.shape
+        panels = -(-n // 16)
+        out = aligned_empty((panels, taps, -(-k // 32), self.terms, 16, 16))
+        fields = {"terms": self.terms, "taps": taps, "k": k, "n": n}
+        _native.run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
         return out
 
     def step(

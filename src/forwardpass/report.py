@@ -97,7 +97,7 @@ def _native_time(model: Model, shapes: Mapping[str, Sequence[int]] | None) -> fl
     except Error:
         return None
     definitions = sum(s["nanoseconds"] for s in profile.steps if s["kernel"] == "definition")
-    return 1 - definitions / max(profile.nanoseconds, 1)
+    return float(1 - definitions / max(profile.nanoseconds, 1))
 
 
 class MemoryPlan:

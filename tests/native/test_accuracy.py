@@ -44,7 +44,7 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
 @pytest.mark.parametrize("k", [5, 64, 200, 257, 784, 2304, 4608])
 @pytest.mark.parametrize("n", [1, 10, 70])
 def test_linear(kind: str, k: int, n: int, isa: str, rng: np.random.Generator) -> None:
-    a, b = _operands(kind, rng, 16, k, n)
+    a, b = _operands(kind, rng, max(16, 512 // n), k, n)
     want = a.astype(np.float64) @ b.astype(np.float64)
     graph = Graph({"x": TensorType.of(a)}, ["y"], [Node("Linear", ["x", "w"], ["y"], {}, "fused")], {"w": b})
     got = run(graph, {"x": a}, isa)["y"]

@@ -60,7 +60,8 @@ def _integer_add(m: Maker) -> Graph:
     m.dtype = np.dtype(np.int64)
     a = m.input("tokens", "N", 3)
     m.dtype = F32
-    return m.graph(m("tests.Doubled", m("Add", a, m.ints(1, 2, 3)), out="next"), m("Relu", m.input("x", "N", 2), out="y"))
+    following = m("tests.Doubled", m("Add", a, m.ints(1, 2, 3)), out="next")
+    return m.graph(following, m("Relu", m.input("x", "N", 2), out="y"))
 
 
 def _embedding(m: Maker) -> Graph:

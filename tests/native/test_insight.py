@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_graphs  # noqa: F401 - registers the operator tests.Doubled
 from graphs import Maker
 
 import forwardpass as fp
 import networks
-import small_graphs  # noqa: F401 - registers the operator tests.Doubled
 from forwardpass import _native
 from forwardpass.errors import InputError
 from forwardpass.plan import Plan

@@ -63,7 +63,8 @@ def expected(x: Floats, norm: int, centred: bool, epsilon: float) -> NDArray[np.
 @pytest.mark.parametrize("norm", range(4))
 @pytest.mark.parametrize("length", LENGTHS)
 def test_lengths(isa: str, length: int, norm: int, rng: np.random.Generator) -> None:
-    x = (rng.standard_normal((5, length)) * 3 + 1).astype(np.float32)
+    # Neighbours differ: what is left of two near values beside their mean is mostly rounding, here as anywhere.
+    x = (np.arange(length) % 7 + 0.3 * rng.uniform(-1, 1, (5, length))).astype(np.float32)
     scale, shift = rng.standard_normal((2, length)).astype(np.float32)
     fields = {"norm": norm, "centred": int(norm < 2), "epsilon": 1e-3}
     plain = expected(x, norm, norm < 2, 1e-3)

@@ -19,14 +19,13 @@ class Tiles {
 
   template <int kTile>
   void clear() noexcept {
-    for (int i = 0; i < 256; ++i) words_[kTile][i] = 0;
+    __builtin_memset(words_[kTile], 0, sizeof words_[kTile]);
   }
 
   // `stride` is that of rows, in words.
   template <int kTile>
   void load(const std::uint32_t* p, std::int64_t stride) noexcept {
-    const int rows = kTile < 6 ? rows_ : 16;
-    for (int i = 0; i < rows; ++i) __builtin_memcpy(words_[kTile] + 16 * i, p + i * stride, 64);
+    load_rows(words_[kTile], p, stride, kTile < 6 ? rows_ : 16);
   }
 
   // To dense rows.
@@ -40,22 +39,32 @@ class Tiles {
   // do in all kernels.
   template <int kSum, int kLeft, int kRight>
   void multiply() noexcept {
-    for (int m = 0; m < rows_; ++m) {
+    multiply_tiles(words_[kSum], words_[kLeft], words_[kRight], rows_);
+  }
+
+ private:
+  // Not inlined: small code counts more than speed here.
+  [[gnu::noinline]] static void load_rows(std::uint32_t* tile, const std::uint32_t* p, std::int64_t stride,
+                                          int rows) noexcept {
+    for (int i = 0; i < rows; ++i) __builtin_memcpy(tile + 16 * i, p + i * stride, 64);
+  }
+
+  [[gnu::noinline]] static void multiply_tiles(std::uint32_t* sums, const std::uint32_t* left,
+                                               const std::uint32_t* right, int rows) noexcept {
+    for (int m = 0; m < rows; ++m) {
       for (int n = 0; n < 16; ++n) {
-        float first = 0.0f, second = 0.0f, sum;
+        float first = 0.0f, second = 0.0f;
         for (int k = 0; k < 16; ++k) {
-          const std::uint32_t a = words_[kLeft][16 * m + k], b = words_[kRight][16 * k + n];
+          const std::uint32_t a = left[16 * m + k], b = right[16 * k + n];
           first = __builtin_fmaf(number(a << 16), number(b << 16), first);
           second = __builtin_fmaf(number(a & 0xffff0000u), number(b & 0xffff0000u), second);
         }
-        __builtin_memcpy(&sum, &words_[kSum][16 * m + n], 4);
-        sum += first + second;
-        __builtin_memcpy(&words_[kSum][16 * m + n], &sum, 4);
+        const float sum = number(sums[16 * m + n]) + (first + second);
+        __builtin_memcpy(sums + 16 * m + n, &sum, 4);
       }
     }
   }
 
- private:
   [[gnu::always_inline]] static inline float number(std::uint32_t bits) {
     float x;
     __builtin_memcpy(&x, &bits, 4);

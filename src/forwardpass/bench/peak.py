@@ -85,6 +85,11 @@ class Peak:
             raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
         return library
 
+    def close(self) -> None:
+        """Remove what was compiled; what has been measured stays."""
+        if "library" in self.__dict__:
+            self._folder.cleanup()
+
     @cached_property
     def _loops(self) -> Loops:
         return Loops(self.library)

@@ -27,7 +27,7 @@ def quantiles(values: Sequence[float] | npt.NDArray[Any]) -> list[float]:
     return [float(v) for v in np.quantile(values, np.linspace(0, 1, _POINTS))]
 
 
-def ratio(own: Sequence[float], other: Sequence[float]) -> dict[str, float]:
+def ratio(own: Sequence[float], other: Sequence[float]) -> dict[str, float | None]:
     """How many times as long the other took, with the interval that holds 95 % of bootstrap resamples.
 
     Parameters
@@ -38,9 +38,11 @@ def ratio(own: Sequence[float], other: Sequence[float]) -> dict[str, float]:
     Returns
     -------
     dict
-        `ratio` (the median over the rounds), `low`, `high`.
+        `ratio` (the median over the rounds), `low`, `high`; these two are None where there is one round alone.
     """
     ratios = np.asarray(other, float) / np.asarray(own, float)
+    if len(ratios) < 2:
+        return {"ratio": float(ratios[0]), "low": None, "high": None}
     drawn = np.random.default_rng(0).integers(0, len(ratios), (_RESAMPLES, len(ratios)))
     low, high = np.percentile(np.median(ratios[drawn], axis=1), [2.5, 97.5])
     return {"ratio": statistics.median(ratios.tolist()), "low": float(low), "high": float(high)}

@@ -25,9 +25,10 @@ CELL_ACTIVATIONS: dict[str, tuple[str, float | None, float | None]] = {
     "elu": ("Elu", 1.0, None),
     "softsign": ("Softsign", None, None),
     "softplus": ("Softplus", None, None),
-    "linear": ("Affine", 1.0, 0.0),
+    "linear": ("LeakyRelu", 1.0, None),
 }
-"""Keras name -> function of the ONNX operators, alpha and beta. The hard sigmoid of Keras 2 had the slope 0.2."""
+"""Keras name -> function of the ONNX operators, alpha and beta. The hard sigmoid of Keras 2 had the slope 0.2.
+With a slope of 1 LeakyRelu is the identity; it has a kernel, as Affine has not."""
 
 _ORDERS = {"lstm": (0, 3, 1, 2), "gru": (0, 1, 2), "rnn": (0,)}
 """The gates of ONNX (iofc, zrh) as places among those of Keras (ifco, zrh)."""

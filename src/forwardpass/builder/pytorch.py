@@ -98,9 +98,7 @@ def _groups(source: Mapping[str, Any]) -> Groups:
     return groups
 
 
-def _named(
-    layers: Mapping[str, Layer], groups: Groups, names: Mapping[str, str], where: str
-) -> dict[str, str]:
+def _named(layers: Mapping[str, Layer], groups: Groups, names: Mapping[str, str], where: str) -> dict[str, str]:
     wrong = [k for k in names if k not in layers] + [v for v in names.values() if v not in groups]
     missing = [k for k in layers if k not in names]
     if wrong or missing:
@@ -149,8 +147,8 @@ def _flattened(order: Sequence[Tensor]) -> dict[int, tuple[int, ...]]:
 
 
 def _layer(layer: Layer, given: dict[str, Array], flat: tuple[int, ...] | None, where: str) -> dict[str, Array]:
+    made: dict[str, Array] = {}
     if isinstance(layer, Bidirectional):
-        made = {}
         for way, suffix in (("forward", ""), ("backward", "_reverse")):
             own = {k: given[f"{k}{suffix}"] for k in _RECURRENT if f"{k}{suffix}" in given}
             parts = _recurrent(layer.layer, own, where)
@@ -158,7 +156,7 @@ def _layer(layer: Layer, given: dict[str, Array], flat: tuple[int, ...] | None, 
         return made
     if "recurrent_kernel" in (layer.weights or {}):
         return _recurrent(layer, given, where)
-    made, used = {}, set()
+    used: set[str] = set()
     for weight, shape in (layer.weights or {}).items():
         source = _PLAIN.get(weight, "weight")
         if source not in given:
@@ -186,8 +184,8 @@ def _kernel(weight: str, array: Array, shape: tuple[int, ...], where: str) -> Ar
             expected = f"({channels * multiplier}, 1, ...)"
             raise InputError("the kernel does not fit", where=where, expected=expected, got=str(array.shape))
         array = array.reshape(channels, multiplier, *array.shape[2:])
-        return array.transpose(*range(2, array.ndim), 0, 1)
-    return array.transpose(*range(2, array.ndim), 1, 0)
+        return np.asarray(array.transpose(*range(2, array.ndim), 0, 1))
+    return np.asarray(array.transpose(*range(2, array.ndim), 1, 0))
 
 
 def _rows(kernel: Array, flat: tuple[int, ...]) -> Array:
@@ -195,7 +193,7 @@ def _rows(kernel: Array, flat: tuple[int, ...]) -> Array:
     *spatial, channels = flat
     split = kernel.reshape(channels, *spatial, *kernel.shape[1:])
     rank = len(spatial)
-    return split.transpose(*range(1, rank + 1), 0, *range(rank + 1, split.ndim)).reshape(kernel.shape)
+    return np.asarray(split.transpose(*range(1, rank + 1), 0, *range(rank + 1, split.ndim)).reshape(kernel.shape))
 
 
 def _recurrent(layer: Any, given: dict[str, Array], where: str) -> dict[str, Array]:

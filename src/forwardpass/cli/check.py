@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,10 @@ def _missing(line: str) -> dict[str, str]:
     op, _, more = rest.partition(" (domain ")
     domain, _, detail = more.partition(", ")
     reason = detail.partition("): ")[2]
+    state = f"is not supported: {reason}" if reason else "is unknown"
     return {
         "kind": "UnsupportedError",
-        "problem": f"the operator {op} of the domain {domain} {f'is not supported: {reason}' if reason else 'is unknown'}",
+        "problem": f"the operator {op} of the domain {domain} {state}",
         "where": where,
         "expected": "",
         "got": detail.partition(")")[0],
@@ -70,8 +72,8 @@ def _missing(line: str) -> dict[str, str]:
 
 
 def _near(domain: str, op: str) -> str:
-    from ..ops.registry import registry
     from ..ops.catalog import CATALOG
+    from ..ops.registry import registry
 
     names = {n for _, d, ns in CATALOG if d == domain for n in ns.split()} | {n for d, n in registry if d == domain}
     if found := difflib.get_close_matches(op, sorted(names), 1):
@@ -114,21 +116,48 @@ def _types(graph: Graph) -> list[dict[str, str]]:
 
 def _operators(graph: Graph) -> list[dict[str, Any]]:
     """Each operator, how often it is there, and how it runs."""
-    from ..ops.registry import registry, supported
+    from ..ops.registry import supported
+
+    slow = _without_kernels(graph)
 
     def runs(key: tuple[str, str]) -> str:
         if not supported(*key):
             return "not at all"
-        op = registry[key]
-        if op.lower is not None or op.view:
-            return "native kernels"
-        return "NumPy definition"
+        return "NumPy definition" if key in slow else "native kernels"
 
     counts = Counter((n.domain, n.op) for n in _all_nodes(graph))
     return [
         {"operator": f"{d}.{o}" if d else o, "count": count, "runs": runs((d, o))}
         for (d, o), count in counts.most_common()
     ]
+
+
+def _without_kernels(graph: Graph) -> set[tuple[str, str]]:
+    """The operators that the passes leave in place, and that have no kernel."""
+    from ..ops.registry import registry, supported
+    from ..passes import optimize
+
+    try:
+        found = optimize(graph)[0]
+    except Error:
+        found = graph
+    nodes = [*found.nodes, *(n for node in found.nodes for v in node.attributes.values() for n in _bodies(v))]
+    keys = {(n.domain, n.op) for n in nodes}
+    return {k for k in keys if supported(*k) and registry[k].lower is None and not registry[k].view}
+
+
+def _bodies(value: Any) -> list[Node]:
+    """The nodes of an attribute that is a graph, as they run: its own passes are applied to it."""
+    from ..graph import Graph as Kind
+    from ..passes import optimize
+
+    if isinstance(value, list):
+        return [n for v in value for n in _bodies(v)]
+    if not isinstance(value, Kind):
+        return []
+    with suppress(Error):
+        value = optimize(value)[0]
+    return [*value.nodes, *(n for node in value.nodes for v in node.attributes.values() for n in _bodies(v))]
 
 
 def _show(console: Console, report: dict[str, Any]) -> None:

@@ -95,6 +95,14 @@ def _memory() -> dict[str, Any]:
     }
 
 
+def _limit(setting: str | None) -> str:
+    """A setting of a control group in words: version 1 says -1 or a very large number where there is no limit."""
+    if setting is None:
+        return "-"
+    number = int(setting) if setting.lstrip("-").isdecimal() else 0
+    return "none" if setting.startswith("max") or number < 0 or number >= 1 << 60 else setting
+
+
 def _cgroup(file: str, controller: str, old_file: str) -> str | None:
     """A setting of this process's control group, of version 2 or 1: of the nearest group that has it."""
     for line in (_text("/proc/self/cgroup") or "").splitlines():
@@ -204,7 +212,7 @@ def _memory_rows(memory: dict[str, Any]) -> list[tuple[str, object]]:
 
     pages = f"transparent: {memory['transparent_huge_pages'] or '-'}; reserved: {memory['huge_pages'] or 0}"
     return [
-        ("memory", f"{size('total')}, available {size('available')}; cgroup limit {memory['cgroup_limit'] or '-'}"),
+        ("memory", f"{size('total')}, available {size('available')}; cgroup limit {_limit(memory['cgroup_limit'])}"),
         ("huge pages", f"{pages} of {size('huge_page_size')}"),
     ]
 
@@ -213,11 +221,10 @@ def _cpu_rows(report: dict[str, Any]) -> list[tuple[str, object]]:
     cpu, threads = report["cpu"], report["threads"]
     caches = ", ".join(f"{k} {human_bytes(v)}" for k, v in cpu["caches"].items() if v)
     allowed = "-" if cpu["affinity"] is None else f"{len(cpu['affinity'])} of {cpu['logical']} CPUs"
-    host = ", ".join(f"{k} {v}" for k, v in threads["host"].items() if k not in ("threads", "reason"))
     return [
         ("CPU", f"{cpu['brand'] or 'unknown'} ({caches})"),
         ("affinity", allowed),
-        ("cgroup CPU quota", report["cgroup_cpu"] or "-"),
+        ("cgroup CPU quota", _limit(report["cgroup_cpu"])),
         ("threads", f"{threads['default']} ({threads['reason']})"),
-        ("seen of the host", host or "-"),
+        ("physical cores", threads["host"].get("physical_cores") or "-"),
     ]

@@ -42,8 +42,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     sizes = count_weights(graph)
     given = shapes(args.shape, model.inputs)
     memory = model.memory_plan(given or None)
-    nodes = model.summary().rows
-    steps = steps_of(fp.explain(model, given or None))
+    summary = model.summary(given or None)
+    nodes = summary.rows
+    plan = fp.explain(model, given or None)
+    steps = steps_of(plan)
     report = {
         "model": str(args.model),
         "name": graph.name,
@@ -52,6 +54,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "outputs": {k: describe(t) for k, t in model.outputs.items()},
         "operators": count_operators(graph),
         **sizes,
+        "flops": sum(s["flops"] for s in plan.steps),
+        "bytes_moved": sum(s["bytes"] for s in plan.steps),
+        "native_nodes": summary.native,
+        "native_time": summary.native_time,
         "memory": {k: int(getattr(memory, k)) for k in ("total", "weights", "arena")},
         "nodes": nodes,
         "steps": steps,
@@ -106,9 +112,13 @@ def _show(
     console.heading("operators")
     console.table(["operator", ">count"], list(report["operators"].items()))
     console.line(f"  {report['parameters']:,} parameters, {human_bytes(report['bytes'])} of constants")
+    console.line(f"  {report['flops']:,} operations and {human_bytes(report['bytes_moved'])} moved per call")
     console.heading("nodes after optimisation")
     columns = ["node", "operator", "output", ">parameters", "runs"]
     console.table(columns, [_node_row(n) for n in report["nodes"]])
+    share = report["native_time"]
+    took = "" if share is None else f", in {100 * share:.1f} % of the time of a measured run"
+    console.line(f"  {report['native_nodes']} of {len(report['nodes'])} nodes run natively{took}")
     if report["steps"]:
         console.heading("plan")
         show_steps(console, report["steps"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,8 @@ def latency(call: Callable[[], object], *, calls: int = 20_000, seconds: float =
 
 def rate(call: Callable[[], object], *, seconds: float = 0.5) -> float:
     """Calls per second, back to back: the median of five slices of `seconds` / 5, after a warm-up call."""
+    import statistics  # with fractions and decimals: `--help` shall not wait for those
+
     call()
     rates = []
     for _ in range(5):

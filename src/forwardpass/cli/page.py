@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["data", "page", "table", "text"]
+__all__ = ["data", "page", "short", "table", "text"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1c2024; --soft: #60646c; --line: #d9dbe0; --card: #f6f7f9;
@@ -17,13 +17,18 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: .5rem 0; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-p { margin: .4rem 0; overflow-wrap: anywhere; } .soft { color: var(--soft); font-size: .9rem; }
+h1 { font-size: 1.5rem; margin: .5rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+p { margin: .4rem 0; overflow-wrap: anywhere; }
+.soft { color: var(--soft); } p.soft, span.soft { font-size: .9rem; }
 .wide { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th.n, td.n { text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 600; }
-svg { display: block; width: 100%; height: auto; min-width: 20rem; font: 12px system-ui, sans-serif; }
+th, td { padding: .3rem .7rem .3rem 0; white-space: nowrap;
+  border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td:last-child { min-width: 14rem; white-space: normal; }
+th.n, td.n { text-align: right; } th { color: var(--soft); font-weight: 600; }
+svg { display: block; width: 100%; height: auto; min-width: 22rem; max-width: 48rem;
+  font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .rule { stroke: var(--line); }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
@@ -33,6 +38,11 @@ svg text { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .rule { stro
 def text(value: object) -> str:
     """A value as the text of an element or of a quoted attribute."""
     return html.escape(str(value))
+
+
+def short(name: str, most: int = 24) -> str:
+    """The end of a long name, which tells more than its beginning."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def data(name: str, value: Any) -> str:
@@ -49,7 +59,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         return "<tr>" + "".join(f"<{tag}{k}>{text(v)}</{tag}>" for k, v in zip(kinds, cells)) + "</tr>"
 
     head = line("th", [c.removeprefix(">") for c in columns])
-    return f'<div class="wide"><table><thead>{head}</thead><tbody>{"".join(line("td", r) for r in rows)}</tbody></table></div>'
+    body = "".join(line("td", r) for r in rows)
+    return f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def page(title: str, body: str, *, style: str = "", script: str = "") -> str:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .page import text
+from .page import short, text
 
 __all__ = ["COLOURS", "Point", "bars", "curves", "roofline"]
 
 COLOURS = 6
-_WIDTH = 720
+_WIDTH = 560
 _ROW = 26
 
 
@@ -42,15 +42,16 @@ def bars(
     rows
         Name, value, low, high, and what stands behind the bar.
     """
-    left, right = 190, 120
+    left, right = 140, 130
     most = max((high for *_, high, _ in rows), default=0.0) or 1.0
     scale = (_WIDTH - left - right) / most
     parts = []
     for k, (name, value, low, high, told) in enumerate(rows):
         y = k * _ROW + 4
         middle = y + _ROW / 2 - 4
+        title = f'<text x="{left - 8}" y="{middle + 4}" text-anchor="end">{text(short(name, 20))}</text>'
         parts.append(
-            f'<g class="c{colour(name)}"><text x="{left - 8}" y="{middle + 4}" text-anchor="end">{text(name)}</text>'
+            f'<g class="c{colour(name)}">{title}'
             f'<rect x="{left}" y="{y}" width="{value * scale:.1f}" height="{_ROW - 8}" rx="2" fill="currentColor"/>'
             f'<path d="M{left + low * scale:.1f} {middle}H{left + high * scale:.1f}" stroke="var(--ink)"/>'
             f'<text x="{left + high * scale + 8:.1f}" y="{middle + 4}">{text(told)}</text></g>'
@@ -74,7 +75,7 @@ class _Axes:
     y: tuple[float, float]
     log_x: bool
     height: float = 340.0
-    box: tuple[float, float, float, float] = field(default=(60.0, 12.0, 700.0, 296.0))
+    box: tuple[float, float, float, float] = field(default=(48.0, 12.0, 550.0, 296.0))
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         left, top, right, bottom = self.box
@@ -120,8 +121,8 @@ def curves(label: str, x_label: str, y_label: str, lines: Sequence[tuple[str, Se
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         parts.append(
             f'<g class="c{colour}"><path d="M{path}" fill="none" stroke="currentColor" stroke-width="2"/>'
-            f'<rect x="76" y="{34 + 18 * k}" width="12" height="3" fill="currentColor"/>'
-            f'<text x="94" y="{40 + 18 * k}">{text(name)}</text></g>'
+            f'<rect x="64" y="{34 + 18 * k}" width="12" height="3" fill="currentColor"/>'
+            f'<text x="82" y="{40 + 18 * k}">{text(name)}</text></g>'
         )
     return _svg(axes.height, label, "".join(parts))
 

@@ -1,4 +1,4 @@
-"""A model's graph without its weights: large constants are stand-ins of the right type and shape that take no memory."""
+"""A model's graph without its weights: in place of large constants stand zeros that take no memory."""
 
 from __future__ import annotations
 
@@ -83,8 +83,9 @@ def _stand_ins(folder: Any) -> Any:
             fields = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
             given = tensor.HasField("raw_data") or any(len(getattr(tensor, f)) for f in fields)
             dtype = dtype_of(tensor.data_type, where)
-            small = math.prod(tensor.dims) * dtype.itemsize <= _KEEP
-            if small or (given and tensor.data_location != _EXTERNAL):
+            # Negative numbers of one byte may be stored as ten: what was left out is larger than a sixteenth.
+            most = _KEEP if tensor.data_location == _EXTERNAL else _KEEP // 16
+            if math.prod(tensor.dims) * dtype.itemsize <= most or (given and tensor.data_location != _EXTERNAL):
                 return super().array(tensor, where)
             return np.broadcast_to(np.zeros((), dtype), tuple(tensor.dims))
 

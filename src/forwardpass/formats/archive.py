@@ -114,10 +114,13 @@ class Archive:
             # Opening a pipe would wait for its writer.
             if not stat.S_ISREG(os.stat(self.path).st_mode):
                 raise self._error("not a regular file")
-            with open(self.path, "rb") as file:
-                if os.fstat(file.fileno()).st_size == 0:
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                if os.fstat(file).st_size == 0:
                     raise self._error("the file is empty")
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+            finally:
+                os.close(file)
         except (OSError, ValueError) as e:
             reason = getattr(e, "strerror", None) or str(e)
             raise self._error(f"cannot open the file ({excerpt(reason)})") from e

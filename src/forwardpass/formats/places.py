@@ -126,9 +126,9 @@ def parse(data: memoryview, where: str) -> Any:
     try:
         string = str(raw, "utf-8")
         # To look at every number in Python takes long, and only those of so many digits need it.
-        parse_int = _integer if _LONG in raw.translate(_AS_ZEROS) else None
-        value = json.loads(string, parse_int=parse_int, parse_constant=_refuse)
-        if "\\ud" in string or "\\uD" in string:  # a half of a surrogate pair alone is no text
+        decoder = _CAREFUL if _LONG in raw.translate(_AS_ZEROS) else _PLAIN
+        value = decoder.decode(string)
+        if "\\u" in string:  # a half of a surrogate pair alone is no text
             text(value).encode()
         return value
     except (ValueError, RecursionError) as e:
@@ -157,3 +157,7 @@ def _integer(digits: str) -> int:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a JSON number")
+
+
+_PLAIN = json.JSONDecoder(parse_constant=_refuse)
+_CAREFUL = json.JSONDecoder(parse_constant=_refuse, parse_int=_integer)

@@ -116,9 +116,7 @@ def _entry(name: str, place: Place, size: int) -> tuple[int, int, str, np.dtype[
     return offsets[0], offsets[1], name, DTYPES[kind], shape
 
 
-def _check_layout(
-    found: list[tuple[int, int, str, np.dtype[Any], tuple[int, ...]]], size: int, where: str
-) -> None:
+def _check_layout(found: list[tuple[int, int, str, np.dtype[Any], tuple[int, ...]]], size: int, where: str) -> None:
     at = 0
     for begin, end, name, _, _ in found:
         if begin != at:

@@ -10,6 +10,7 @@ import numpy as np
 from ..graph import Array
 from .lower import GRAIN, dims, dtype_reason, given
 from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, rows_of, tile_rows, vector
+from .lower_split import conv_on_tiles
 from .registry import Lowering, Tensor
 
 __all__ = ["lower_conv", "products"]
@@ -28,6 +29,8 @@ def lower_conv(ctx: Lowering) -> str | None:
     if len(x.shape) == 5:
         return _volumes(ctx, x, w, out, residual)
     top, left, bottom, right = ctx.attributes["pads"] or (0, 0, 0, 0)
+    if conv_on_tiles(ctx, x, w, out, residual, (top, left, bottom, right), sum_length(w.size // w.shape[3])):
+        return None
     image = ctx.padded(x, (top, left, bottom, right))
     offset = image.offset - top * image.strides[1] - left * image.strides[2]
     start = Tensor(image.buffer, image.shape, image.strides, offset)
@@ -126,7 +129,7 @@ def products(
                      groups=groups, key=key, b=b)  # fmt: skip
         return
     sizes, (xs, cs, rs) = merged
-    length = _chunk(k)
+    length = sum_length(k)
     tile_m = tile_rows(ctx, sizes[2], k, n, length)
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries(segments, length)
@@ -152,7 +155,7 @@ def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:
     return Tensor(tensor.buffer, tensor.shape[1:], tensor.strides[1:], tensor.offset + index * step)
 
 
-def _chunk(k: int) -> int:
+def sum_length(k: int) -> int:
     """A convolution has many rows, so its sums are as long as the caches like them, and of even length."""
     chunks = max(1, -(-k // MAX_CHUNK))
     length = -(-k // chunks)

@@ -164,6 +164,10 @@ def lower_linear(ctx: Lowering) -> str | None:
         return "the bias is not a constant"
     if residual is not None and residual.shape != out.shape:
         return "the residual is broadcast"
+    from .lower_split import linear_on_tiles  # which takes the helpers of this module
+
+    if linear_on_tiles(ctx, x, out, residual):
+        return None
     k, n = w.shape
     rows = rows_of(x.shape[:-1], x.strides[:-1], out.strides[:-1], None if residual is None else residual.strides[:-1])
     if rows is None:

@@ -88,6 +88,11 @@ class Lowering(Protocol):
         """Most panels of a register tile of brgemm of 1, 2, ... rows on the ISA in use."""
 
     @property
+    def terms(self) -> int:
+        """bfloat16 terms that the operands of a product on matrix tiles are split in; 0 where there are no tiles, or
+        the precision does not allow them."""
+
+    @property
     def threads(self) -> int:
         """Threads that the plan may use."""
 
@@ -117,6 +122,9 @@ class Lowering(Protocol):
 
     def pack_b(self, b: Array) -> Array:
         """Constant B [batch, K, N] float32 -> packed panels, made by `pack_b_f32` of the ISA in use."""
+
+    def pack_split(self, b: Array) -> Array:
+        """Constant B [taps, K, N] float32 -> tiles of `terms` terms, made by `pack_split_f32`."""
 
     def step(
         self,

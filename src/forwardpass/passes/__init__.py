@@ -93,9 +93,9 @@ def optimize(
     ConfigError
         No pass is called `stop_after`.
     """
-    names = [p.name for p in PIPELINE]
-    if stop_after is not None and stop_after not in names:
-        raise ConfigError("unknown pass", where="stop_after", expected=f"one of {', '.join(names)}", got=stop_after)
+    if stop_after is not None and all(p.name != stop_after for p in PIPELINE):
+        names = ", ".join(p.name for p in PIPELINE)
+        raise ConfigError("unknown pass", where="stop_after", expected=f"one of {names}", got=stop_after)
     graph.verify()
     copy = graph.copy()
     copy.prune()

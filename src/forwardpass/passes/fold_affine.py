@@ -67,13 +67,11 @@ def backward(view: View, node: Node) -> Result:
     """layer(x) * scale + shift -> layer with weights * scale and bias * scale + shift."""
     found = affine_of(view, node)
     layer = view.producer(found.x) if found is not None else None
-    if found is None or layer is None or layer.qualified not in _LAYERS:
+    if found is None or layer is None or layer.qualified not in _LAYERS or layer.attributes.get("activation"):
         return None
     reason = view.shared(found.x)
     if reason is not None:
         return Declined(reason)
-    if layer.attributes.get("activation"):
-        return Declined(f"{layer.label} has an activation already")
     parts = _parts(view, layer)
     if isinstance(parts, Declined):
         return parts

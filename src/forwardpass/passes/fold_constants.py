@@ -38,11 +38,11 @@ def _size(view: View, node: Node) -> int | None:
 @rule()
 def fold(view: View, node: Node) -> Result:
     """Evaluate a node by its NumPy definition."""
-    values = [o for o in node.outputs if o]
     fixed = all(i in view.graph.constants for i in node.inputs if i)
-    known = all(o in view.known for o in values)
+    known = bool(view.known) and all(o in view.known for o in node.outputs if o)
     if not fixed and not known:
         return None
+    values = [o for o in node.outputs if o]
     inputs = [view.constant(i) if i else None for i in node.inputs]
     if any(view.is_output(o) for o in values):
         return Declined(f"value {next(o for o in values if view.is_output(o))!r} is a graph output")

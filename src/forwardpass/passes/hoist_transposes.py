@@ -34,7 +34,7 @@ def hoist(view: View, node: Node) -> Result:
         operands.nodes.append(transpose(before.inputs[0], source, TO_NHWC))
         inputs = [source, pads[0], *(i for i in before.inputs[2:3] if i)]
     else:
-        inputs = [operands.add(i) for i in before.inputs]
+        inputs = operands.add_all(before)
     if operands.reason:
         return Declined(operands.reason)
     made = Node(before.op, inputs, [y], dict(before.attributes), before.domain, before.name)

@@ -51,8 +51,20 @@ class Operands:
         self.constants: dict[str, Array] = {}
         self.reason = ""
 
-    def add(self, value: str) -> str:
-        """The operand's name; sets `reason` where there is none."""
+    def add_all(self, node: Node) -> list[str]:
+        """The names of a node's operands; sets `reason` where one has none.
+
+        Constants lose their leading dimensions of size 1, which suits the kernels, unless the result would lose
+        them too.
+        """
+        wide = any(self.view.constant(i) is None and self._is_full(i) for i in node.inputs if i)
+        return [self._add(i, whole=not wide or (node.op == "PRelu" and k == 0)) for k, i in enumerate(node.inputs)]
+
+    def _is_full(self, value: str) -> bool:
+        shape = self.view.type(value).shape
+        return shape is not None and len(shape) == len(self.order)
+
+    def _add(self, value: str, *, whole: bool) -> str:
         if not value:
             return ""
         found = transposed(self.view, value)
@@ -63,8 +75,8 @@ class Operands:
             return value
         array = self.view.constant(value)
         if array is not None:
-            return self._constant(value, array)
-        fits = shape is not None and len(shape) == len(self.order)
+            return self._constant(value, array, whole)
+        fits = self._is_full(value)
         free = fits and _still(shape, self.back)
         if fits and (free or self.paid > 0):
             self.paid -= not free
@@ -74,13 +86,13 @@ class Operands:
         self.reason = f"operand {value!r} is not transposed alike"
         return ""
 
-    def _constant(self, value: str, array: Array) -> str:
+    def _constant(self, value: str, array: Array, whole: bool) -> str:
         if array.ndim > len(self.order):
             self.reason = f"constant {value!r} has more dimensions"
             return ""
         full = array.reshape((1,) * (len(self.order) - array.ndim) + array.shape)
         moved = np.transpose(full, self.back)
-        while moved.ndim > 0 and moved.shape[0] == 1:
+        while not whole and moved.ndim > 0 and moved.shape[0] == 1:
             moved = moved[0]
         name = self.view.fresh(f"{value}_moved")
         self.constants[name] = np.ascontiguousarray(moved)

@@ -39,7 +39,7 @@ def pointwise(view: View, node: Node) -> Result:
     if shape is None or len(shape) != len(first[1]):
         return Declined(f"the rank of {y!r} is not that of the Transpose")
     operands = Operands(view, first[1])
-    inputs = [operands.add(i) for i in node.inputs]
+    inputs = operands.add_all(node)
     if operands.reason:
         return Declined(operands.reason)
     return _moved(view, node, inputs, {}, first[1], operands.constants, operands.nodes)

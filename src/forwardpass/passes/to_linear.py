@@ -1,4 +1,4 @@
-"""Gemm and MatMul with a matrix of weights become fused.Linear."""
+"""Gemm and MatMul with a matrix of weights become fused.Linear, and take the activation behind them along."""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ import numpy as np
 
 from ..graph import Array, Node
 from .affine import rounded
+from .fuse_activation import activated
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View
 
 __all__ = ["PASS"]
+
+
+def _linear(view: View, node: Node, inputs: list[str], constants: dict[str, Array]) -> Patch:
+    end, epilogue = activated(view, node)
+    made = Node("Linear", inputs, list(end.outputs), epilogue, "fused", node.name)
+    if end is node:
+        return Patch("became fused.Linear", [node], [made], constants)
+    note = f"became fused.Linear with the activation {epilogue['activation']}"
+    return Patch(note, [node, end], [made], constants)
 
 
 @rule("MatMul")
@@ -22,7 +32,7 @@ def matmul(view: View, node: Node) -> Result:
         return None
     if found.shape is None or not found.shape:
         return Declined(f"the rank of {x!r} is unknown")
-    return Patch("became fused.Linear", [node], [Node("Linear", [x, w], list(node.outputs), {}, "fused", node.name)])
+    return _linear(view, node, [x, w], {})
 
 
 def _scaled(array: Array, factor: float) -> Array:
@@ -42,8 +52,8 @@ def _vector(view: View, value: str, columns: object, beta: float) -> Array | Non
 @rule("Gemm")
 def gemm(view: View, node: Node) -> Result:
     """alpha * A @ B + beta * C, where alpha, beta and transB can go into constants."""
-    bound, y = view.attributes(node), node.outputs[0]
-    found = view.type(y)
+    bound = view.attributes(node)
+    found = view.type(node.outputs[0])
     if found.dtype.kind != "f":
         return None
     if bound["transA"]:
@@ -74,7 +84,7 @@ def gemm(view: View, node: Node) -> Result:
             inputs += ["", c]
         else:
             return Declined(f"{c!r} is neither a constant row nor, with beta 1, of the shape of the output")
-    return Patch("became fused.Linear", [node], [Node("Linear", inputs, [y], {}, "fused", node.name)], constants)
+    return _linear(view, node, inputs, constants)
 
 
 PASS = Pass("to_linear", (matmul, gemm))

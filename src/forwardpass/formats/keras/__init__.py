@@ -25,7 +25,7 @@ from .weights import by_order, by_place, is_by_order
 __all__ = ["read", "read_weights"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_LAYERS = ("attention", "conv", "core", "norm", "recurrent", "shape")
+_LAYERS = ("attention", "conv", "core", "merge", "norm", "recurrent", "shape")
 
 
 def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:

@@ -91,6 +91,9 @@ class Layer:
         The entries of `inbound_nodes`.
     where
         What messages call it.
+    bare
+        Whether the file says neither where the class comes from nor what every layer has: `.h5` files of Keras 3
+        write operations so.
     """
 
     kind: str
@@ -100,6 +103,7 @@ class Layer:
     calls: list[Any] = field(default_factory=list)
     build: dict[str, Any] = field(default_factory=dict)
     where: str = ""
+    bare: bool = False
 
     @classmethod
     def of(cls, entry: Any, where: str) -> Layer:
@@ -123,7 +127,8 @@ class Layer:
         build = entry.get("build_config") or {}
         if not isinstance(calls, list) or not isinstance(build, dict):
             raise FileError("the calls are wrong", where=place, expected="a list", got=type(calls).__name__)
-        return cls(kind, real, name, config, calls, build, place)
+        bare = entry.get("module") is None and "trainable" not in config
+        return cls(kind, real, name, config, calls, build, place, bare)
 
     # ---- arguments
 

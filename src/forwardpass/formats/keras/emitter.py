@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...errors import FileError, GraphError
 from ...graph import Array, Graph, Node, TensorType
 from ...ops.evaluate import infer_node
@@ -101,6 +99,3 @@ class Emitter:
 
     def value_of(self, value: str) -> Array | None:
         return self.graph.constants.get(value)
-
-    def is_float(self, value: str) -> bool:
-        return self._types[value].dtype == np.float32

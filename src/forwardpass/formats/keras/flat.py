@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ...errors import FileError
 from ...graph import Array
-from .hdf5 import Group, opened
+from .hdf5 import MAX_NAMES, Group, opened
 
 __all__ = ["read_weights"]
 
@@ -33,7 +34,11 @@ def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[s
     """
     text = os.fsdecode(path)
     with opened(text, text) as root:
-        found = dict(_arrays(root, ""))
+        found: dict[str, Array] = {}
+        for name, array in _arrays(root, ""):
+            found[name] = array
+            if len(found) > MAX_NAMES:
+                raise FileError("too many arrays", where=text, expected=f"at most {MAX_NAMES}")
     for array in found.values():
         array.flags.writeable = False
     return found

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ INFLATED_BASE, INFLATED_PER_BYTE = 64 << 20, 8
 """All arrays together may hold at most base + per_byte * (size of the file) bytes."""
 
 _FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+_HEAP, _HEAP_SIZE, _HEAP_ENTRY = b"GCOL\1\0\0\0", Struct("<Q"), Struct("<HH4xQ")
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -209,8 +211,23 @@ def _parts(path: str, where: str) -> list[str]:
     return parts
 
 
+def _check_heaps(data: bytes | mmap.mmap, where: str) -> None:
+    """Walk the heaps that hold texts, as the library does, which goes on for ever where an entry has no length."""
+    start = data.find(_HEAP)
+    while start >= 0:
+        (size,) = _HEAP_SIZE.unpack_from(data[start + len(_HEAP) : start + 16].ljust(8, b"\0"))
+        at, end = start + 16, min(start + size, len(data))
+        while at + _HEAP_ENTRY.size <= end:
+            index, _, length = _HEAP_ENTRY.unpack_from(data, at)
+            step = length if index == 0 else _HEAP_ENTRY.size + -(-length // 8) * 8
+            if step < _HEAP_ENTRY.size:
+                raise FileError("damaged HDF5 data", where=where, got=f"an entry without length at byte {at}")
+            at += step
+        start = data.find(_HEAP, start + 1)
+
+
 @contextmanager
-def opened(source: str | bytes | memoryview, where: str) -> Iterator[Group]:
+def opened(source: str | bytes, where: str) -> Iterator[Group]:
     """The root group of a file, or of the bytes of one.
 
     Raises
@@ -225,15 +242,19 @@ def opened(source: str | bytes | memoryview, where: str) -> Iterator[Group]:
     except ImportError:
         hint = "pip install forwardpass[keras]"
         raise UnsupportedError("reading HDF5 needs the package h5py", where=where, hint=hint) from None
-    if isinstance(source, str):
-        size = os.path.getsize(source)
-        # An open file has no folder, so nothing could be found beside it.
-        stream: Any = open(source, "rb")  # noqa: SIM115
-    else:
-        size, stream = len(source), io.BytesIO(source)
+    # An open file has no folder, so nothing could be found beside it.
+    stream: Any = open(source, "rb") if isinstance(source, str) else io.BytesIO(source)  # noqa: SIM115
     with stream:
         if stream.read(len(_SIGNATURE)) != _SIGNATURE:
             raise FileError("not an HDF5 file", where=where, expected="the signature of HDF5 at its start")
+        stream.seek(0)
+        if isinstance(source, str):
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                size = len(data)
+                _check_heaps(data, where)
+        else:
+            size = len(source)
+            _check_heaps(source, where)
         with _guarded(where):
             file = h5py.File(stream, "r")
         try:

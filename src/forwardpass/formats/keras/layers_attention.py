@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,16 @@ def multi_head_attention(c: Call) -> list[Flow]:
     v = _project(c, value.value, "value", heads, depth)
     q = c.node("Mul", [q, c.number(1.0 / float(np.sqrt(size)), "scale")])
     scores = c.node("MatMul", [q, c.transpose(k, [0, 1, 3, 2])])
-    scores = c.node("Softmax", [_masked(c, scores, query, value, key, heads=True)], axis=-1)
+    masks = [(query.mask, 2), (value.mask, 1), (key.mask if key != value else None, 1)]
+    scores, known = _masked(c, scores, masks, heads=True)
+    scores = c.node("Softmax", [scores], axis=-1)
+    returned = bool(c.keyword("return_attention_scores", False))
+    if known and c.version > 2 and (returned or c.layer.number("dropout", 0.0) > 0):
+        # On this way Keras 3 takes a Softmax layer, which gives no weight where all is masked; else equal weights.
+        scores = c.node("Mul", [scores, c.cast(known, np.float32)])
     joined = c.transpose(c.node("MatMul", [scores, v]), [0, 2, 1, 3])
     y = Flow(_output(c, c.reshape(joined, [0, 0, heads * depth]), heads, depth), query.mask)
-    return [y, Flow(scores)] if c.keyword("return_attention_scores", False) else [y]
+    return [y, Flow(scores)] if returned else [y]
 
 
 def _output(c: Call, x: str, heads: int, depth: int) -> str:
@@ -65,29 +72,34 @@ def _inputs(c: Call) -> tuple[Flow, Flow, Flow]:
     flows = [*c.flows, *named]
     if len(flows) not in (2, 3):
         raise c.layer.error("inputs", "query, value and perhaps key", len(flows))
-    return flows[0], flows[1], flows[-1]
+    masks = [c.keyword(f"{part}_mask") for part in ("query", "value", "key")]
+    query, value, key = (
+        Flow(f.value, c.cast(m.value, np.bool_)) if isinstance(m, Flow) else f
+        for f, m in zip((flows[0], flows[1], flows[-1]), masks)
+    )
+    return query, value, value if len(flows) == 2 else key
 
 
-def _masked(c: Call, scores: str, query: Flow, value: Flow, key: Flow, *, heads: bool) -> str:
-    """Scores [N, (heads,) time, steps] without the pairs that must not see each other."""
-    conditions = []
-    for flow, axes in ((query, [-1]), (value, [1]), (key, [1])):
-        if flow.mask is not None and (flow is not query or heads):
-            conditions.append(c.node("Unsqueeze", [flow.mask, c.ints(axes, "axes")]))
+def _masked(c: Call, scores: str, masks: Sequence[tuple[str | None, int]], *, heads: bool) -> tuple[str, str]:
+    """Scores [N, (heads,) time, steps] without the pairs that must not see each other, and which pairs may, or "".
+
+    Each mask comes with the axis that it lacks of [N, time, steps].
+    """
+    conditions = [c.node("Unsqueeze", [mask, c.ints([axis], "axes")]) for mask, axis in masks if mask is not None]
     given = c.keyword("attention_mask")
     if isinstance(given, Flow):
         conditions.append(c.cast(given.value, np.bool_))
     elif given is not None:
         raise c.unsupported("an attention mask that is no tensor is not read")
     found = ""
-    for condition in dict.fromkeys(conditions):
+    for condition in conditions:
         found = condition if not found else c.node("And", [found, condition])
-    if found and heads:
-        found = c.node("Unsqueeze", [found, c.ints([1], "axes")]) if c.rank(found) == 3 else found
+    if found and heads and c.rank(found) == 3:
+        found = c.node("Unsqueeze", [found, c.ints([1], "axes")])
     if c.keyword("use_causal_mask", False) or c.layer.flag("causal", False):
         past = _causal(c, scores)
         found = past if not found else c.node("And", [found, past])
-    return c.node("Where", [found, scores, c.number(_MASKED, "masked")]) if found else scores
+    return (c.node("Where", [found, scores, c.number(_MASKED, "masked")]) if found else scores), found
 
 
 def _causal(c: Call, scores: str) -> str:
@@ -119,8 +131,8 @@ def attention(c: Call) -> list[Flow]:
         if "scale" in c.unit.own:
             terms = c.node("Mul", [terms, c.constant("scale", c.weight("scale", [c.size(query.value, -1)]))])
         scores = c.node("ReduceSum", [terms, c.ints([-1], "axes")], keepdims=0)
-    # The mask of the query hides results, which whoever reads them knows.
-    weights = c.node("Softmax", [_masked(c, scores, query, value, Flow(key.value), heads=False)], axis=-1)
+    scores, _ = _masked(c, scores, [(value.mask, 1)], heads=False)
+    weights = c.node("Softmax", [scores], axis=-1)
     y = c.node("MatMul", [weights, value.value])
     if query.mask is not None:
         y = c.node("Mul", [y, c.node("Unsqueeze", [c.cast(query.mask, np.float32), c.ints([-1], "axes")])])

@@ -73,3 +73,10 @@ def group_normalization(c: Call) -> str:
     y = c.node("GroupNormalization", [flat, *values], num_groups=groups, epsilon=epsilon)
     y = c.node("Squeeze", [y, c.ints([2], "axes")]) if rank == 2 else y
     return c.transpose(y, [order.index(k) for k in range(rank)])
+
+
+@layer("UnitNormalization", masking="pass")
+def unit_normalization(c: Call) -> str:
+    axes = c.layer.axes("axis", c.rank(c.x))
+    length = c.node("ReduceL2", [c.x, c.ints(axes, "axes")], keepdims=1)
+    return c.node("Div", [c.x, c.node("Max", [length, c.number(1e-12, "least")])])

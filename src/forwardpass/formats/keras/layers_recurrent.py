@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -92,19 +91,20 @@ class _Steps:
         return self.c.node("GatherND", [x, self.order], batch_dims=1)
 
     def unpacked(self, y: str, state: str, zeros: bool) -> str:
-        """The outputs in their places; at an unknown step that of the step before, or zeros."""
+        """The outputs in their places; at an unknown step that of the step before, or zeros.
+
+        Before the first known step that is the state at the beginning: zeros where it is "".
+        """
         c = self.c
-        before = c.node("Unsqueeze", [state, c.ints([1], "axes")])
+        if state:
+            y = c.node("Concat", [c.node("Unsqueeze", [state, c.ints([1], "axes")]), y], axis=1)
+        else:
+            y = c.node("Pad", [y, c.ints([0, 1, 0, 0, 0, 0], "pads")], mode="constant")
         index = c.node("Unsqueeze", [self.counts, c.ints([-1], "axes")])
-        y = c.node("GatherND", [c.node("Concat", [before, y], axis=1), index], batch_dims=1)
+        y = c.node("GatherND", [y, index], batch_dims=1)
         if not zeros:
             return y
         return c.node("Mul", [y, c.node("Unsqueeze", [c.cast(self.mask, np.float32), c.ints([-1], "axes")])])
-
-
-def _zero_state(c: Call, x: str, units: int) -> str:
-    shape = c.node("Concat", [c.node("Shape", [x], start=0, end=1), c.ints([units], "units")], axis=0)
-    return c.node("Expand", [c.number(0.0, "zero_state"), shape])
 
 
 def _run(
@@ -133,8 +133,7 @@ def _run(
         x, mask = _reversed(c, x), _reversed(c, mask)
     steps = _Steps(c, mask)
     made = recur(c, cell, steps.packed(x), lengths=steps.lengths, initial=initial, stem=stem)
-    first = initial[0] if initial else _zero_state(c, x, cell.units)
-    return steps.unpacked(outputs_of(c, made), first, zeros), states_of(c, made)
+    return steps.unpacked(outputs_of(c, made), initial[0] if initial else "", zeros), states_of(c, made)
 
 
 def _initial(c: Call) -> tuple[Flow, list[str]]:
@@ -145,8 +144,7 @@ def _initial(c: Call) -> tuple[Flow, list[str]]:
     flow = c.flows[0]
     if c.rank(flow.value) != 3:
         raise c.layer.error("input", "three dimensions", c.rank(flow.value))
-    mask = c.keyword("mask")
-    return (Flow(flow.value, c.cast(mask.value, np.bool_)) if isinstance(mask, Flow) else flow), states
+    return flow, states
 
 
 def _results(found: Layer, y: str, states: Sequence[str], mask: str | None) -> list[Flow]:
@@ -275,7 +273,11 @@ def time_distributed(c: Call) -> Flow:
     if more:
         raise c.unsupported("a layer with several results is not read")
     y = result.value
+    sizes = [c.size(y, k) for k in range(1, c.rank(y))]
+    length = c.shape(flow.value)[1]
+    if isinstance(length, int):
+        return Flow(c.reshape(y, [-1, length, *sizes]), flow.mask)
     front = c.node("Shape", [flow.value], start=0, end=2)
-    sizes: list[Any] = [c.size(y, k) for k in range(1, c.rank(y))]
     shape = c.node("Concat", [front, c.ints(sizes, "sizes")], axis=0) if sizes else front
-    return Flow(c.node("Reshape", [y, shape]), flow.mask)
+    # The second Reshape changes nothing, but says which sizes are known.
+    return Flow(c.reshape(c.node("Reshape", [y, shape]), [0, 0, *sizes]), flow.mask)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...builder.layer import BATCH
+from ...dtypes import code_of
 from ...errors import Error, FileError, UnsupportedError
 from ...graph import Dim, Graph, TensorType
 from ..archive import excerpt
@@ -20,6 +21,7 @@ from .units import Unit
 __all__ = ["Importer"]
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
+FLOAT = np.dtype(np.float32)
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 Key = tuple[str, int]
 
@@ -142,6 +144,7 @@ class Importer:
         _check_policy(unit.layer)
         if not unit.kind.integers:
             args, kwargs = self._floats(args, unit), self._floats(kwargs, unit)
+        args = self._masked(args, kwargs.get("mask"))
         call = Call(self.emitter, unit, args, kwargs, self.version, self.run)
         results = finished(unit.kind.emit(call))
         if unit.kind.masking == "pass" and len(call.flows) == 1:
@@ -157,14 +160,35 @@ class Importer:
             named.append(Flow(value, flow.mask))
         return named
 
+    def _masked(self, args: Sequence[Any], mask: Any) -> Sequence[Any]:
+        """The arguments with the masks that the call gives by keyword, as Keras 3 writes those that it found."""
+        masks = iter(flatten(mask))
+        if isinstance(mask, list) and len(flatten(mask)) != len(flatten(args)):
+            return args
+
+        def put(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [put(v) for v in value]
+            given = next(masks, None) if isinstance(value, Flow) else None
+            return value if given is None else Flow(value.value, self._bool(given.value))
+
+        return [put(v) for v in args]
+
+    def _bool(self, value: str) -> str:
+        if self.emitter.type(value).dtype == np.bool_:
+            return value
+        return self.emitter.nodes("mask", "Cast", [value], 1, {"to": code_of(np.dtype(np.bool_))})[0]
+
     def _floats(self, value: Any, unit: Unit) -> Any:
         """Integers among tensors as float32, in which the layers compute."""
         if isinstance(value, Flow):
             if self.emitter.type(value.value).dtype.kind not in "iub":
                 return value
-            return Flow(self.emitter.nodes(f"{unit.path}/cast", "Cast", [value.value], 1, {"to": 1})[0], value.mask)
+            return Flow(
+                self.emitter.nodes(f"{unit.path}/cast", "Cast", [value.value], 1, {"to": code_of(FLOAT)})[0], value.mask
+            )
         if isinstance(value, dict):
-            return {k: self._floats(v, unit) if k != "attention_mask" else v for k, v in value.items()}
+            return {k: v if k.endswith("mask") else self._floats(v, unit) for k, v in value.items()}
         return [self._floats(v, unit) for v in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -15,7 +15,7 @@ from .kinds import Flow, layer
 _BINARY = {
     "Add": "Add", "Subtract": "Sub", "Multiply": "Mul", "Divide": "Div", "TrueDivide": "Div", "Maximum": "Max",
     "Minimum": "Min", "Power": "Pow", "Matmul": "MatMul", "Greater": "Greater", "GreaterEqual": "GreaterOrEqual",
-    "Less": "Less", "LessEqual": "LessOrEqual", "Equal": "Equal",
+    "Less": "Less", "LessEqual": "LessOrEqual", "Equal": "Equal", "Mod": "Mod",
 }  # fmt: skip
 _UNARY = {
     "Abs": "Abs", "Absolute": "Abs", "Negative": "Neg", "Exp": "Exp", "Log": "Log", "Sqrt": "Sqrt", "Sin": "Sin",
@@ -197,6 +197,43 @@ def stack(c: Call) -> str:
     (axis,) = _integers(c, "axis", _argument(c, "axis", 1, 0))
     place = c.ints([axis], "axes")
     return c.node("Concat", [c.node("Unsqueeze", [f.value, place]) for f in c.flows], axis=axis)
+
+
+@layer("ops.NotEqual")
+def not_equal(c: Call) -> str:
+    return c.node("Not", [c.node("Equal", _operands(c, 2))])
+
+
+@layer("ops.LogicalAnd", "ops.LogicalOr", integers=True)
+def logic(c: Call) -> str:
+    values = [c.cast(x, np.bool_) for x in _operands(c, 2)]
+    return c.node("And" if c.layer.real == "LogicalAnd" else "Or", values)
+
+
+@layer("ops.LogicalNot", integers=True)
+def logical_not(c: Call) -> str:
+    return c.node("Not", [c.cast(_operands(c, 1)[0], np.bool_)])
+
+
+@layer("ops.Any", "ops.All")
+def quantifier(c: Call) -> str:
+    """Of truth values, which are 0 and 1 here."""
+    (x,) = _operands(c, 1)
+    truth = c.cast(c.cast(x, np.bool_), np.float32)
+    keep = int(bool(_argument(c, "keepdims", 2, False)))
+    op = "ReduceMax" if c.layer.real == "Any" else "ReduceMin"
+    return c.cast(c.node(op, [truth, c.ints(_axes(c, x), "axes")], keepdims=keep), np.bool_)
+
+
+@layer("ops.ZerosLike", "ops.OnesLike")
+def filled(c: Call) -> str:
+    (x,) = _operands(c, 1)
+    dtype = _argument(c, "dtype", 1)
+    if dtype not in (None, "float32", "int32", "bool"):
+        raise c.unsupported("a dtype that is not read", got=excerpt(repr(dtype)))
+    shape = c.node("Shape", [x])
+    value = np.array([c.layer.real == "OnesLike"], np.dtype(dtype or "float32"))
+    return c.node("ConstantOfShape", [shape], value=value)
 
 
 @layer("ops.Cast")

@@ -83,6 +83,8 @@ def _unit(found: Layer, prefix: str, depth: int, unknown: list[Layer]) -> Unit:
                 raise FileError(f"two layers have the name {child.name!r}", where=found.where)
             children[child.name] = _unit(child, inside, depth + 1, unknown)
         return Unit(found, None, [], children, path)
+    if found.bare and f"ops.{found.real}" in KINDS and found.calls and isinstance(found.calls[0], dict):
+        found.kind = f"ops.{found.real}"
     kind = KINDS.get(found.kind)
     if kind is None:
         unknown.append(found)

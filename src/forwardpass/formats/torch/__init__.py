@@ -50,14 +50,15 @@ def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[s
 
 def _container(path: str) -> Container:
     data = mapped(path)
-    if data[:4] in (b"PK\3\4", b"PK\5\6"):
+    start = bytes(data[:262])
+    if start[:4] in (b"PK\3\4", b"PK\5\6"):
         return ZipFile(path)
-    if data[257:262] == b"ustar":
+    if start[257:] == b"ustar":
         hint = "load it with a version of PyTorch that can, and save it again"
         raise FileError("a file of PyTorch before 0.1.10", where=path, hint=hint)
-    if data[:1] != b"\x80":
+    if start[:1] != b"\x80":
         expected = "a zip file or a pickle"
-        raise FileError("not a PyTorch file", where=path, expected=expected, got=excerpt(bytes(data[:8])))
+        raise FileError("not a PyTorch file", where=path, expected=expected, got=excerpt(start[:8]))
     return LegacyFile(path, data)
 
 

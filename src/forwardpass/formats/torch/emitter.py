@@ -83,9 +83,8 @@ class Emitter(Context):
             n.outputs = [new if o == old else o for o in n.outputs]
         if old in self._types:
             self._types[new] = self._types.pop(old)
-        for table in (self.sizes, self._stated):
-            if old in table:
-                table[new] = table.pop(old)  # type: ignore[index]
+        if old in self.sizes:
+            self.sizes[new] = self.sizes.pop(old)
         if old in self.zeros:
             self.zeros.add(new)
         return Sym(new) if isinstance(old, Sym) else Ref(new)
@@ -152,6 +151,7 @@ class Emitter(Context):
 
         A number, or a tensor without axes, counts only where its kind is above that of all tensors with axes.
         """
+
         def group(v: Any) -> int:
             return 2 if not isinstance(v, Ref) or isinstance(v, Sym) else int(not self.rank(v))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from .calls import Call, Program, Ref, Sym
 from .objects import DTYPES
 from .programs import definition, graph_of
 
-__all__ = ["array_of", "read_exported", "read_module", "torch_module"]
+__all__ = ["array_of", "dtype_of", "quiet", "read_exported", "read_module", "torch_module"]
 
 
 def torch_module() -> Any:
@@ -23,6 +26,14 @@ def torch_module() -> Any:
         hint = "pip install torch; files of weights alone need no PyTorch: forwardpass.read_weights"
         raise UnsupportedError("PyTorch is not installed", hint=hint) from e
     return torch
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """PyTorch warns of what parts of it do with others; a caller cannot help it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_module(module: Any, example_inputs: Any, dynamic_shapes: Any) -> Graph:
@@ -42,7 +53,7 @@ def read_module(module: Any, example_inputs: Any, dynamic_shapes: Any) -> Graph:
     given = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = tuple(torch.as_tensor(x) if isinstance(x, np.ndarray) else x for x in given)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             program = _exported(torch, module, inputs, dynamic_shapes)
     except Exception as e:
         reason = f"{type(e).__name__}: {e}".splitlines()[0][:300]
@@ -81,7 +92,8 @@ def read_exported(program: Any, name: str = "") -> Graph:
     for key in list(table.keys()):
         if isinstance(key, torch._ops.OpOverload) and definition(*_name_of(key)) is not None:
             table.pop(key)
-    program = program.run_decompositions(table)
+    with quiet():
+        program = program.run_decompositions(table)
     return graph_of(_Reader(torch, program, name or "exported").read())
 
 
@@ -129,8 +141,7 @@ class _Reader:
                     self.made.constants[node.name] = array_of(constants[held[node.name]])
                 elif node.name in user:
                     self._input(node)
-                else:
-                    raise UnsupportedError("an input that is no tensor", where=self.made.name, got=node.name)
+                # Others are tokens that keep an order: only operators that are not known read them.
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":

@@ -132,7 +132,8 @@ def _tensor_v3(pickle: Unpickler, *arguments: Any) -> Tensor:
     dtype = arguments[6].value
     if not isinstance(dtype, np.dtype):
         raise pickle.error("not a dtype", got=arguments[6].name)
-    return _tensor(pickle, *arguments[:4], dtype)
+    storage, offset, shape, strides = arguments[:4]
+    return _tensor(pickle, storage, offset, shape, strides, dtype)
 
 
 def _parameter(pickle: Unpickler, *arguments: Any) -> Tensor:

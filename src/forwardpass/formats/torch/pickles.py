@@ -17,7 +17,7 @@ from ..archive import excerpt
 
 __all__ = ["MAX_STEPS", "Global", "Unpickler"]
 
-MAX_STEPS = 5_000_000
+MAX_STEPS = 2_000_000
 """Opcodes, and elements that calls copy, in one file. A tensor takes about 30."""
 MAX_NAME = 500
 MAX_INTEGER_BYTES = 16

@@ -28,7 +28,9 @@ def definition(op: str, overload: str) -> Callable[..., Any] | None:
 _NUMBERS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "truediv", "pow")
 }
-_COMPARED: dict[str, Callable[..., Any]] = {name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+_COMPARED: dict[str, Callable[..., Any]] = {
+    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
 _SIZES = {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div", "mod": "Mod"}
 
 
@@ -108,7 +110,7 @@ def _accepted(e: Emitter, define: Callable[..., Any], arguments: Mapping[str, An
     parameters = inspect.signature(define).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(arguments)
-    silent = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "out", "inplace", "dtype")
+    silent = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "out", "inplace")
     for name, value in arguments.items():
         if name not in parameters and name not in silent and value not in (None, False):
             raise e.refuse(f"the argument {name!r}", value)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from ...errors import InputError, UnsupportedError
 from ...graph import Dim, Graph, TensorType
 from .calls import Call, Program, Ref, Sym
-from .exported import array_of, dtype_of, torch_module
+from .exported import array_of, dtype_of, quiet, torch_module
 from .objects import DTYPES
 from .programs import graph_of
 
 __all__ = ["read_script"]
 
-_SCALAR_TYPES = dict(
-    enumerate(
-        ["uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"]
-        + ["", "complex64", "complex128", "bool", "", "", "", "bfloat16"]
-    )
-)
+_SCALAR_TYPES = {
+    0: "uint8",
+    1: "int8",
+    2: "int16",
+    3: "int32",
+    4: "int64",
+    5: "float16",
+    6: "float32",
+    7: "float64",
+    9: "complex64",
+    10: "complex128",
+    11: "bool",
+    15: "bfloat16",
+}
 """The numbers that stand for element types."""
 
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
@@ -51,8 +58,9 @@ def read_script(module: Any, example_inputs: Any) -> Graph:
     if getattr(module, "training", False):
         raise InputError("the module is in training mode", hint="module.eval()")
     inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
-    frozen = torch.jit.freeze(module) if isinstance(module, torch.jit.ScriptModule) else module
-    graph = frozen.inlined_graph if hasattr(frozen, "inlined_graph") else frozen.graph
+    with quiet():
+        frozen = torch.jit.freeze(module) if isinstance(module, torch.jit.ScriptModule) else module
+        graph = frozen.inlined_graph if hasattr(frozen, "inlined_graph") else frozen.graph
     return graph_of(_Reader(torch, getattr(frozen, "original_name", "script")).read(graph, inputs))
 
 
@@ -129,9 +137,8 @@ class _Reader:
         op = _NUMBERS.get(kind) or kind.removeprefix("aten::")
         if kind in _NUMBERS:
             overload = "python"
-        for name in ("dtype",):
-            if isinstance(arguments.get(name), int):
-                arguments[name] = DTYPES.get(_SCALAR_TYPES.get(arguments[name], ""))
+        if isinstance(arguments.get("dtype"), int):
+            arguments["dtype"] = DTYPES.get(_SCALAR_TYPES.get(arguments["dtype"], ""))
         made = f"v{outputs[0]}".replace(".", "_")
         numeric = node.output().type().kind() == "IntType" if len(outputs) == 1 else False
         self.made.calls.append(Call(op, overload, arguments, made))
@@ -140,5 +147,3 @@ class _Reader:
         else:
             for k, name in enumerate(outputs):
                 self.values[name] = self._add("getitem", "python", Ref(made), k, f"{outputs[0]}_{k}")
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["OPERATORS", "aten"]
 
@@ -11,10 +11,13 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 """Name, or name with overload where forms differ -> definition."""
 
 
-def aten(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_Definition = TypeVar("_Definition", bound=Callable[..., Any])
+
+
+def aten(*names: str) -> Callable[[_Definition], _Definition]:
     """Enter a definition under these names."""
 
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(function: _Definition) -> _Definition:
         for name in names:
             assert name not in OPERATORS, name
             OPERATORS[name] = function

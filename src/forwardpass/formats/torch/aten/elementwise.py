@@ -1,5 +1,7 @@
 """Element by element: activations, arithmetic, comparisons, choice."""
 
+# ruff: noqa: A002 - arguments have the names of ATen's schema
+
 from __future__ import annotations
 
 import math
@@ -20,7 +22,13 @@ def _unary(op: str, e: Emitter, self: Any, **ignored: Any) -> Ref:
 
 
 _FLOATING = {
-    **{"relu6": "", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "erf": "Erf"},
+    "relu6": "",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "exp": "Exp",
+    "log": "Log",
+    "sqrt": "Sqrt",
+    "erf": "Erf",
     **{n: n.capitalize() for n in ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh")},
     **{n: n.capitalize() for n in ("asinh", "acosh", "atanh", "reciprocal", "selu", "mish")},
     "silu": "Swish",
@@ -67,7 +75,7 @@ def hardtanh(e: Emitter, self: Any, min_val: float = -1, max_val: float = 1) -> 
 
 
 @aten("clamp", "clamp_", "clip")
-def clamp(e: Emitter, self: Any, min: Any = None, max: Any = None) -> Ref:  # noqa: A002 - names of the schema
+def clamp(e: Emitter, self: Any, min: Any = None, max: Any = None) -> Ref:
     if any(isinstance(b, float) for b in (min, max)):
         self = e.floating(self)
     if not isinstance(min, Ref) and not isinstance(max, Ref):
@@ -79,12 +87,12 @@ def clamp(e: Emitter, self: Any, min: Any = None, max: Any = None) -> Ref:  # no
 
 
 @aten("clamp_min", "clamp_min_")
-def clamp_min(e: Emitter, self: Any, min: Any) -> Ref:  # noqa: A002
+def clamp_min(e: Emitter, self: Any, min: Any) -> Ref:
     return clamp(e, self, min)
 
 
 @aten("clamp_max", "clamp_max_")
-def clamp_max(e: Emitter, self: Any, max: Any) -> Ref:  # noqa: A002
+def clamp_max(e: Emitter, self: Any, max: Any) -> Ref:
     return clamp(e, self, None, max)
 
 

@@ -1,5 +1,7 @@
 """Convolutions, products of matrices, embeddings, and what does nothing outside of training."""
 
+# ruff: noqa: A002 - arguments have the names of ATen's schema
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,9 +19,7 @@ def _each(value: Any, rank: int) -> list[int]:
     return values * rank if len(values) == 1 else values
 
 
-def _convolve(
-    e: Emitter, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Ref:
+def _convolve(e: Emitter, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Ref:
     kernel = [e.size_of(weight, k) for k in range(2, e.rank_of(weight))]
     rank = len(kernel)
     alone = e.rank_of(x) == rank + 1  # an image without a batch
@@ -43,10 +43,10 @@ def _convolve(
     return e.node("Squeeze", y, np.array([0], np.int64)) if alone else y
 
 
-@aten("conv1d", "conv2d", "conv3d")
+@aten("conv1d", "conv2d", "conv3d", "_convolution_mode")
 def conv(
     e: Emitter,
-    input: Any,  # noqa: A002 - names of the schema
+    input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,
@@ -77,7 +77,7 @@ def _transposed(
 @aten("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def conv_transpose(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any = None,
     stride: Any = 1,
@@ -92,7 +92,7 @@ def conv_transpose(
 @aten("convolution", "_convolution")
 def convolution(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any,
     stride: Any,
@@ -112,7 +112,7 @@ def convolution(
 
 
 @aten("linear")
-def linear(e: Emitter, input: Any, weight: Any, bias: Any = None) -> Ref:  # noqa: A002
+def linear(e: Emitter, input: Any, weight: Any, bias: Any = None) -> Ref:
     known = e.constant(weight)
     if known is not None:
         kernel: Any = Ref(e.add_constant(f"{weight}.T", np.ascontiguousarray(known.T)))
@@ -147,9 +147,7 @@ def addmm(
 
 
 @aten("mm", "bmm", "matmul", "mv", "dot")
-def matmul(
-    e: Emitter, self: Any, mat2: Any = None, other: Any = None, vec: Any = None, tensor: Any = None
-) -> Ref:
+def matmul(e: Emitter, self: Any, mat2: Any = None, other: Any = None, vec: Any = None, tensor: Any = None) -> Ref:
     return e.node("MatMul", self, next(m for m in (mat2, other, vec, tensor) if m is not None))
 
 
@@ -174,14 +172,14 @@ def embedding(
 
 
 @aten("dropout", "dropout_", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-def dropout(e: Emitter, input: Any, p: float, train: bool) -> Ref:  # noqa: A002
+def dropout(e: Emitter, input: Any, p: float, train: bool) -> Ref:
     if train and p:
         raise e.refuse("dropout in training")
     return e.node("Identity", input)
 
 
 @aten("native_dropout")
-def native_dropout(e: Emitter, input: Any, p: float, train: Any) -> tuple[Any, ...]:  # noqa: A002
+def native_dropout(e: Emitter, input: Any, p: float, train: Any) -> tuple[Any, ...]:
     return dropout(e, input, p, bool(train)), None
 
 
@@ -255,9 +253,15 @@ def _resized(e: Emitter, x: Any, sizes: Any, scales: Any, mode: str, align: bool
         attributes["cubic_coeff_a"] = -0.75
     if sizes is not None:
         return e.node("Resize", x, None, None, e.sizes_of([*kept, *sizes]), **attributes)
-    if any(s is None for s in scales):
+    if scales is None:
         raise e.refuse("a resize without sizes")
     return e.node("Resize", x, None, np.array([1, 1, *scales], np.float32), **attributes)
+
+
+def _extent(sizes: Any, factors: Any, scales: dict[str, Any]) -> tuple[Any, Any]:
+    """Sizes or scales: where both are given, the scales say where the pixels lie."""
+    given = factors if factors is not None else list(scales.values())
+    return (None, given) if given and None not in given else (sizes, None)
 
 
 @aten("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
@@ -266,11 +270,11 @@ def upsample_nearest(
     self: Any = None,
     output_size: Any = None,
     scale_factors: Any = None,
-    input: Any = None,  # noqa: A002
+    input: Any = None,
     **scales: Any,
 ) -> Ref:
     x = self if self is not None else input
-    return _resized(e, x, output_size, scale_factors, "nearest", False)
+    return _resized(e, x, *_extent(output_size, scale_factors, scales), "nearest", False)
 
 
 @aten("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d")
@@ -280,9 +284,9 @@ def upsample_linear(
     output_size: Any = None,
     align_corners: bool = False,
     scale_factors: Any = None,
-    input: Any = None,  # noqa: A002
+    input: Any = None,
     **scales: Any,
 ) -> Ref:
     x = self if self is not None else input
     mode = "cubic" if "bicubic" in e.where else "linear"
-    return _resized(e, x, output_size, scale_factors, mode, align_corners)
+    return _resized(e, x, *_extent(output_size, scale_factors, scales), mode, align_corners)

@@ -1,5 +1,7 @@
 """Normalization, softmax and attention."""
 
+# ruff: noqa: A002 - arguments have the names of ATen's schema
+
 from __future__ import annotations
 
 import math
@@ -19,7 +21,7 @@ def _per_channel(e: Emitter, value: Any, channels: int, default: float, like: An
 @aten("batch_norm", "cudnn_batch_norm")
 def batch_norm(
     e: Emitter,
-    input: Any,  # noqa: A002 - names of the schema
+    input: Any,
     weight: Any,
     bias: Any,
     running_mean: Any,
@@ -39,7 +41,7 @@ def batch_norm(
 @aten("_native_batch_norm_legit_no_training", "native_batch_norm", "_batch_norm_no_update")
 def native_batch_norm(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any,
     running_mean: Any,
@@ -55,7 +57,7 @@ def native_batch_norm(
 @aten("instance_norm")
 def instance_norm(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any,
     running_mean: Any,
@@ -75,7 +77,7 @@ def instance_norm(
 @aten("layer_norm")
 def layer_norm(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     normalized_shape: list[int],
     weight: Any = None,
     bias: Any = None,
@@ -88,14 +90,23 @@ def layer_norm(
 
 @aten("native_layer_norm")
 def native_layer_norm(
-    e: Emitter, input: Any, normalized_shape: list[int], weight: Any, bias: Any, eps: float  # noqa: A002
+    e: Emitter,
+    input: Any,
+    normalized_shape: list[int],
+    weight: Any,
+    bias: Any,
+    eps: float,
 ) -> tuple[Any, ...]:
     return layer_norm(e, input, normalized_shape, weight, bias, eps), None, None
 
 
 @aten("rms_norm")
 def rms_norm(
-    e: Emitter, input: Any, normalized_shape: list[int], weight: Any = None, eps: float | None = None  # noqa: A002
+    e: Emitter,
+    input: Any,
+    normalized_shape: list[int],
+    weight: Any = None,
+    eps: float | None = None,
 ) -> Ref:
     dtype = e.dtype_of(input)
     scale = weight if weight is not None else np.ones(normalized_shape, dtype)
@@ -106,7 +117,7 @@ def rms_norm(
 @aten("group_norm")
 def group_norm(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     num_groups: int,
     weight: Any = None,
     bias: Any = None,
@@ -121,7 +132,7 @@ def group_norm(
 @aten("native_group_norm")
 def native_group_norm(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Any,
     bias: Any,
     N: Any,

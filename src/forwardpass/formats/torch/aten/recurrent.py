@@ -1,5 +1,7 @@
 """LSTM, GRU and plain recurrent layers, and single cells."""
 
+# ruff: noqa: A002 - arguments have the names of ATen's schema
+
 from __future__ import annotations
 
 from typing import Any
@@ -83,7 +85,7 @@ def _part(e: Emitter, state: Any, begin: int, count: int, layers: int) -> Any:
 @aten("lstm.input")
 def lstm(
     e: Emitter,
-    input: Any,  # noqa: A002 - names of the schema
+    input: Any,
     hx: list[Any],
     params: list[Any],
     has_biases: bool,
@@ -99,7 +101,7 @@ def lstm(
 @aten("gru.input")
 def gru(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     hx: Any,
     params: list[Any],
     has_biases: bool,
@@ -116,7 +118,7 @@ def gru(
 @aten("rnn_tanh.input", "rnn_relu.input")
 def rnn(
     e: Emitter,
-    input: Any,  # noqa: A002
+    input: Any,
     hx: Any,
     params: list[Any],
     has_biases: bool,
@@ -141,21 +143,39 @@ def _cell(e: Emitter, op: str, x: Any, states: list[Any], params: list[Any], **a
 
 @aten("lstm_cell")
 def lstm_cell(
-    e: Emitter, input: Any, hx: list[Any], w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None  # noqa: A002
+    e: Emitter,
+    input: Any,
+    hx: list[Any],
+    w_ih: Any,
+    w_hh: Any,
+    b_ih: Any = None,
+    b_hh: Any = None,
 ) -> list[Ref]:
     return _cell(e, "LSTM", input, hx, [w_ih, w_hh, b_ih, b_hh])
 
 
 @aten("gru_cell")
 def gru_cell(
-    e: Emitter, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None  # noqa: A002
+    e: Emitter,
+    input: Any,
+    hx: Any,
+    w_ih: Any,
+    w_hh: Any,
+    b_ih: Any = None,
+    b_hh: Any = None,
 ) -> Ref:
     return _cell(e, "GRU", input, [hx], [w_ih, w_hh, b_ih, b_hh], linear_before_reset=1)[0]
 
 
 @aten("rnn_tanh_cell", "rnn_relu_cell")
 def rnn_cell(
-    e: Emitter, input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None  # noqa: A002
+    e: Emitter,
+    input: Any,
+    hx: Any,
+    w_ih: Any,
+    w_hh: Any,
+    b_ih: Any = None,
+    b_hh: Any = None,
 ) -> Ref:
     kind = "Relu" if "rnn_relu" in e.where else "Tanh"
     return _cell(e, "RNN", input, [hx], [w_ih, w_hh, b_ih, b_hh], activations=[kind])[0]

@@ -1,5 +1,7 @@
 """Sums, means, extremes and order along axes."""
 
+# ruff: noqa: A002 - arguments have the names of ATen's schema
+
 from __future__ import annotations
 
 from typing import Any
@@ -121,7 +123,7 @@ def var_mean(
 @aten("linalg_vector_norm", "norm")
 def vector_norm(
     e: Emitter, self: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None, p: Any = None
-) -> Ref:  # noqa: A002
+) -> Ref:
     order = ord if p is None else p
     ops = {1: "ReduceL1", 2: "ReduceL2"}
     if order not in ops:
@@ -143,7 +145,12 @@ def cumsum(e: Emitter, self: Any, dim: int, dtype: Any = None) -> Ref:
 
 @aten("topk")
 def topk(
-    e: Emitter, self: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True  # noqa: A002
+    e: Emitter,
+    self: Any,
+    k: Any,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
 ) -> list[Ref]:
     axis = e.axis(self, dim)
     return e.nodes_of("TopK", 2, self, e.vector(k), axis=axis, largest=int(largest), sorted=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ....graph import Array
+from ....graph import Array, Dim
 from ..calls import Ref, Sym
 from ..emitter import Emitter
 from ._table import aten
@@ -17,6 +19,12 @@ _FLOAT, _WHOLE = np.dtype(np.float32), np.dtype(np.int64)
 
 def _ints(*values: int) -> Array:
     return np.array(values, np.int64)
+
+
+def _product(sizes: Sequence[Dim]) -> int:
+    """The product of sizes, -1 where one is not known."""
+    known = [d for d in sizes if isinstance(d, int)]
+    return math.prod(known) if len(known) == len(sizes) else -1
 
 
 @aten("view", "reshape", "_unsafe_view", "_reshape_alias", "view_copy")
@@ -37,7 +45,7 @@ def flatten(e: Emitter, self: Any, start_dim: int = 0, end_dim: int = -1) -> Ref
         return e.node("Flatten", self, axis=1)
     known = e.shape_of(self)
     middle = known[begin : end + 1]
-    merged = int(np.prod(middle)) if all(isinstance(d, int) for d in middle) else -1
+    merged = _product(middle)
     head = [e.size(self, k) for k in range(begin)]
     return e.reshape(self, [*head, merged, *(e.size(self, k) for k in range(end + 1, rank))])
 
@@ -332,5 +340,5 @@ def size_list(e: Emitter, self: Any) -> list[Any]:
 
 @aten("sym_numel", "numel")
 def sym_numel(e: Emitter, self: Any) -> Any:
-    shape = e.shape_of(self)
-    return int(np.prod(shape)) if all(isinstance(d, int) for d in shape) else Sym(e.node("Size", self))
+    known = _product(e.shape_of(self))
+    return known if known >= 0 else Sym(e.node("Size", self))

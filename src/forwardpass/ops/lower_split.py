@@ -1,0 +1,248 @@
+"""How convolutions and linear layers become products on matrix tiles: `split_f32`, then `brgemm_split_f32`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..graph import Array
+from ..records import record
+from .lower_linear import chunk_length, epilogue, vector
+from .registry import Lowering, Tensor
+
+__all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
+
+_BLOCK = 32
+"""Products of a step along K."""
+_PANEL = 16
+"""Columns of a tile."""
+_WORDS = 16
+"""Pairs of bfloat16 numbers of a block."""
+_ROWS = 16
+"""Most rows of a tile."""
+_RESIDENT_BYTES = 1 << 20
+"""Of a split operand that stays in L2 until it is multiplied."""
+_L1_BYTES = 24 * 1024
+"""Of it that stay in L1 beside a step's weights."""
+_MOST_PARTS = 16
+"""Parts that a batch is cut into for that."""
+
+# Nanoseconds on one core; only their ratios count.
+_FMA = 1 / 88
+"""Per product of float32."""
+_FINISH = 28.0
+"""Per tile of sums that goes to memory."""
+_SPLIT = 9.0
+"""Per block that is split, written and read again."""
+_GAIN = 0.85
+"""The part of the time by FMA that tiles may take at most, since their operands take more memory."""
+
+
+@record(slots=True, eq=False)
+class Products:
+    """The products of windows of images with weights, one image after another.
+
+    Attributes
+    ----------
+    x
+        The images [batch, height, width, channels].
+    pads
+        Zeros around them: top, left, bottom, right.
+    taps
+        (row, column) in the padded image of the pixels of a window, in the order of the weights' rows.
+    steps
+        Rows and columns between windows.
+    out, residual
+        [batch, rows, columns, outputs].
+    key, b
+        The weights' name for `packed`, and what makes them: [taps, channels, outputs].
+    chunk
+        The length of the sums that FMA would make.
+    """
+
+    x: Tensor
+    pads: tuple[int, int, int, int]
+    taps: list[tuple[int, int]]
+    steps: tuple[int, int]
+    out: Tensor
+    residual: Tensor | None
+    key: tuple[Any, ...]
+    b: Callable[[], Array]
+    chunk: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Height and width with the border."""
+        top, left, bottom, right = self.pads
+        return self.x.shape[1] + top + bottom, self.x.shape[2] + left + right
+
+    @property
+    def blocks(self) -> int:
+        """Of the channels of a pixel."""
+        return -(-self.x.shape[3] // _BLOCK)
+
+    def positions(self) -> tuple[int, int, int, int]:
+        """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row
+        of the output on its own, or all of them as one row that has the border's columns in it."""
+        _, oh, ow, _ = self.out.shape
+        choices = [(oh, ow, ow)]
+        if self.steps[0] == self.steps[1]:
+            choices.append((1, (oh - 1) * self.padded[1] + ow, self.padded[1]))
+        found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
+        return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
+
+    def time(self, terms: int) -> float:
+        """Nanoseconds for one image."""
+        rows, count, _, tile_m = self.positions()
+        panels = -(-self.out.shape[3] // _PANEL)
+        tiles = rows * _tiles_time(count, tile_m) * panels
+        height, width = self.padded
+        products = terms * (terms + 1) // 2 * len(self.taps) * self.blocks
+        finish = rows * -(-count // tile_m) * panels * _FINISH
+        return tiles * products + finish + height * width * self.blocks * _SPLIT
+
+    @property
+    def pays(self) -> Callable[[int], bool]:
+        """Whether tiles of so many terms are faster than FMA. It depends on one image alone, never on the batch."""
+        _, oh, ow, n = self.out.shape
+        fma = oh * ow * len(self.taps) * self.x.shape[3] * -(-n // _PANEL) * _PANEL * _FMA
+        return lambda terms: terms > 0 and n > 0 and self.time(terms) < _GAIN * fma
+
+
+def _tiles_time(positions: int, tile_m: int) -> float:
+    """Nanoseconds of one product of tiles for all positions of a row."""
+    return -(-positions // tile_m) * max(4.6, 1.9 + 0.27 * tile_m)
+
+
+def _tile_rows(positions: int) -> int:
+    rows = range(1, min(_ROWS, max(positions, 1)) + 1)
+    return min(rows, key=lambda r: (_tiles_time(positions, r), -r))
+
+
+def conv_on_tiles(
+    ctx: Lowering,
+    x: Tensor,
+    w: Tensor,
+    out: Tensor,
+    residual: Tensor | None,
+    pads: tuple[int, int, int, int],
+    chunk: int,
+) -> bool:
+    """nhwc.Conv with two spatial dimensions and constant weights on tiles, where that pays."""
+    if not ctx.terms or int(ctx.attributes["group"]) != 1 or 0 in out.shape:
+        return False
+    kh, kw, channels, n = w.shape
+    sh, sw = ctx.attributes["strides"] or (1, 1)
+    dh, dw = ctx.attributes["dilations"] or (1, 1)
+    if kh == kw == 1 and not any(pads):  # only the pixels that are read
+        shape = (x.shape[0], *out.shape[1:3], channels)
+        x = Tensor(x.buffer, shape, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
+        sh = sw = 1
+    weights = ctx.constant(1)
+    assert weights is not None
+    taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
+    key = (ctx.node.inputs[1], "tiles")
+    shape = (kh * kw, channels, n)
+    return _lowered(ctx, Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk))
+
+
+def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | None) -> bool:
+    """A linear layer of several rows per image (tokens), where that pays. A layer whose only other dimension is the
+    batch has one row: its products wait for the weights, of which tiles read more."""
+    weights = ctx.constant(1)
+    tensors = [t for t in (x, out, residual) if t is not None]
+    if not ctx.terms or weights is None or len(x.shape) < 3 or 0 in x.shape or not all(t.contiguous for t in tensors):
+        return False
+    k, n = weights.shape
+    rows = math.prod(x.shape[1:-1])
+    width = next(d for d in range(min(rows, 64), 0, -1) if rows % d == 0)
+    images = [_as_images(t, rows, width) if t is not None else None for t in (x, out, residual)]
+    assert images[0] is not None
+    assert images[1] is not None
+    return _lowered(ctx, Products(
+        images[0], (0, 0, 0, 0), [(0, 0)], (1, 1), images[1], images[2],
+        (ctx.node.inputs[1], "tiles"), lambda: weights[None], chunk_length(k, n),
+    ))  # fmt: skip
+
+
+def _as_images(t: Tensor, rows: int, width: int) -> Tensor:
+    """Contiguous rows as images, with which threads can begin anywhere."""
+    n = t.shape[-1]
+    shape = (t.shape[0], rows // width, width, n)
+    return Tensor(t.buffer, shape, (rows * n, width * n, n, 1), t.offset)
+
+
+def _lowered(ctx: Lowering, p: Products) -> bool:
+    if not p.pays(ctx.terms):
+        return False
+    batch = p.out.shape[0]
+    height, width = p.padded
+    words = p.blocks * ctx.terms * height * width * _WORDS
+    together = max(1, _RESIDENT_BYTES // (4 * words), -(-batch // _MOST_PARTS))
+    # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
+    behind = _ROWS * p.steps[1] * ctx.terms * _WORDS
+    split = ctx.temporary((min(together, batch) * words + behind,))
+    for first in range(0, batch, together):
+        _part(ctx, p, split, first, min(together, batch - first))
+    return True
+
+
+def _part(ctx: Lowering, p: Products, split: Tensor, first: int, batch: int) -> None:
+    """The steps for some images of the batch."""
+    x, out, residual = (None if t is None else _images(t, first, batch) for t in (p.x, p.out, p.residual))
+    assert x is not None
+    assert out is not None
+    terms, channels, n = ctx.terms, x.shape[3], out.shape[3]
+    height, width = p.padded
+    pixel = terms * _WORDS
+    top, left, bottom, right = p.pads
+    fields: dict[str, Any] = {
+        "terms": terms, "batch": batch, "h": x.shape[1], "w": x.shape[2], "c": channels,
+        "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2],
+        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right,
+    }  # fmt: skip
+    ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * terms * x.size)
+    rows, count, span, tile_m = p.positions()
+    units = batch * rows * -(-count // tile_m)
+    panels = -(-n // _PANEL)
+    split_n = int(units < 4 * ctx.threads and units < panels)
+    steps = np.array(
+        [
+            (((b * height + i) * width + j) * pixel, min(_BLOCK, channels - b * _BLOCK))
+            for i, j in p.taps
+            for b in range(p.blocks)
+        ],
+        np.int64,
+    )
+    bias = ctx.constant(2)
+    r = residual.strides if residual is not None else (0, 0, 0)
+    params: dict[str, Any] = {
+        "terms": terms, "batch": batch, "oh": rows, "ow": count, "n": n, "width": out.shape[2], "span": span,
+        "a_batch": p.blocks * height * width * pixel, "a_row": p.steps[0] * width * pixel, "a_col": p.steps[1] * pixel,
+        "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
+        "r_batch": r[0], "r_row": r[1], "r_col": r[2],
+        "n_steps": len(steps), "steps": steps, "chunk": p.chunk,
+        "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
+        "bias": None if bias is None else vector(ctx, bias, n),
+        "tile_m": tile_m, "block": _together(p, terms, tile_m), "split_n": split_n, **epilogue(ctx),
+    }  # fmt: skip
+    flops = 2 * out.size * len(p.taps) * channels
+    ctx.step("brgemm_split_f32", params, [split, residual], out, units=panels if split_n else units, flops=flops)
+
+
+def _together(p: Products, terms: int, tile_m: int) -> int:
+    """Tiles of pixels that all panels are multiplied with before the next ones: two where those stay in L1 and the
+    weights in L2, so that rows of the output are written whole; else as many as stay in L2 while the weights stream
+    past."""
+    pixel = p.blocks * terms * _WORDS * 4
+    weights = len(p.taps) * pixel * -(-p.out.shape[3] // _PANEL) * _PANEL
+    if weights <= _RESIDENT_BYTES and 2 * tile_m * len(p.taps) * pixel <= _L1_BYTES:
+        return 2
+    return max(2, _RESIDENT_BYTES // (tile_m * p.steps[0] * p.steps[1] * pixel) // 2 * 2)
+
+
+def _images(t: Tensor, first: int, count: int) -> Tensor:
+    return Tensor(t.buffer, (count, *t.shape[1:]), t.strides, t.offset + first * t.strides[0])

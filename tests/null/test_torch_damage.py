@@ -1,0 +1,135 @@
+"""PyTorch's files that ask for much, or are damaged: typed errors, in little time and memory."""
+
+from __future__ import annotations
+
+import random
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch_files import dictionary, integer, legacy, storage, tensor, text, zipped
+
+from forwardpass.errors import Error, FileError
+from forwardpass.formats import read_weights
+from forwardpass.formats.torch import containers, pickles
+
+Array = np.ndarray[Any, Any]
+VALUES = np.arange(12, dtype=np.float32) - 5
+FLOATS = storage("FloatStorage", "0", 12)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes], dict[str, Array]]:
+    def read(data: bytes) -> dict[str, Array]:
+        path = tmp_path / "weights.pth"
+        path.write_bytes(data)
+        return read_weights(path)
+
+    return read
+
+
+Read = Callable[[bytes], dict[str, Array]]
+CONTAINERS = {
+    "zip": lambda value, raw: zipped(value, {"0": raw}),
+    "legacy": lambda value, raw: legacy(value, {"0": (len(raw) // 4, raw)}),
+}
+both = pytest.mark.parametrize("kind", CONTAINERS)
+
+
+EPOCH = text("epoch") + integer(3)
+
+# ---- time and memory
+
+BOMBS = {
+    "one tuple of itself, again and again": b"N" + b"q\0h\0\x86" * 30_000,
+    "a deep list": b"]" * 50_000 + b"a" * 49_999,
+    "a deep tuple": b")" + b"\x85" * 50_000,
+    "marks": b"(" * 100_000,
+    "a memo far away": b"Nr\xff\xff\xff\xff" * 20_000,
+    "long names": (b"X" + (1 << 16).to_bytes(4, "little") + b"a" * (1 << 16)) * 8,
+    "copies of a list": b"]q\0(" + b"(K\1Nt" * 2000 + b"e0" + b"ccollections\nOrderedDict\n(h\0tR0" * 30_000,
+    "many steps": b"N0" * 60_000,
+}
+
+
+@both
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs(bomb: str, kind: str, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickles, "MAX_STEPS", 100_000)  # to be quick: what is traced takes ten times as long
+    data = CONTAINERS[kind](BOMBS[bomb], VALUES.tobytes())
+    tracemalloc.start()
+    begin = time.perf_counter()
+    try:
+        with pytest.raises(FileError):
+            read(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert time.perf_counter() - begin < 30
+    assert peak < 64 * len(data) + (16 << 20)
+
+
+def test_repeated_elements_have_a_limit_for_all(read: Read) -> None:
+    each = containers.MAX_REPEATED_BYTES // 4 // 4
+    value = dictionary({f"w{k}": tensor(FLOATS, (each,), (0,)) for k in range(5)})
+    with pytest.raises(FileError, match="larger than its storage"):
+        read(zipped(value, {"0": VALUES.tobytes()}))
+
+
+# ---- damage
+
+SAMPLE = {
+    "one.weight": tensor(FLOATS, (3, 4)),
+    "one.bias": tensor(storage("HalfStorage", "1", 4), (2, 2), (1, 2)),
+    "two": tensor(storage("LongStorage", "2", 3), (3,)),
+}
+SAMPLE_DATA = {"0": VALUES.tobytes(), "1": bytes(8), "2": bytes(24)}
+
+
+def sample(kind: str) -> bytes:
+    value = b"}(" + EPOCH + text("state_dict") + dictionary(SAMPLE) + b"u"
+    if kind == "zip":
+        return zipped(value, SAMPLE_DATA)
+    counts = {"0": 12, "1": 4, "2": 3}
+    return legacy(value, {k: (counts[k], raw) for k, raw in SAMPLE_DATA.items()})
+
+
+@both
+def test_the_sample_is_sound(kind: str, read: Read) -> None:
+    assert list(read(sample(kind))) == list(SAMPLE)
+
+
+@both
+def test_cut_short(kind: str, read: Read) -> None:
+    data = sample(kind)
+    for end in range(0, len(data), 3):
+        with pytest.raises(Error):
+            read(data[:end])
+
+
+@both
+def test_damaged(kind: str, read: Read) -> None:
+    data, rng = sample(kind), random.Random(0)
+    refused = 0
+    for _ in range(1000):
+        mutant = bytearray(data)
+        for _ in range(rng.choice((1, 1, 1, 2, 5))):
+            at = rng.randrange(len(mutant))
+            choice = rng.randrange(4)
+            if choice < 2:
+                mutant[at] ^= 1 << rng.randrange(8)
+            elif choice == 2:
+                mutant[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
+            else:
+                mutant[at] = rng.choice(b"(.tRQcq\x8a\x8b\xff\0Xb")
+        try:
+            found = read(bytes(mutant))
+        except Error:
+            refused += 1
+        else:
+            assert all(isinstance(v, np.ndarray) for v in found.values())
+    assert refused > 300
