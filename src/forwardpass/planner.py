@@ -127,13 +127,15 @@ class Planner:
         self.node = node
         self.attributes = {**op.attributes, **node.attributes}  # which the shape rule has checked
         self.types = [self.values.get(i) if i else None for i in node.inputs]
+        if not node.outputs[0]:
+            return "its first output is left out"
         if op.view:
             return self._view(node)
         if op.lower is None:
             return f"{node.qualified} has no native kernel"
         self.storage.define(node, op)
         reason = op.lower(self)
-        if reason is None and node.outputs[0]:
+        if reason is None:
             self._border(node.outputs[0])
         return reason
 

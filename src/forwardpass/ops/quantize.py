@@ -18,7 +18,7 @@ __all__ = ["check_granularity", "dequantize", "quantize"]
 
 _FLOAT8 = (dtypes.FLOAT8E4M3FN, dtypes.FLOAT8E4M3FNUZ, dtypes.FLOAT8E5M2, dtypes.FLOAT8E5M2FNUZ)
 _INTEGERS = tuple(dtypes.DTYPES[k] for k in (2, 3, 4, 5, 21, 22, 25, 26))
-_QUANTIZED = (*_INTEGERS, *_FLOAT8, dtypes.FLOAT4E2M1)
+_QUANTIZED = (*_INTEGERS, *_FLOAT8, dtypes.FLOAT4E2M1, dtypes.FLOAT6E2M3, dtypes.FLOAT6E3M2)
 # float64 is none of the standard's; graphs are evaluated in it for a reference more exact than their own.
 _NUMBERS = tuple(dtypes.DTYPES[k] for k in (1, 10, 16, 11))
 _INT32 = np.dtype(np.int32)

@@ -1,7 +1,7 @@
 """float16 is stored, and float32 is computed with.
 
-Every node that kernels take in float32 gets a twin of each float16 operand in that type, and gives its results in both;
-where nobody reads the narrow one, it goes. What rounds on purpose, such as a Cast of the model's own, stays.
+Every node gets a twin of each float16 operand in float32, and gives its results in both; where nobody reads the narrow
+one, it goes. What rounds on purpose, such as a Cast of the model's own, stays.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .log import Entry, Log
 __all__ = ["widen"]
 
 _HALF, _FLOAT = np.dtype(np.float16), np.dtype(np.float32)
-_OWN = frozenset({"Cast", "CastLike", "BitCast", "QuantizeLinear", "DequantizeLinear"})
+_OWN = frozenset({"BitCast", "Cast", "CastLike", "DequantizeLinear", "EyeLike", "QuantizeLinear"})
 """Operators for which the dtype of their operands means something."""
 
 
@@ -45,7 +45,7 @@ def widen(graph: Graph, types_of_inputs: Mapping[str, TensorType] | None, log: L
     widened = 0
     for node in graph.nodes:
         halves = {v for v in (*node.inputs, *node.outputs) if v and _is_half(types[v])}
-        if not halves or not _computes(node):
+        if halves.isdisjoint(node.inputs) or not _computes(node):
             nodes.append(node)
             continue
         widened += 1
@@ -69,9 +69,9 @@ def _is_half(found: TensorType) -> bool:
 
 
 def _computes(node: Node) -> bool:
-    operator = find(node)
-    kernels = operator.lower is not None or operator.view
-    return kernels and operator.pure and not node.domain and node.op not in _OWN
+    """Whether the node means the same in float32. Bodies have types of their own."""
+    bodies = any(isinstance(a, Graph) for a in node.attributes.values())
+    return not node.domain and node.op not in _OWN and not bodies and find(node).pure
 
 
 def _free(stem: str, taken: set[str]) -> str:
