@@ -73,6 +73,12 @@ class Step:
         return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
+class _OutputLeftOutError(Exception):
+    """A lowering asks for an output that the node does not have."""
+
+    reason = "an output that its kernels write is left out"
+
+
 class Planner:
     """Lowers the nodes one after another. It is the `Lowering` that they see."""
 
@@ -127,15 +133,16 @@ class Planner:
         self.node = node
         self.attributes = {**op.attributes, **node.attributes}  # which the shape rule has checked
         self.types = [self.values.get(i) if i else None for i in node.inputs]
-        if not node.outputs[0]:
-            return "its first output is left out"
         if op.view:
-            return self._view(node)
+            return self._view(node) if node.outputs[0] else _OutputLeftOutError.reason
         if op.lower is None:
             return f"{node.qualified} has no native kernel"
         self.storage.define(node, op)
-        reason = op.lower(self)
-        if reason is None:
+        try:
+            reason = op.lower(self)
+        except _OutputLeftOutError as left_out:
+            return left_out.reason
+        if reason is None and node.outputs[0]:
             self._border(node.outputs[0])
         return reason
 
@@ -181,6 +188,8 @@ class Planner:
         return self.graph.constants.get(name)
 
     def output(self, index: int = 0) -> Tensor:
+        if not self.node.outputs[index]:
+            raise _OutputLeftOutError
         return self.storage.tensors[self.node.outputs[index]]
 
     def has_output(self, index: int) -> bool:

@@ -91,7 +91,7 @@ def lower_top_k(ctx: Lowering) -> str | None:
     if not element:
         return "no kernel orders this dtype"
     axis = shapes.axis_of(ctx.attributes["axis"], len(x.shape))
-    shape = ctx.outputs[0].sizes
+    shape = ctx.outputs[0 if ctx.has_output(0) else 1].sizes
     indices = ctx.output(1) if ctx.has_output(1) else ctx.temporary(shape, _INT64)
     fields, rows = _rows(x, indices, axis)
     if fields is None:
