@@ -146,6 +146,21 @@ def test_scripted_torchscript() -> None:
     judge(fp.from_torch(torch.jit.script(module), torch.randn(2, 3, 8)), module, torch.randn(3, 3, 8))
 
 
+def test_names_of_variables_say_nothing() -> None:
+    class Misnamed(nn.Module):
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            argmax = x.argmin(1)
+            isnan = torch.isinf(x)
+            triu = x.tril()
+            return argmax, isnan, triu
+
+    module, x = Misnamed().eval(), torch.randn(3, 3)
+    x[1, 2] = torch.inf
+    got, want = fp.from_torch(torch.jit.script(module), x)(x.numpy()), module(x)
+    for value, expected in zip(got, want):
+        np.testing.assert_array_equal(value, expected.numpy())
+
+
 def test_torchscript_with_branches() -> None:
     class Branches(nn.Module):
         def forward(self, x):  # type: ignore[no-untyped-def]

@@ -25,8 +25,8 @@ class Emitter(Context):
 
     Attributes
     ----------
-    where
-        How messages name the present call.
+    where, op
+        How messages name the present call, and ATen's name of its operator.
     stem
         What the values of the present call are called.
     zeros
@@ -35,7 +35,7 @@ class Emitter(Context):
 
     def __init__(self, taken: Sequence[str]) -> None:
         super().__init__(taken)
-        self.where = self.stem = ""
+        self.where = self.op = self.stem = ""
         self.zeros: set[str] = set()
         self.sizes: dict[str, str] = {}
         """Value of a size -> how the program writes it."""

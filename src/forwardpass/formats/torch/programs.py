@@ -86,7 +86,7 @@ def _check(program: Program) -> None:
 
 def _emit(e: Emitter, call: Call, values: Mapping[str, Any]) -> Any:
     arguments = {k: _resolved(v, values) for k, v in call.arguments.items()}
-    e.where, e.stem = f"node {call.name!r}: aten.{call.op}.{call.overload}", call.name
+    e.where, e.op, e.stem = f"node {call.name!r}: aten.{call.op}.{call.overload}", call.op, call.name
     if call.overload == "python" or (call.op in _NUMBERS | _COMPARED and not _has_tensor(arguments)):
         return _calculated(e, call, list(arguments.values()))
     define = definition(call.op, call.overload)

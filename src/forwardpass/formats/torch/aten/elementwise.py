@@ -50,7 +50,7 @@ for _name, _op in {"relu": "Relu", "abs": "Abs", "neg": "Neg", "sign": "Sign", "
 
 @aten("floor", "ceil", "round", "trunc")
 def _rounded(e: Emitter, self: Any) -> Ref:
-    op = e.where.rsplit("aten.", 1)[-1].split(".")[0]
+    op = e.op
     if e.dtype_of(self).kind in "iub":
         return e.node("Identity", self)
     if op == "trunc":
@@ -169,7 +169,7 @@ def square(e: Emitter, self: Any) -> Ref:
 
 @aten("log2", "log10")
 def log_to_base(e: Emitter, self: Any) -> Ref:
-    base = 2.0 if "aten.log2" in e.where else 10.0
+    base = 2.0 if e.op == "log2" else 10.0
     x = e.floating(self)
     return e.node("Mul", e.node("Log", x), e.cast(1 / math.log(base), e.dtype_of(x)))
 
@@ -186,7 +186,7 @@ def near_one(e: Emitter, self: Any) -> Ref:
     x = e.floating(self)
     dtype = e.dtype_of(x)
     one, two = e.cast(1.0, dtype), e.cast(2.0, dtype)
-    if "expm1" in e.where:  # exp(x) - 1 = 2 t / (1 - t) with t = tanh(x / 2)
+    if e.op == "expm1":  # exp(x) - 1 = 2 t / (1 - t) with t = tanh(x / 2)
         t = e.node("Tanh", e.node("Div", x, two))
         small = e.node("Div", e.node("Mul", two, t), e.node("Sub", one, t))
         large = e.node("Sub", e.node("Exp", x), one)
@@ -200,7 +200,7 @@ def near_one(e: Emitter, self: Any) -> Ref:
 
 @aten("isnan", "isinf")
 def _classified(e: Emitter, self: Any) -> Ref:
-    return e.node("IsNaN" if "isnan" in e.where else "IsInf", self)
+    return e.node("IsNaN" if e.op == "isnan" else "IsInf", self)
 
 
 # ---- two operands
@@ -287,7 +287,7 @@ def power(e: Emitter, self: Any, exponent: Any) -> Ref:
 
 @aten("maximum", "minimum", "max.other", "min.other")
 def _larger(e: Emitter, self: Any, other: Any) -> Ref:
-    return e.node("Max" if "aten.max" in e.where else "Min", *e.promoted(self, other))
+    return e.node("Max" if e.op.startswith("max") else "Min", *e.promoted(self, other))
 
 
 _COMPARISONS = {"eq": "Equal", "lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "GreaterOrEqual"}
@@ -345,7 +345,7 @@ def masked_fill(e: Emitter, self: Any, mask: Any, value: Any) -> Ref:
 
 @aten("addcmul", "addcdiv")
 def addcmul(e: Emitter, self: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Ref:
-    op = "Mul" if "addcmul" in e.where else "Div"
+    op = "Mul" if e.op == "addcmul" else "Div"
     return add(e, self, e.node(op, *e.promoted(tensor1, tensor2)), value)
 
 

@@ -11,36 +11,7 @@ import numpy as np
 from ..calls import Ref
 from ..emitter import Emitter
 from ._table import aten
-
-
-def _each(value: Any, rank: int) -> list[int]:
-    """One number for each spatial axis."""
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    return values * rank if len(values) == 1 else values
-
-
-def _convolve(e: Emitter, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Ref:
-    kernel = [e.size_of(weight, k) for k in range(2, e.rank_of(weight))]
-    rank = len(kernel)
-    alone = e.rank_of(x) == rank + 1  # an image without a batch
-    if alone:
-        x = e.node("Unsqueeze", x, np.array([0], np.int64))
-    steps = _each(dilation, rank)
-    if padding == "same":
-        total = [(k - 1) * d for k, d in zip(kernel, steps)]
-        pads = [t // 2 for t in total] + [t - t // 2 for t in total]
-    else:
-        pads = _each(0 if padding == "valid" else padding, rank) * 2
-    y = e.node(
-        "Conv",
-        *(x, weight, bias),
-        kernel_shape=kernel,
-        strides=_each(stride, rank),
-        pads=pads,
-        dilations=steps,
-        group=groups,
-    )
-    return e.node("Squeeze", y, np.array([0], np.int64)) if alone else y
+from .windows import batched, each, unbatched
 
 
 @aten("conv1d", "conv2d", "conv3d", "_convolution_mode")
@@ -54,24 +25,17 @@ def conv(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Ref:
-    return _convolve(e, input, weight, bias, stride, padding, dilation, groups)
-
-
-def _transposed(
-    e: Emitter, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, step: Any
-) -> Ref:
     kernel = [e.size_of(weight, k) for k in range(2, e.rank_of(weight))]
     rank = len(kernel)
-    return e.node(
-        "ConvTranspose",
-        *(x, weight, bias),
-        kernel_shape=kernel,
-        strides=_each(stride, rank),
-        pads=_each(padding, rank) * 2,
-        output_padding=_each(output_padding, rank),
-        dilations=_each(step, rank),
-        group=groups,
-    )
+    x, alone = batched(e, input, rank)
+    steps = each(dilation, rank)
+    if padding == "same":
+        total = [(k - 1) * d for k, d in zip(kernel, steps)]
+        pads = [t // 2 for t in total] + [t - t // 2 for t in total]
+    else:
+        pads = each(0 if padding == "valid" else padding, rank) * 2
+    window = {"kernel_shape": kernel, "strides": each(stride, rank), "pads": pads, "dilations": steps}
+    return unbatched(e, e.node("Conv", x, weight, bias, **window, group=groups), alone)
 
 
 @aten("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -86,7 +50,18 @@ def conv_transpose(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Ref:
-    return _transposed(e, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    kernel = [e.size_of(weight, k) for k in range(2, e.rank_of(weight))]
+    rank = len(kernel)
+    return e.node(
+        "ConvTranspose",
+        *(input, weight, bias),
+        kernel_shape=kernel,
+        strides=each(stride, rank),
+        pads=each(padding, rank) * 2,
+        output_padding=each(output_padding, rank),
+        dilations=each(dilation, rank),
+        group=groups,
+    )
 
 
 @aten("convolution", "_convolution")
@@ -104,8 +79,8 @@ def convolution(
     **backend: bool,
 ) -> Ref:
     if transposed:
-        return _transposed(e, input, weight, bias, stride, padding, output_padding, groups, dilation)
-    return _convolve(e, input, weight, bias, stride, padding, dilation, groups)
+        return conv_transpose(e, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return conv(e, input, weight, bias, stride, padding, dilation, groups)
 
 
 # ---- products
@@ -288,5 +263,5 @@ def upsample_linear(
     **scales: Any,
 ) -> Ref:
     x = self if self is not None else input
-    mode = "cubic" if "bicubic" in e.where else "linear"
+    mode = "cubic" if "bicubic" in e.op else "linear"
     return _resized(e, x, *_extent(output_size, scale_factors, scales), mode, align_corners)

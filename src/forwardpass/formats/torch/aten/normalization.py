@@ -14,8 +14,11 @@ from ..emitter import Emitter
 from ._table import aten
 
 
-def _per_channel(e: Emitter, value: Any, channels: int, default: float, like: Any) -> Any:
-    return value if value is not None else np.full(channels, default, e.dtype_of(like))
+def _affine(e: Emitter, weight: Any, bias: Any, like: Any) -> tuple[Any, Any]:
+    """Scale and shift of each channel, where they may be absent."""
+    channels, dtype = e.size_of(like, 1), e.dtype_of(like)
+    gamma = np.ones(channels, dtype) if weight is None else weight
+    return gamma, np.zeros(channels, dtype) if bias is None else bias
 
 
 @aten("batch_norm", "cudnn_batch_norm")
@@ -33,8 +36,7 @@ def batch_norm(
 ) -> Ref:
     if training or running_mean is None or running_var is None:
         raise e.refuse("batch normalization by the statistics of the batch")
-    channels = e.size_of(input, 1)
-    gamma, beta = _per_channel(e, weight, channels, 1, input), _per_channel(e, bias, channels, 0, input)
+    gamma, beta = _affine(e, weight, bias, input)
     return e.node("BatchNormalization", input, gamma, beta, running_mean, running_var, epsilon=float(eps))
 
 
@@ -69,8 +71,7 @@ def instance_norm(
 ) -> Ref:
     if not use_input_stats:
         return batch_norm(e, input, weight, bias, running_mean, running_var, False, momentum, eps)
-    channels = e.size_of(input, 1)
-    gamma, beta = _per_channel(e, weight, channels, 1, input), _per_channel(e, bias, channels, 0, input)
+    gamma, beta = _affine(e, weight, bias, input)
     return e.node("InstanceNormalization", input, gamma, beta, epsilon=float(eps))
 
 
@@ -124,8 +125,7 @@ def group_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = False,
 ) -> Ref:
-    channels = e.size_of(input, 1)
-    gamma, beta = _per_channel(e, weight, channels, 1, input), _per_channel(e, bias, channels, 0, input)
+    gamma, beta = _affine(e, weight, bias, input)
     return e.node("GroupNormalization", input, gamma, beta, num_groups=num_groups, epsilon=float(eps))
 
 

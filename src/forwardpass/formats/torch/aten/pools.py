@@ -10,28 +10,18 @@ import numpy as np
 from ..calls import Ref
 from ..emitter import Emitter
 from ._table import aten
-from .layers import _each
+from .windows import batched, each, unbatched
 
 
 def _window(kernel: Any, stride: Any, padding: Any, rank: int) -> dict[str, Any]:
-    taps = _each(kernel, rank)
-    strides = taps if stride is None or stride == [] else _each(stride, rank)
-    return {"kernel_shape": taps, "strides": strides, "pads": _each(padding, rank) * 2}
+    taps = each(kernel, rank)
+    strides = taps if stride is None or stride == [] else each(stride, rank)
+    return {"kernel_shape": taps, "strides": strides, "pads": each(padding, rank) * 2}
 
 
 def _spatial(e: Emitter) -> int:
     """The number of spatial axes, which the operator's name ends with before the `d`."""
-    name = e.where.rsplit("aten.", 1)[-1].split(".")[0].removesuffix("_with_indices")
-    return int(name[-2])
-
-
-def _batched(e: Emitter, x: Any, rank: int) -> tuple[Any, bool]:
-    alone = e.rank_of(x) == rank + 1
-    return (e.node("Unsqueeze", x, np.array([0], np.int64)) if alone else x), alone
-
-
-def _unbatched(e: Emitter, y: Ref, alone: bool) -> Ref:
-    return e.node("Squeeze", y, np.array([0], np.int64)) if alone else y
+    return int(e.op.removesuffix("_with_indices")[-2])
 
 
 @aten("max_pool1d", "max_pool2d", "max_pool3d")
@@ -45,10 +35,10 @@ def max_pool(
     ceil_mode: bool = False,
 ) -> Ref:
     rank = _spatial(e)
-    x, alone = _batched(e, self, rank)
+    x, alone = batched(e, self, rank)
     window = _window(kernel_size, stride, padding, rank)
-    y = e.node("MaxPool", x, **window, dilations=_each(dilation, rank), ceil_mode=int(ceil_mode))
-    return _unbatched(e, y, alone)
+    y = e.node("MaxPool", x, **window, dilations=each(dilation, rank), ceil_mode=int(ceil_mode))
+    return unbatched(e, y, alone)
 
 
 @aten("max_pool2d_with_indices", "max_pool3d_with_indices")
@@ -68,7 +58,7 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> Ref:
     rank = _spatial(e)
-    x, alone = _batched(e, self, rank)
+    x, alone = batched(e, self, rank)
     window = _window(kernel_size, stride, padding, rank)
     if divisor_override is not None:
         if ceil_mode:
@@ -77,7 +67,7 @@ def avg_pool(
     y = e.node("AveragePool", x, **window, ceil_mode=int(ceil_mode), count_include_pad=int(count_include_pad))
     if divisor_override is not None:
         y = e.node("Mul", y, e.cast(math.prod(window["kernel_shape"]) / divisor_override, e.dtype_of(self)))
-    return _unbatched(e, y, alone)
+    return unbatched(e, y, alone)
 
 
 def _means(size: int, target: int, dtype: Any) -> np.ndarray[Any, Any]:
@@ -95,16 +85,16 @@ def _means(size: int, target: int, dtype: Any) -> np.ndarray[Any, Any]:
 )
 def adaptive_avg_pool(e: Emitter, self: Any, output_size: Any) -> Ref:
     rank = _spatial(e)
-    target = _each(output_size, rank)
-    x, alone = _batched(e, self, rank)
+    target = each(output_size, rank)
+    x, alone = batched(e, self, rank)
     if all(t == 1 for t in target):
-        return _unbatched(e, e.node("GlobalAveragePool", x), alone)
+        return unbatched(e, e.node("GlobalAveragePool", x), alone)
     sizes = [e.size_of(x, 2 + k) for k in range(rank)]
     target = [s if t is None else t for s, t in zip(sizes, target)]
     if all(s % t == 0 for s, t in zip(sizes, target)):
         taps = [s // t for s, t in zip(sizes, target)]
         y = e.node("AveragePool", x, kernel_shape=taps, strides=taps, pads=[0] * (2 * rank))
-        return _unbatched(e, y, alone)
+        return unbatched(e, y, alone)
     dtype = e.dtype_of(x)
     for k, (size, wanted) in enumerate(zip(sizes, target)):
         axis, last = 2 + k, 1 + rank
@@ -113,16 +103,16 @@ def adaptive_avg_pool(e: Emitter, self: Any, output_size: Any) -> Ref:
         moved = x if axis == last else e.node("Transpose", x, perm=swap)
         moved = e.node("MatMul", moved, _means(size, wanted, dtype).T)
         x = moved if axis == last else e.node("Transpose", moved, perm=swap)
-    return _unbatched(e, x, alone)
+    return unbatched(e, x, alone)
 
 
 @aten("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
 def adaptive_max_pool(e: Emitter, self: Any, output_size: Any) -> tuple[Any, ...]:
     rank = _spatial(e)
-    target = _each(output_size, rank)
-    x, alone = _batched(e, self, rank)
+    target = each(output_size, rank)
+    x, alone = batched(e, self, rank)
     sizes = [e.size_of(x, 2 + k) for k in range(rank)]
     if any(s % t for s, t in zip(sizes, target)):
         raise e.refuse("adaptive_max_pool whose windows differ", f"{sizes} to {target}")
     taps = [s // t for s, t in zip(sizes, target)]
-    return _unbatched(e, e.node("MaxPool", x, kernel_shape=taps, strides=taps), alone), None
+    return unbatched(e, e.node("MaxPool", x, kernel_shape=taps, strides=taps), alone), None

@@ -29,30 +29,52 @@ def _direction(e: Emitter, op: str, params: list[Any]) -> tuple[Any, Any, Any]:
     return w, r, np.concatenate(biases)
 
 
-def _run(e: Emitter, op: str, x: Any, params: list[list[Any]], states: list[Any], **attributes: Any) -> list[Ref]:
+def _run(
+    e: Emitter,
+    op: str,
+    x: Any,
+    params: list[list[Any]],
+    states: list[Any],
+    activation: str,
+    **attributes: Any,
+) -> list[Ref]:
     """One layer: [T, N, I] to [T, N, D * H], and the last states."""
     made = [_direction(e, op, p) for p in params]
     w, r, b = (np.stack(parts) for parts in zip(*made))
     hidden = r.shape[2]
     if len(params) == 2:
         attributes["direction"] = "bidirectional"
+    if activation:
+        attributes["activations"] = [activation] * len(params)
     outputs = e.nodes_of(op, 3 if op == "LSTM" else 2, x, w, r, b, None, *states, hidden_size=hidden, **attributes)
     y = e.node("Transpose", outputs[0], perm=[0, 2, 1, 3])
     return [e.node("Reshape", y, np.array([0, 0, -1], np.int64)), *outputs[1:]]
 
 
-def _recurrent(
+def _kind(e: Emitter) -> tuple[str, str, dict[str, int]]:
+    """ONNX's operator, the activation of a plain one, and what it says of PyTorch's arithmetic."""
+    if e.op.startswith("lstm"):
+        return "LSTM", "", {}
+    if e.op.startswith("gru"):
+        return "GRU", "", {"linear_before_reset": 1}
+    return "RNN", "Relu" if e.op.startswith("rnn_relu") else "Tanh", {}
+
+
+@aten("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
+def recurrent(
     e: Emitter,
-    op: str,
-    x: Any,
-    states: list[Any],
+    input: Any,
+    hx: Any,
     params: list[Any],
     has_biases: bool,
     num_layers: int,
+    dropout: float,
+    train: bool,
     bidirectional: bool,
     batch_first: bool,
-    **attributes: Any,
 ) -> tuple[Ref, ...]:
+    x, states = input, hx if isinstance(hx, list) else [hx]
+    op, activation, attributes = _kind(e)
     directions = 2 if bidirectional else 1
     each = 4 if has_biases else 2
     if len(params) != each * num_layers * directions:
@@ -64,7 +86,7 @@ def _recurrent(
         at = k * directions * each
         own = [params[at + d * each : at + (d + 1) * each] for d in range(directions)]
         first = [_part(e, s, k * directions, directions, num_layers) for s in states]
-        x, *after = _run(e, op, x, own, first, **attributes)
+        x, *after = _run(e, op, x, own, first, activation, **attributes)
         last.append(after)
     if batch_first:
         x = e.node("Transpose", x, perm=[1, 0, 2])
@@ -82,100 +104,20 @@ def _part(e: Emitter, state: Any, begin: int, count: int, layers: int) -> Any:
     return e.node("Slice", state, *bounds)
 
 
-@aten("lstm.input")
-def lstm(
-    e: Emitter,
-    input: Any,
-    hx: list[Any],
-    params: list[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Ref, ...]:
-    return _recurrent(e, "LSTM", input, hx, params, has_biases, num_layers, bidirectional, batch_first)
-
-
-@aten("gru.input")
-def gru(
+@aten("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def recurrent_cell(
     e: Emitter,
     input: Any,
     hx: Any,
-    params: list[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Ref, ...]:
-    shape = (has_biases, num_layers, bidirectional, batch_first)
-    return _recurrent(e, "GRU", input, [hx], params, *shape, linear_before_reset=1)
-
-
-@aten("rnn_tanh.input", "rnn_relu.input")
-def rnn(
-    e: Emitter,
-    input: Any,
-    hx: Any,
-    params: list[Any],
-    has_biases: bool,
-    num_layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Ref, ...]:
-    kind = "Relu" if "rnn_relu" in e.where else "Tanh"
-    shape = (has_biases, num_layers, bidirectional, batch_first)
-    return _recurrent(e, "RNN", input, [hx], params, *shape, activations=[kind] * (2 if bidirectional else 1))
-
-
-def _cell(e: Emitter, op: str, x: Any, states: list[Any], params: list[Any], **attributes: Any) -> list[Ref]:
+    w_ih: Any,
+    w_hh: Any,
+    b_ih: Any = None,
+    b_hh: Any = None,
+) -> Ref | list[Ref]:
+    op, activation, attributes = _kind(e)
     first = np.array([0], np.int64)
-    before = [e.node("Unsqueeze", s, first) for s in states]
-    given = [p for p in params if p is not None]
-    _, *after = _run(e, op, e.node("Unsqueeze", x, first), [given], before, **attributes)
-    return [e.node("Squeeze", s, first) for s in after]
-
-
-@aten("lstm_cell")
-def lstm_cell(
-    e: Emitter,
-    input: Any,
-    hx: list[Any],
-    w_ih: Any,
-    w_hh: Any,
-    b_ih: Any = None,
-    b_hh: Any = None,
-) -> list[Ref]:
-    return _cell(e, "LSTM", input, hx, [w_ih, w_hh, b_ih, b_hh])
-
-
-@aten("gru_cell")
-def gru_cell(
-    e: Emitter,
-    input: Any,
-    hx: Any,
-    w_ih: Any,
-    w_hh: Any,
-    b_ih: Any = None,
-    b_hh: Any = None,
-) -> Ref:
-    return _cell(e, "GRU", input, [hx], [w_ih, w_hh, b_ih, b_hh], linear_before_reset=1)[0]
-
-
-@aten("rnn_tanh_cell", "rnn_relu_cell")
-def rnn_cell(
-    e: Emitter,
-    input: Any,
-    hx: Any,
-    w_ih: Any,
-    w_hh: Any,
-    b_ih: Any = None,
-    b_hh: Any = None,
-) -> Ref:
-    kind = "Relu" if "rnn_relu" in e.where else "Tanh"
-    return _cell(e, "RNN", input, [hx], [w_ih, w_hh, b_ih, b_hh], activations=[kind])[0]
+    states = [e.node("Unsqueeze", s, first) for s in (hx if isinstance(hx, list) else [hx])]
+    params = [p for p in (w_ih, w_hh, b_ih, b_hh) if p is not None]
+    _, *after = _run(e, op, e.node("Unsqueeze", input, first), [params], states, activation, **attributes)
+    ends = [e.node("Squeeze", s, first) for s in after]
+    return ends if op == "LSTM" else ends[0]

@@ -50,24 +50,24 @@ def prod(e: Emitter, self: Any, dim: Any = None, keepdim: bool = False, dtype: A
 
 @aten("amax", "amin")
 def _extreme(e: Emitter, self: Any, dim: Any = None, keepdim: bool = False) -> Ref:
-    return _reduce(e, "ReduceMax" if "amax" in e.where else "ReduceMin", self, dim, keepdim)
+    return _reduce(e, "ReduceMax" if e.op == "amax" else "ReduceMin", self, dim, keepdim)
 
 
 @aten("max", "min")
 def _extreme_of_all(e: Emitter, self: Any) -> Ref:
-    return _reduce(e, "ReduceMax" if "aten.max" in e.where else "ReduceMin", self, None, False)
+    return _reduce(e, "ReduceMax" if e.op.startswith("max") else "ReduceMin", self, None, False)
 
 
 @aten("max.dim", "min.dim")
 def _extreme_with_place(e: Emitter, self: Any, dim: int, keepdim: bool = False) -> tuple[Ref, Ref]:
-    kind = "Max" if "aten.max" in e.where else "Min"
+    kind = "Max" if e.op.startswith("max") else "Min"
     place = e.node(f"Arg{kind}", self, axis=e.axis(self, dim), keepdims=int(keepdim))
     return _reduce(e, f"Reduce{kind}", self, dim, keepdim), place
 
 
 @aten("argmax", "argmin")
 def _place(e: Emitter, self: Any, dim: int | None = None, keepdim: bool = False) -> Ref:
-    op = "ArgMax" if "argmax" in e.where else "ArgMin"
+    op = "ArgMax" if e.op == "argmax" else "ArgMin"
     if dim is not None:
         return e.node(op, self, axis=e.axis(self, dim), keepdims=int(keepdim))
     if keepdim:
@@ -77,7 +77,7 @@ def _place(e: Emitter, self: Any, dim: int | None = None, keepdim: bool = False)
 
 @aten("any", "all")
 def _logical(e: Emitter, self: Any, dim: Any = None, keepdim: bool = False) -> Ref:
-    op = "ReduceMax" if "aten.any" in e.where else "ReduceMin"
+    op = "ReduceMax" if e.op.startswith("any") else "ReduceMin"
     return _reduce(e, op, e.cast(self, np.dtype(np.bool_)), dim, keepdim)
 
 

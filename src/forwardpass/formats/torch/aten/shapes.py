@@ -259,7 +259,7 @@ def roll(e: Emitter, self: Any, shifts: Any, dims: Any = ()) -> Ref:
 
 @aten("tril", "triu")
 def tril(e: Emitter, self: Any, diagonal: int = 0) -> Ref:
-    return e.node("Trilu", self, np.int64(diagonal), upper=int("triu" in e.where))
+    return e.node("Trilu", self, np.int64(diagonal), upper=int(e.op == "triu"))
 
 
 @aten(
@@ -301,12 +301,12 @@ def full(e: Emitter, size: Any, fill_value: Any, dtype: Any = None, self: Any = 
 @aten("zeros", "new_zeros", "empty", "ones", "new_ones")
 def zeros(e: Emitter, size: Any, dtype: Any = None, self: Any = None, **ignored: Any) -> Ref:
     kind = dtype or (_FLOAT if self is None else e.dtype_of(self))
-    return _filled(e, size, 1 if "ones" in e.where.split("aten.")[-1] else 0, kind)
+    return _filled(e, size, 1 if "ones" in e.op else 0, kind)
 
 
 @aten("full_like", "zeros_like", "ones_like")
 def full_like(e: Emitter, self: Any, fill_value: Any = None, dtype: Any = None, **ignored: Any) -> Ref:
-    value = fill_value if fill_value is not None else 1 if "ones_like" in e.where else 0
+    value = fill_value if fill_value is not None else 1 if e.op == "ones_like" else 0
     sizes = [e.size(self, k) for k in range(e.rank_of(self))]
     return _filled(e, sizes, value, dtype or e.dtype_of(self))
 
