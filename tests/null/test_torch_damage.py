@@ -5,39 +5,34 @@ from __future__ import annotations
 import random
 import time
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from torch_files import dictionary, integer, legacy, storage, tensor, text, zipped
+from torch_files import (
+    CONTAINERS,
+    FLOATS,
+    VALUES,
+    Read,
+    dictionary,
+    integer,
+    legacy,
+    reader,
+    storage,
+    tensor,
+    text,
+    zipped,
+)
 
 from forwardpass.errors import Error, FileError
-from forwardpass.formats import read_weights
 from forwardpass.formats.torch import containers, pickles
 
-Array = np.ndarray[Any, Any]
-VALUES = np.arange(12, dtype=np.float32) - 5
-FLOATS = storage("FloatStorage", "0", 12)
+both = pytest.mark.parametrize("kind", CONTAINERS)
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[[bytes], dict[str, Array]]:
-    def read(data: bytes) -> dict[str, Array]:
-        path = tmp_path / "weights.pth"
-        path.write_bytes(data)
-        return read_weights(path)
-
-    return read
-
-
-Read = Callable[[bytes], dict[str, Array]]
-CONTAINERS = {
-    "zip": lambda value, raw: zipped(value, {"0": raw}),
-    "legacy": lambda value, raw: legacy(value, {"0": (len(raw) // 4, raw)}),
-}
-both = pytest.mark.parametrize("kind", CONTAINERS)
+def read(tmp_path: Path) -> Read:
+    return reader(tmp_path / "weights.pth")
 
 
 EPOCH = text("epoch") + integer(3)

@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from torch_files import (
+    CONTAINERS,
+    FLOATS,
     MAGIC,
+    VALUES,
+    Read,
     dictionary,
     empty,
     integer,
     legacy,
     name,
     pickled,
+    reader,
     storage,
     tensor,
     text,
@@ -29,27 +33,12 @@ from forwardpass.dtypes import decode
 from forwardpass.errors import FileError, UnsupportedError
 from forwardpass.formats import load_graph, read_weights
 
-Array = np.ndarray[Any, Any]
-VALUES = np.arange(12, dtype=np.float32) - 5
-FLOATS = storage("FloatStorage", "0", 12)
+both = pytest.mark.parametrize("kind", CONTAINERS)
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[[bytes], dict[str, Array]]:
-    def read(data: bytes) -> dict[str, Array]:
-        path = tmp_path / "weights.pth"
-        path.write_bytes(data)
-        return read_weights(path)
-
-    return read
-
-
-Read = Callable[[bytes], dict[str, Array]]
-CONTAINERS = {
-    "zip": lambda value, raw: zipped(value, {"0": raw}),
-    "legacy": lambda value, raw: legacy(value, {"0": (len(raw) // 4, raw)}),
-}
-both = pytest.mark.parametrize("kind", CONTAINERS)
+def read(tmp_path: Path) -> Read:
+    return reader(tmp_path / "weights.pth")
 
 
 @both

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forwardpass.formats import read_weights
 
 __all__ = [
+    "CONTAINERS",
+    "FLOATS",
     "MAGIC",
+    "VALUES",
+    "Read",
     "dictionary",
     "empty",
     "integer",
     "legacy",
     "name",
     "pickled",
+    "reader",
     "storage",
     "tensor",
     "text",
@@ -21,6 +32,18 @@ __all__ = [
 ]
 
 MAGIC = 0x1950A86A20F9469CFC6C
+Array = np.ndarray[Any, Any]
+Read = Callable[[bytes], dict[str, Array]]
+
+
+def reader(path: Path) -> Read:
+    """Reads the weights of what it writes there."""
+
+    def read(data: bytes) -> dict[str, Array]:
+        path.write_bytes(data)
+        return read_weights(path)
+
+    return read
 
 
 def name(module: str, attribute: str) -> bytes:
@@ -88,3 +111,11 @@ def legacy(value: bytes, data: Mapping[str, tuple[int, bytes]]) -> bytes:
     head = [integer(MAGIC), integer(1001), b"}(" + text("little_endian") + b"\x88u", value, keys]
     stored = b"".join(count.to_bytes(8, "little") + raw for count, raw in data.values())
     return b"".join(map(pickled, head)) + stored
+
+
+VALUES = np.arange(12, dtype=np.float32) - 5
+FLOATS = storage("FloatStorage", "0", 12)
+CONTAINERS = {
+    "zip": lambda value, raw: zipped(value, {"0": raw}),
+    "legacy": lambda value, raw: legacy(value, {"0": (len(raw) // 4, raw)}),
+}
