@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import mmap
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError
 from ..formats import load_graph
+from ..formats.files import mapped
 
 if TYPE_CHECKING:
     import onnx
@@ -98,14 +97,8 @@ def _stand_ins(folder: Any) -> Any:
 def _stripped(path: Path) -> bytes:
     """The message without the values of large initializers, whose pages are never touched."""
     try:
-        with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                return b""
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                return b"".join(_model(view))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise FileError(f"cannot open the file ({reason})", where=str(path)) from None
+        with mapped(path) as data, memoryview(data) as view:
+            return b"".join(_model(view))
     except IndexError:
         raise FileError("not an ONNX model", where=str(path), expected="a protobuf message") from None
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from ..errors import FileError, UnsupportedError
+from ..errors import UnsupportedError
 from ..graph import Graph
+from .files import first_bytes
 from .weights import WEIGHTS, read_weights
 
 __all__ = ["READERS", "load_graph", "read_weights"]
@@ -72,14 +73,7 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
 
 def _sniff(path: str) -> str:
     """The suffix that a file's first bytes deserve, or ""."""
-    try:
-        if not os.path.isfile(path):
-            os.stat(path)
-            raise FileError("not a regular file", where=path)
-        with open(path, "rb") as file:
-            start = file.read(64)
-    except (OSError, ValueError) as e:
-        raise FileError(f"cannot open the file ({getattr(e, 'strerror', None) or e})", where=path) from e
+    start = first_bytes(path, 64)
     # A zip file begins with its first entry; one of a Keras model is the text of its arguments or of its version.
     if start[:4] == b"PK\3\4" and start[30:].startswith((b"metadata.json", b"config.json")):
         return ".keras"

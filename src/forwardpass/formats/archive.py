@@ -9,9 +9,7 @@ longer to import than a model to load. The format is that of APPNOTE.TXT 6.3.10.
 from __future__ import annotations
 
 import io
-import mmap
 import os
-import stat
 import zlib
 from collections.abc import Iterable, Sequence
 from struct import Struct
@@ -19,6 +17,7 @@ from typing import Any
 
 from ..errors import FileError
 from ..records import record
+from .files import mapped
 
 __all__ = ["ALIGNMENT", "Archive", "Member", "archive_bytes", "excerpt", "unsafe_name", "write_archive"]
 
@@ -103,27 +102,11 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str], data: bytes | None = None) -> None:
         self.path = os.fsdecode(path)
-        self._map = self._open() if data is None else data
+        self._map = mapped(self.path) if data is None else data
         self.members: dict[str, Member] = {}
         first, count, end = self._locate()
         self._index(first, count, end)
         self._check_layout(first)
-
-    def _open(self) -> mmap.mmap:
-        try:
-            # Opening a pipe would wait for its writer.
-            if not stat.S_ISREG(os.stat(self.path).st_mode):
-                raise self._error("not a regular file")
-            file = os.open(self.path, os.O_RDONLY)
-            try:
-                if os.fstat(file).st_size == 0:
-                    raise self._error("the file is empty")
-                return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-            finally:
-                os.close(file)
-        except (OSError, ValueError) as e:
-            reason = getattr(e, "strerror", None) or str(e)
-            raise self._error(f"cannot open the file ({excerpt(reason)})") from e
 
     def _error(self, message: str, entry: str = "", **fields: str) -> FileError:
         where = f"{self.path}: {excerpt(entry)}" if entry else self.path

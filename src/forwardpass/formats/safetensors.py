@@ -18,7 +18,7 @@ from ..errors import FileError
 from ..graph import Array
 from . import places
 from .archive import excerpt
-from .mapped import mapped
+from .files import mapped
 from .places import Place
 
 __all__ = ["DTYPES", "MAX_HEADER_BYTES", "read_weights"]
@@ -73,7 +73,7 @@ def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[s
         lie outside the file, or whose sizes do not fit dtype and shape.
     """
     where = os.fsdecode(path)
-    data = mapped(path)
+    data = memoryview(mapped(path))
     if len(data) < 8:
         raise FileError("not a safetensors file", where=where, expected="8 bytes of length", got=f"{len(data)} bytes")
     length = int.from_bytes(data[:8], "little")

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from ..errors import UnsupportedError
 from ..graph import Array
-from .mapped import mapped
+from .files import first_bytes
 
 __all__ = ["WEIGHTS", "read_weights"]
 
@@ -55,11 +55,10 @@ def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[s
 
 def _sniff(path: str | os.PathLike[str]) -> str:
     """The suffix that a file's first bytes deserve."""
-    data = mapped(path)
-    start = bytes(data[:9])
+    start = first_bytes(path, 300)
     if start[:4] == b"PK\3\4":
         # The first entry of a zip file of PyTorch is its pickle.
-        return ".pth" if b"data.pkl" in bytes(data[:300]) else ".npz"
+        return ".pth" if b"data.pkl" in start else ".npz"
     if start[:4] == b"\x89HDF":
         return ".h5"
     if start[8:9] == b"{":

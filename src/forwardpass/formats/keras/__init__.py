@@ -15,6 +15,7 @@ from ...builder.layer import Layer as BuilderLayer
 from ...errors import Error, FileError, UnsupportedError
 from ...graph import Array, Graph
 from ..archive import Archive, excerpt
+from ..files import first_bytes
 from .config import Layer, is_model, parse_json
 from .hdf5 import opened
 from .model import Importer
@@ -93,14 +94,7 @@ def read_weights(path: str | os.PathLike[str], layers: dict[str, BuilderLayer], 
 
 
 def _is_archive(path: str) -> bool:
-    try:
-        if not os.path.isfile(path):
-            os.stat(path)
-            raise FileError("not a regular file", where=path)
-        with open(path, "rb") as file:
-            return file.read(2) == b"PK"
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot open the file ({getattr(error, 'strerror', None) or error})", where=path) from error
+    return first_bytes(path, 2) == b"PK"
 
 
 def _member(archive: Archive, name: str) -> memoryview:

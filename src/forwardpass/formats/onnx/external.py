@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import FileError
 from ...graph import Array
-from .files import opened
+from ..files import opened
 
 __all__ = ["Folder"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import FileError, UnsupportedError
-from .files import opened
+from ..files import opened
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +51,7 @@ def read_file(path: str) -> bytes:
     FileError
         It cannot be read, or is larger than a message can be.
     """
-    with opened(path, path) as (file, size):
+    with opened(path) as (file, size):
         if size > _MAX_BYTES:
             raise FileError(
                 "the file is too large for a protobuf message",

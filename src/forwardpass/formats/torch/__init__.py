@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import FileError
 from ...graph import Array
 from ..archive import excerpt
-from ..mapped import mapped
+from ..files import mapped
 from .containers import Container, LegacyFile, ZipFile
 from .objects import Tensor
 
@@ -49,7 +49,7 @@ def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[s
 
 
 def _container(path: str) -> Container:
-    data = mapped(path)
+    data = memoryview(mapped(path))
     start = bytes(data[:262])
     if start[:4] in (b"PK\3\4", b"PK\5\6"):
         return ZipFile(path)

@@ -1,0 +1,73 @@
+"""Regular files: opened without a wait for whoever writes into a pipe, as a memory map, and their first bytes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from ..errors import FileError
+
+__all__ = ["first_bytes", "mapped", "opened"]
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], where: str = "", *, links: bool = True) -> Iterator[tuple[BinaryIO, int]]:
+    """An open file and its size.
+
+    Parameters
+    ----------
+    where
+        What messages call it: the path, if not given.
+    links
+        Whether `path` may be a symbolic link.
+
+    Raises
+    ------
+    FileError
+        It cannot be opened or read, or is no regular file.
+    """
+    where = where or os.fsdecode(path)
+    more = getattr(os, "O_NONBLOCK", 0) | (0 if links else getattr(os, "O_NOFOLLOW", 0))
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | more)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise FileError("not a regular file", where=where)
+
+    try:
+        with open(path, "rb", opener=opener) as file:
+            yield file, os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot open the file ({getattr(error, 'strerror', None) or error})", where=where) from error
+
+
+def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
+    """The bytes of a file, which stay on disk until they are read.
+
+    Raises
+    ------
+    FileError
+        It cannot be opened, is no regular file, or is empty.
+    """
+    with opened(path) as (file, size):
+        if not size:
+            raise FileError("the file is empty", where=os.fsdecode(path))
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
+    """The bytes that a file begins with, at most so many.
+
+    Raises
+    ------
+    FileError
+        It cannot be opened or read, or is no regular file.
+    """
+    with opened(path) as (file, _):
+        return file.read(count)
