@@ -374,7 +374,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], onnx.ModelProto], str]] = {
     "link to a folder": (_linked("/etc"), "a link leads out of the model's folder"),
     "link to a parent": (_linked("../.."), "a link leads out of the model's folder"),
     "no such file": (_at("none.bin"), "'none.bin': cannot open the file (No such file"),
-    "folder": (_at("."), "cannot open the file (Is a directory)"),
+    "folder": (_at("."), "not a regular file"),
     "pipe": (_pipe, "not a regular file"),
     "beyond the end": (_at("w.bin", offset="1"), "reaches beyond its file: expected at most 48 bytes"),
     "huge offset": (_at("w.bin", offset="9" * 19), "reaches beyond its file"),

@@ -70,7 +70,7 @@ def test_bad_external_data(tmp_path: Path, name: str) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     os.mkfifo(tmp_path / "pipe.onnx")
-    assert "Is a directory" in refused(tmp_path / "folder.onnx", FileError)
+    assert "not a regular file" in refused(tmp_path / "folder.onnx", FileError)
     assert "not a regular file" in refused(tmp_path / "pipe.onnx", FileError)
     assert "No such file" in refused(tmp_path / "none.onnx", FileError)
 
