@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -22,10 +21,12 @@ from .inputs import as_shape, as_value, bind_arguments, check_output, check_shap
 from .ops.evaluate import infer_types
 from .passes import optimize
 from .plan import Plan, make_plan
+from .result import result_type
 
 if TYPE_CHECKING:
     from .profile import Profile
     from .report import MemoryPlan, Summary
+    from .stream import Stream
 
 __all__ = ["Model", "from_onnx", "load", "save"]
 
@@ -81,7 +82,7 @@ class Model(Caller):
         self._profile: Profile | None = None
         names = tuple(self.graph.outputs)
         self._set_names(tuple(self.inputs), names)
-        self._tuple = _result_type(names) if len(names) > 1 else None
+        self._tuple = result_type(names) if len(names) > 1 else None
 
     @property
     def outputs(self) -> dict[str, TensorType]:
@@ -218,6 +219,10 @@ class Model(Caller):
                 raise InputError(f"unknown value {n!r}", where="capture", got=n, hint=suggest(n, values))
         graph = self.graph.copy()
         graph.outputs += [n for n in names if n not in graph.outputs]
+        return self.like(graph)
+
+    def like(self, graph: Any) -> Model:
+        """Another graph as a model with the settings of this one."""
         return Model(graph, threads=self.settings.threads, precision=self._asked[1], isa=self.settings.isa)
 
     def predict(self, x: Any, *, batch_size: int = 32, progress: bool = False) -> Any:
@@ -240,6 +245,25 @@ class Model(Caller):
         from .predict import predict
 
         return predict(self, x, batch_size, progress)
+
+    def stream(self, states: Mapping[str, str] | None = None) -> Stream:
+        """The model for a sequence that comes piece by piece: its states stay inside of what this returns.
+
+        Parameters
+        ----------
+        states
+            State input -> the output that is its next value. By default they are found by their names: h and hn,
+            state and stateN, past_* and present_*, *_in and *_out and the like. A model that has none, but forward
+            recurrent layers, gets inputs and outputs for theirs.
+
+        Raises
+        ------
+        InputError
+            No states are found, or those given do not exist or do not fit, or the network cannot run piece by piece.
+        """
+        from .stream import Stream
+
+        return Stream(self, states)
 
     # ---- insight
 
@@ -310,23 +334,6 @@ def _readable(graph: Graph) -> Graph:
 def _by_name(given: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tensors by name; a bare one is the first."""
     return given if isinstance(given, Mapping) or not names else {next(iter(names)): given}
-
-
-def _result_type(names: tuple[str, ...]) -> Callable[..., Any]:
-    """The named tuple of a model's outputs; names that Python does not allow are _0, _1, ... in it."""
-    plain = namedtuple("Outputs", names, rename=True)  # type: ignore[misc]
-
-    class Outputs(plain):
-        __slots__ = ()
-
-        def __reduce__(self) -> Any:
-            return _result, (names, tuple(self))
-
-    return Outputs
-
-
-def _result(names: tuple[str, ...], values: tuple[Any, ...]) -> Any:
-    return _result_type(names)(*values)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32") -> Model:

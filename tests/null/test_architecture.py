@@ -23,7 +23,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"graph"}),
     frozenset({"memory", "ops"}),
     frozenset({"formats", "passes", "builder", "data"}),
-    frozenset({"_native", "_call", "cache", "config", "hybrid", "inputs", "partition", "plan", "planner", "storage"}),
+    frozenset(
+        {"_native", "_call", "cache", "config", "hybrid", "inputs", "partition", "plan", "planner", "result", "storage"}
+    ),
     frozenset({"run"}),
 )
 """Modules and packages, lowest first. One imports from its own layer and from those below; what is not listed is
