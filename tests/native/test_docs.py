@@ -1,4 +1,4 @@
-"""The pages: their Python runs, their commands and paths are real, and what they copy from the code is still true.
+"""The pages: their paths and links are real, and what they copy from the code is still true.
 
 `PYTHONPATH=tests python tests/native/test_docs.py` writes the plan of the digits network into the page that shows it.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from test_embed import CPP, CYTHON
+from pages import ROOT, blocks, pages
 
 import forwardpass as fp
 from forwardpass import Model, _native, errors
@@ -21,67 +19,12 @@ from forwardpass.data import path
 from forwardpass.formats import archive, load_graph, npy, npz, schema, schema_dump
 from forwardpass.passes import PIPELINE
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = [
-    'python3 -m venv .venv && .venv/bin/pip install ".[cli]" && .venv/bin/forwardpass demo\n',
-    'python3 -m venv .venv && .venv/bin/pip install ".[test,cli]" && .venv/bin/python -m pytest\n',
-]
-MOST_NOT_RUN = 2
-BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
+PAGES = pages()
 PLAN = re.compile(r"(?<=<!-- explain: digits_cnn, avx512 -->\n```text\n).*?(?=\n```\n)", re.S)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: what stands behind the fence, the text, and the line where the text begins."""
-
-    kind: str
-    text: str
-    line: int
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text()
-    return [Block(m[1].strip(), m[2], text.count("\n", 0, m.start(2)) + 1) for m in BLOCK.finditer(text)]
 
 
 def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-WITH_PYTHON = [p for p in PAGES if any(b.kind.startswith("python") for b in blocks(p))]
-NEEDS = "python needs "
-"""What a block is that runs where a package is installed, whose name follows."""
-
-
-def runs(block: Block) -> bool:
-    package = block.kind.removeprefix(NEEDS)
-    return block.kind == "python" or (package != block.kind and find_spec(package) is not None)
-
-
-# JAX under NumPy 2, which a page may bring in through Keras.
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_id)
-def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
-    for block in blocks(page):
-        if runs(block):
-            # Empty lines before the text, so that a traceback names the line of the page.
-            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
-
-
-def test_most_python_is_run() -> None:
-    not_run = [b for p in PAGES for b in blocks(p) if b.kind.startswith("python ") and NEEDS not in b.kind]
-    assert all(b.kind == "python no-run" for b in not_run)
-    assert len(not_run) <= MOST_NOT_RUN
-
-
-def test_the_readme_begins_with_the_two_commands() -> None:
-    found = blocks(ROOT / "README.md")
-    assert [(b.kind, b.text) for b in found[:2]] == [("sh", command) for command in COMMANDS]
-    assert found[1].line < 20
 
 
 def test_every_path_of_the_layout_exists() -> None:
@@ -145,12 +88,6 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limits["Nesting in `graph.json`"] == str(schema.MAX_DEPTH)
     assert npz.LISTED_BASE == 2**20
     assert limits["Elements of lists that are stored as arrays"].startswith("2^20")
-
-
-def test_the_examples_of_embedding_are_the_tested_ones() -> None:
-    found = {b.kind: b.text for b in blocks(ROOT / "docs" / "embedding.md")}
-    assert found["cython"].strip() == CYTHON.strip()
-    assert found["cpp"].strip() == CPP.strip()
 
 
 def test_the_graph_of_the_format_page_is_what_is_written() -> None:

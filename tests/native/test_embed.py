@@ -10,87 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import ROOT, blocks
 
 import forwardpass as fp
 from cases import mlp
 from forwardpass.ops import evaluate
 from tolerance import NETWORK
 
-CYTHON = """
-# cython: language_level=3
-from forwardpass cimport fp_api, fp_float32, fp_model, fp_tensor_info, import_forwardpass
-
-cdef const fp_api* fp = import_forwardpass()
-
-def classify(bytes path, int batch, float[:, ::1] x, float[:, ::1] y, int calls):
-    cdef char error[256]
-    cdef fp_tensor_info info
-    cdef fp_model* model = fp.load(path, b"float32", 1, batch, error, sizeof(error))
-    if model is NULL:
-        raise RuntimeError(error.decode())
-    try:
-        if fp.input_count(model) != 1 or fp.output_count(model) != 1:
-            raise RuntimeError("one input and one output expected")
-        if fp.input_info(model, 1, &info) != -1 or fp.input_info(model, 0, &info):
-            raise RuntimeError("one input expected")
-        if info.type != fp_float32 or info.bytes != x.nbytes:
-            raise RuntimeError("unexpected input")
-        run(model, &x[0, 0], &y[0, 0], calls)
-    finally:
-        fp.release(model)
-
-cdef void run(fp_model* model, const float* x, float* y, int calls) noexcept nogil:
-    cdef const void* inputs[1]
-    cdef void* outputs[1]
-    inputs[0] = x
-    outputs[0] = y
-    for _ in range(calls):
-        fp.run(model, inputs, outputs)
-"""
-
-CPP = """
-#include <Python.h>
-#include <forwardpass.h>
-#include <thread>
-#include <vector>
-#include <cstring>
-
-// Four threads run one model at once, without the GIL; returns how many of their results differ from the first.
-extern "C" int race(const char* path, const float* x, float* y, int batch, char* error, int error_size) {
-  PyGILState_STATE gil = PyGILState_Ensure();
-  const fp_api* fp = static_cast<const fp_api*>(PyCapsule_Import("forwardpass._native._C_API", 0));
-  fp_model* model = fp ? fp->load(path, "portable", 1, batch, error, error_size) : nullptr;
-  PyGILState_Release(gil);
-  if (!model) return -1;
-  fp_tensor_info info;
-  fp->output_info(model, 0, &info);
-  const int n = static_cast<int>(info.bytes / 4);
-  std::vector<std::vector<float>> results(4, std::vector<float>(n));
-  std::vector<std::thread> threads;
-  for (auto& r : results) {
-    threads.emplace_back([&] {
-      const void* in[] = {x};
-      void* out[] = {r.data()};
-      for (int i = 0; i < 200; ++i) fp->run(model, in, out);
-    });
-  }
-  for (auto& t : threads) t.join();
-  std::memcpy(y, results[0].data(), info.bytes);
-  int different = 0;
-  for (auto& r : results) different += std::memcmp(r.data(), y, info.bytes) != 0;
-  gil = PyGILState_Ensure();
-  fp->release(model);
-  PyGILState_Release(gil);
-  return different;
-}
-"""
+CYTHON, CPP = (b.text for b in blocks(ROOT / "docs" / "embedding.md") if b.file)
 
 
 @pytest.fixture(scope="module")
 def compiler() -> str:
     found = shutil.which("c++") or shutil.which("g++")
     if found is None:
-        pytest.skip("no C++ compiler")
+        pytest.skip("no C++ compiler on PATH")
     return found
 
 

@@ -1,0 +1,75 @@
+"""Every example on every page is run, each page in a process and an empty folder of its own (`pages.py` says how)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pages import INSTALLS, ROOT, RUN, Block, blocks, pages
+
+RUNNER = Path(__file__).with_name("pages.py")
+# JAX under NumPy 2, which a page may bring in through Keras.
+WARNINGS = ["-W", "error", "-W", "ignore:__array__ implementation:DeprecationWarning"]
+
+
+def examples(page: Path) -> list[Block]:
+    return [b for b in blocks(page) if b.language in RUN and not b.why_not]
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def run_page(page: Path, folder: Path, packages: tuple[str, ...]) -> None:
+    # Relative ones would not be found from there.
+    paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "MPLBACKEND": "Agg"}
+    command = [sys.executable, *WARNINGS, str(RUNNER), str(page), *packages]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("page", [p for p in pages() if any(not b.needs for b in examples(p))], ids=page_id)
+def test_examples_run(page: Path, tmp_path: Path) -> None:
+    run_page(page, tmp_path, ())
+
+
+WITH_PACKAGES = sorted({(page, b.needs) for page in pages() for b in examples(page) if b.needs})
+
+
+@pytest.mark.parametrize(
+    ("page", "needs"), WITH_PACKAGES, ids=lambda v: page_id(v) if isinstance(v, Path) else ",".join(v)
+)
+def test_examples_with_packages_run(page: Path, needs: tuple[str, ...], tmp_path: Path) -> None:
+    missing = [name for name in needs if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    run_page(page, tmp_path, needs)
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_id)
+def test_every_block_is_run_or_says_why_not(page: Path) -> None:
+    unknown = [f"line {b.line - 1}: {b.kind!r}" for b in blocks(page) if not b.known]
+    assert not unknown, f"see {RUNNER.name} for what may stand behind a fence: {'; '.join(unknown)}"
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    found = blocks(ROOT / "README.md")
+    assert [(b.kind, b.text) for b in found[:2]] == [("sh", command) for command in INSTALLS]
+    assert found[1].line < 20
+
+
+def test_a_wrong_example_fails(tmp_path: Path) -> None:
+    """Of Python and of the shell, with the line of the page."""
+    page = tmp_path / "wrong.md"
+    for number, block in enumerate(
+        ("python\n\nassert 1 == 2\n", "sh\nforwardpass info nowhere.npz\n", "sh\nfalse\ntrue\n")
+    ):
+        page.write_text(f"# Wrong\n\n```{block}```\n")
+        (tmp_path / str(number)).mkdir()
+        with pytest.raises(AssertionError, match="line 5" if number == 0 else "line 4"):
+            run_page(page, tmp_path / str(number), ())
