@@ -38,7 +38,7 @@ def onnx_model(file: Path, nodes: list[tuple[str, list[str], list[str]]], size: 
 
     `nodes` are operator, inputs and outputs; a node is called as its output in capitals.
     """
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
     h, kind = onnx.helper, onnx.TensorProto.FLOAT
     made = [h.make_node(op.rpartition(".")[2], i, o, o[0].upper(), domain=op.rpartition(".")[0]) for op, i, o in nodes]
     w = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32) / np.float32(size**0.5)

@@ -176,7 +176,7 @@ def test_demo_without_rich_is_the_same_text() -> None:
 
 
 def test_terminal_gets_styles_unless_no_color() -> None:
-    pytest.importorskip("rich")
+    pytest.importorskip("rich", reason="rich is not installed (extra [cli])")
     styled = on_terminal("info", CNN, env={})
     assert "\x1b[1" in styled
     bare = on_terminal("info", CNN, env={"NO_COLOR": "1"})
@@ -234,7 +234,7 @@ def test_run_saves_all_outputs_by_name(image_file: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("model", [CNN, MLP])
 def test_run_reads_an_image(model: str, tmp_path: Path) -> None:
     """A digit enlarged fourfold, dark on white as on paper, is read like the pixels themselves."""
-    pillow = pytest.importorskip("PIL.Image")
+    pillow = pytest.importorskip("PIL.Image", reason="pillow is not installed (extra [test])")
     images, truth = digits()
     pixels = 255 - np.round(images[1].astype(float) * 255 / 16)
     file = tmp_path / "digit.png"

@@ -41,7 +41,7 @@ def check_figures(v: dict[str, Any], rounds: int) -> None:
 
 
 def test_against_onnxruntime(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: Path) -> None:
-    ort = pytest.importorskip("onnxruntime")
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")
     files = tmp_path / "r.json", tmp_path / "r.html"
     words = ("bench", model, "--against", "onnxruntime", "--batch", "1,4", *QUICK, "-o", files[0], "-o", files[1])
     status, report = as_json(capsys, *words)

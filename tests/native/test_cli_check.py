@@ -96,7 +96,7 @@ def test_a_damaged_file_is_a_problem(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 def test_external_data_need_not_be_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
     file = onnx_model(tmp_path / "outside.onnx", GOOD, size=64)
     onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
     (tmp_path / "weights.bin").unlink()

@@ -96,7 +96,7 @@ def test_help_loads_no_heavy_module() -> None:
 @pytest.mark.parametrize("command", ["info", "check", "doctor", "verify", "profile"])
 def test_no_color_means_no_escapes(command: str) -> None:
     words = {"doctor": ["--no-test"], "profile": [CNN, "--no-peak", "--seconds", "0.01"]}.get(command, [CNN])
-    pytest.importorskip("rich")
+    pytest.importorskip("rich", reason="rich is not installed (extra [cli])")
     environment = {**os.environ, "FORCE_COLOR": "1", "TERM": "xterm-256color"}
 
     def printed(**more: str) -> str:

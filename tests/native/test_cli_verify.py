@@ -52,7 +52,7 @@ def test_the_embedded_networks_agree(capsys: pytest.CaptureFixture[str], model: 
 
 
 def test_onnxruntime_agrees(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")
     model = onnx_model(tmp_path / "right.onnx", NODES)
     status, report = as_json(capsys, "verify", model, "--against", "onnxruntime")
     assert status == 0
@@ -62,7 +62,7 @@ def test_onnxruntime_agrees(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 
 
 def test_the_wrong_node_is_found(capsys: pytest.CaptureFixture[str], tmp_path: Path, wrong_tanh: None) -> None:
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")
     model = onnx_model(tmp_path / "wrong.onnx", NODES)
     status, report = as_json(capsys, "verify", model, "--against", "onnxruntime", "--batch", "3")
     assert (status, report["ok"]) == (1, False)

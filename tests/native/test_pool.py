@@ -230,8 +230,8 @@ def test_image_of_a_batch_equals_itself_alone(isa: str, name: str, rng: np.rando
 @pytest.mark.parametrize(("op", "include"), [("MaxPool", False), ("AveragePool", False), ("AveragePool", True)])
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_onnxruntime_agrees(isa: str, op: str, pool: Pool, include: bool, rng: np.random.Generator) -> None:
-    onnx = pytest.importorskip("onnx")
-    ort = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")
     pool = Pool(pool.kernel, pool.strides, pool.pads, pool.dilations, pool.ceil, include)
     x = image(rng, 2, 11, 13, 5)
     attributes: dict[str, Any] = {

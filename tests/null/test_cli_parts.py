@@ -92,7 +92,7 @@ def test_read_array_refuses_a_false_header(tmp_path: Path) -> None:
 
 
 def test_read_image_layouts(tmp_path: Path) -> None:
-    pillow = pytest.importorskip("PIL.Image")
+    pillow = pytest.importorskip("PIL.Image", reason="pillow is not installed (extra [test])")
     file = tmp_path / "rgb.png"
     pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     pillow.fromarray(pixels).save(file)

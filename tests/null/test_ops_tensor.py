@@ -251,7 +251,7 @@ def test_size_is_known_where_the_shape_is() -> None:
 @pytest.mark.parametrize("center", [0, 1])
 def test_non_max_suppression_as_the_evaluator(center: int, rng: np.random.Generator) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
-    evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
+    evaluator = pytest.importorskip("onnx.reference", reason="onnx is not installed (extra [test])").ReferenceEvaluator
     boxes = rng.uniform(0, 4, (2, 40, 4)).astype(np.float32)
     scores = rng.integers(0, 12, (2, 3, 40)).astype(np.float32) / 12  # many are equal
     inputs = [boxes, scores, _ints(9), np.array([0.25], np.float32), np.array([0.3], np.float32)]
