@@ -6,7 +6,7 @@ import operator
 from typing import Any
 
 from . import _native
-from .errors import ConfigError
+from .errors import ConfigError, suggest
 from .planner import Settings
 
 __all__ = ["PRECISIONS", "choose_isa", "default_threads", "settings"]
@@ -60,7 +60,13 @@ def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
         Naming the setting that is wrong.
     """
     if precision not in PRECISIONS:
-        raise ConfigError("unknown precision", where="precision", expected=", ".join(PRECISIONS), got=repr(precision))
+        raise ConfigError(
+            "unknown precision",
+            where="precision",
+            expected=", ".join(PRECISIONS),
+            got=repr(precision),
+            hint=suggest(str(precision), PRECISIONS),
+        )
     if threads is None:
         threads = default_threads()[0]
     number = -1 if isinstance(threads, bool) or not hasattr(threads, "__index__") else operator.index(threads)

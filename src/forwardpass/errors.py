@@ -3,7 +3,17 @@ what was found, with the same three things as fields."""
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError"]
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError", "suggest"]
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt name, or nothing."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {near[0]!r}?" if near else ""
 
 
 class Error(Exception):
@@ -19,6 +29,11 @@ class Error(Exception):
         What would have been right, and what was found instead.
     hint
         What to do next.
+
+    Attributes
+    ----------
+    message, where, expected, got, hint : str
+        As they were given; empty where there is nothing to say.
     """
 
     def __init__(self, message: str, *, where: str = "", expected: str = "", got: str = "", hint: str = "") -> None:
@@ -29,6 +44,24 @@ class Error(Exception):
         elif got:
             text += f": got {got}"
         super().__init__(text + (f" ({hint})" if hint else ""))
+
+    @property
+    def node(self) -> str:
+        """The node that it concerns: its name, or that of its first output where it has none. Empty for no node."""
+        return self._named(r"\bnode (?:\S+ -> )?")
+
+    @property
+    def input(self) -> str:
+        """The input that it concerns, of the model or of `node`. Empty for no input."""
+        return self._named(r"\binput ")
+
+    def _named(self, before: str) -> str:
+        """The quoted name behind some words. Messages name things in few ways, so that one can rely on them."""
+        import ast
+        import re
+
+        found = re.search(before + r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", f"{self.where}: {self.message}")
+        return str(ast.literal_eval(found.group(1))) if found else ""
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {k: getattr(self, k) for k in ("where", "expected", "got", "hint")}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .dtypes import STRING, decode, encode, from_foreign, is_narrow, name_of
-from .errors import InputError
+from .errors import InputError, suggest
 from .graph import Array, TensorType, Value
 
 __all__ = [
@@ -21,16 +21,7 @@ __all__ = [
     "check_output",
     "check_shapes",
     "shape_of",
-    "suggest",
 ]
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name, or nothing."""
-    import difflib
-
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {near[0]!r}?" if near else ""
 
 
 def bind_arguments(

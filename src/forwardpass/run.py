@@ -13,11 +13,11 @@ from ._call import Caller
 from .cache import Cache
 from .config import settings
 from .dtypes import to_foreign
-from .errors import InputError
+from .errors import InputError, suggest
 from .formats import npz
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, Hybrid, plan_any
-from .inputs import as_shape, as_value, bind_arguments, check_output, check_shapes, shape_of, suggest
+from .inputs import as_shape, as_value, bind_arguments, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .passes import optimize
 from .plan import Plan, make_plan

@@ -28,7 +28,7 @@ def test_operators_that_do_not_exist_are_all_named(capsys: pytest.CaptureFixture
     assert status == 1
     assert not report["ok"]
     first, second = report["problems"]
-    assert (first["where"], first["hint"]) == ("A", "did you mean Relu?")
+    assert (first["where"], first["hint"]) == ("A", "did you mean 'Relu'?")
     assert "Relux" in first["problem"]
     assert second["where"] == "B"
     assert "my.domain" in second["problem"]

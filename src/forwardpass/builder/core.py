@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import suggest
 from .layer import Layer, Scope, Sizes, Weights, integer
 
 __all__ = [
@@ -70,7 +71,7 @@ ACTIVATIONS: dict[str, Callable[[Scope, str], str]] = {
 def check_activation(layer: Layer, name: str | None) -> None:
     """Raise InputError, with the nearest names, where there is no such activation."""
     if name is not None and name not in ACTIVATIONS:
-        raise layer.error("activation", f"one of {', '.join(ACTIVATIONS)}", name)
+        raise layer.error("activation", f"one of {', '.join(ACTIVATIONS)}", name, suggest(str(name), ACTIVATIONS))
 
 
 def activate(scope: Scope, x: str, name: str | None) -> str:

@@ -127,10 +127,10 @@ class Layer:
         """How messages name the layer."""
         return f"layer {self.name!r} ({type(self).__name__})" if self.name else f"layer {self!r}"
 
-    def error(self, argument: str, expected: str, got: object) -> InputError:
+    def error(self, argument: str, expected: str, got: object, hint: str = "") -> InputError:
         kind = type(self).__name__
         where = f"layer {self.name!r} ({kind})" if isinstance(self.name, str) else kind
-        return InputError(f"argument {argument!r} is wrong", where=where, expected=expected, got=repr(got))
+        return InputError(f"argument {argument!r} is wrong", where=where, expected=expected, got=repr(got), hint=hint)
 
     def mismatch(self, message: str, expected: str, *got: Sizes) -> GraphError:
         shapes = " and ".join(shape_text((BATCH, *g)) for g in got)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..errors import suggest
 from ..graph import Array
 from .cells import CELL_ACTIVATIONS, GATES, Cell, outputs_of, recur, states_of
 from .layer import Layer, Scope, Sizes, Weights, integer
@@ -27,7 +28,8 @@ class _Recurrent(Layer):
         for key in ("activation", "recurrent_activation"):
             name = getattr(self, key, "tanh")
             if name not in CELL_ACTIVATIONS:
-                raise self.error(key, f"one of {', '.join(CELL_ACTIVATIONS)}", name)
+                hint = suggest(str(name), CELL_ACTIVATIONS)
+                raise self.error(key, f"one of {', '.join(CELL_ACTIVATIONS)}", name, hint)
 
     @property
     def after(self) -> bool:

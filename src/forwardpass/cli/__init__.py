@@ -10,13 +10,14 @@ import argparse
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
 from .. import __version__
 from ..console import Console, make_console
-from ..errors import Error
+from ..errors import Error, suggest
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 
@@ -56,11 +57,29 @@ class Command(Protocol):
         """
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose usage errors come with the nearest name that it knows."""
+
+    def error(self, message: str) -> NoReturn:
+        given = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (\S+)", message)
+        if given:
+            choices = [c for a in self._actions if a.choices for c in a.choices]
+            options = [o for a in self._actions for o in a.option_strings]
+            hint = suggest(given[1], choices) if given[1] else suggest(given[2].partition("=")[0], options)
+            message += f" ({hint})" if hint else ""
+        super().error(message)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base; what a sub-command does not know is its own error, and so shows its own usage."""
+        found, extra = super().parse_known_args(args, namespace)
+        if extra and not self._subparsers:
+            self.error(f"unrecognized arguments: {' '.join(extra)}")
+        return found, extra
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all sub-commands. A usage error exits with status 2, as argparse does."""
-    parser = argparse.ArgumentParser(
-        prog="forwardpass", description="Neural-network inference on CPUs.", allow_abbrev=False
-    )
+    parser = _Parser(prog="forwardpass", description="Neural-network inference on CPUs.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"forwardpass {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:

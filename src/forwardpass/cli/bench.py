@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import FileError, InputError
+from ..errors import FileError, InputError, suggest
 from .options import positive
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def _entries(args: argparse.Namespace, threads: int) -> list[Entry]:
     unknown = [e for e in (*args.against, *pythons) if e not in engine_names()]
     if unknown:
         expected = f"of {', '.join(engine_names())}"
-        raise InputError("unknown engine", where="--against", expected=expected, got=unknown[0])
+        hint = suggest(unknown[0], engine_names())
+        raise InputError("unknown engine", where="--against", expected=expected, got=unknown[0], hint=hint)
 
     def entry(name: str, engine: str, precision: str) -> Entry:
         return Entry(name, engine, Options(threads, precision), pythons.get(engine, sys.executable))

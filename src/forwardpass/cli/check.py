@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -72,13 +71,10 @@ def _missing(line: str) -> dict[str, str]:
 
 
 def _near(domain: str, op: str) -> str:
-    from ..ops.catalog import CATALOG
-    from ..ops.registry import registry
+    from ..errors import suggest
+    from ..ops.registry import operator_names
 
-    names = {n for _, d, ns in CATALOG if d == domain for n in ns.split()} | {n for d, n in registry if d == domain}
-    if found := difflib.get_close_matches(op, sorted(names), 1):
-        return f"did you mean {found[0]}?"
-    return "forwardpass.op adds an operator in Python"
+    return suggest(op, operator_names(domain)) or "forwardpass.op adds an operator in Python"
 
 
 def _all_nodes(graph: Graph) -> list[Node]:

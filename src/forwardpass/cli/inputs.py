@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, InputError, UnsupportedError
+from ..errors import FileError, InputError, UnsupportedError, suggest
 
 if TYPE_CHECKING:
     from ..graph import Array, Dim, TensorType
@@ -47,7 +47,7 @@ def assign(files: Sequence[str], named: Sequence[str], inputs: Mapping[str, Tens
         if not equals or not name or not file:
             raise InputError("not of the form name=file", where="--input", got=repr(item))
         if name not in inputs:
-            raise InputError("unknown input", where="--input", expected=f"one of {', '.join(inputs)}", got=name)
+            raise _unknown("--input", name, name, inputs)
         if name in chosen:
             raise InputError("input given twice", where="--input", got=name)
         chosen[name] = file
@@ -64,6 +64,11 @@ def assign(files: Sequence[str], named: Sequence[str], inputs: Mapping[str, Tens
     return {name: chosen[name] for name in inputs}
 
 
+def _unknown(option: str, name: str, got: str, inputs: Mapping[str, TensorType]) -> InputError:
+    expected = f"one of {', '.join(inputs)}"
+    return InputError("unknown input", where=option, expected=expected, got=got, hint=suggest(name, inputs))
+
+
 def shapes(words: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
     """Input name -> shape, from words such as `x=1,8,8,1`; the name may be left out where there is one input.
 
@@ -78,12 +83,7 @@ def shapes(words: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, 
         if not equals and len(inputs) == 1:
             name = next(iter(inputs))
         if name not in inputs:
-            raise InputError(
-                "unknown input",
-                where="--shape",
-                expected=f"one of {', '.join(inputs)}",
-                got=name or repr(word),
-            )
+            raise _unknown("--shape", name, name or repr(word), inputs)
         parts = sizes.replace("x", ",").split(",")
         if not all(p.strip().isdecimal() for p in parts):
             raise InputError("not a shape", where="--shape", expected="sizes such as 1,8,8,1", got=repr(sizes))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BFLOAT16
-from ..errors import GraphError
+from ..errors import GraphError, suggest
 from ..graph import Array, Node
 from ..records import field, record
 from . import shapes
@@ -189,7 +189,8 @@ def activate(name: str, x: Array, alpha: float = 0.0, beta: float = 0.0) -> Arra
     if not name:
         return x
     if name not in ACTIVATIONS:
-        raise GraphError(f"unknown activation {name!r}", expected=f"one of {', '.join(ACTIVATIONS)}")
+        hint = suggest(name, ACTIVATIONS)
+        raise GraphError(f"unknown activation {name!r}", expected=f"one of {', '.join(ACTIVATIONS)}", hint=hint)
     with np.errstate(all="ignore"):
         return np.asarray(ACTIVATIONS[name].reference(widened(x), alpha, beta), dtype=x.dtype)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dtypes import DTYPES, code_of, decode, encode, is_narrow, name_of
-from ..errors import Error, GraphError, InputError
+from ..errors import Error, GraphError, InputError, suggest
 from ..graph import Array, Graph, Node, TensorType, Value
 from .registry import find
 
@@ -233,7 +233,9 @@ def evaluate(
     """
     for name in inputs:
         if name not in graph.inputs:
-            raise InputError("unknown input", where=f"input {name!r}", expected=", ".join(graph.inputs) or "none")
+            hint = suggest(name, graph.inputs)
+            known = ", ".join(graph.inputs) or "none"
+            raise InputError("unknown input", where=f"input {name!r}", expected=known, hint=hint)
     wanted = list(graph.outputs if outputs is None else outputs)
     target = None if dtype is None else np.dtype(dtype)
 
@@ -266,7 +268,9 @@ def _evaluate(
         values.update((o, promote(r)) for o, r in zip(node.outputs, results) if o)
     for name in wanted:
         if name not in values:
-            raise InputError("no such value", where=f"output {name!r}", expected="a value that the graph defines")
+            hint = suggest(name, values)
+            expected = "a value that the graph defines"
+            raise InputError("no such value", where=f"output {name!r}", expected=expected, hint=hint)
     return [values[name] for name in wanted]
 
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import GraphError, UnsupportedError
+from ..errors import GraphError, UnsupportedError, suggest
 from ..graph import Array, Node, TensorType, Value
 from ..records import field, record
-from .catalog import load
+from .catalog import CATALOG, load
 
 __all__ = [
     "REQUIRED",
@@ -24,6 +24,7 @@ __all__ = [
     "Types",
     "find",
     "operator",
+    "operator_names",
     "registry",
     "supported",
 ]
@@ -236,7 +237,8 @@ class Operator:
         if len(bound) > len(self.attributes):
             unknown = next(k for k in bound if k not in self.attributes)
             known = ", ".join(self.attributes) or "none"
-            raise GraphError(f"unknown attribute {unknown!r}", where=node.label, expected=f"one of: {known}")
+            hint = suggest(unknown, self.attributes)
+            raise GraphError(f"unknown attribute {unknown!r}", where=node.label, expected=f"one of: {known}", hint=hint)
         for k, v in bound.items():
             if v is REQUIRED:
                 raise GraphError(f"attribute {k!r} is missing", where=node.label)
@@ -285,6 +287,12 @@ def operator(
     return made
 
 
+def operator_names(domain: str) -> list[str]:
+    """The operators of a domain, loaded or not."""
+    listed = {n for _, d, names in CATALOG if d == domain for n in names.split()}
+    return sorted(listed | {n for d, n in registry if d == domain})
+
+
 def find(node: Node) -> Operator:
     """The operator of a node.
 
@@ -295,7 +303,8 @@ def find(node: Node) -> Operator:
     """
     key = (node.domain, node.op)
     if key not in registry and not load(*key):
-        raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label)
+        hint = suggest(node.op, operator_names(node.domain))
+        raise UnsupportedError(f"unknown operator {node.qualified}", where=node.label, hint=hint)
     return registry[key]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import ConfigError
+from ..errors import ConfigError, suggest
 from ..graph import Graph, TensorType
 from . import (
     compose_activation,
@@ -94,8 +94,11 @@ def optimize(
         No pass is called `stop_after`.
     """
     if stop_after is not None and all(p.name != stop_after for p in PIPELINE):
-        names = ", ".join(p.name for p in PIPELINE)
-        raise ConfigError("unknown pass", where="stop_after", expected=f"one of {names}", got=stop_after)
+        names = [p.name for p in PIPELINE]
+        hint = suggest(stop_after, names)
+        raise ConfigError(
+            "unknown pass", where="stop_after", expected=f"one of {', '.join(names)}", got=stop_after, hint=hint
+        )
     graph.verify()
     copy = graph.copy()
     copy.prune()
