@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError
+from .errors import InputError, suggest
 from .graph import Array, TensorType
-from .inputs import as_array, bind_arguments, suggest
+from .inputs import as_array, bind_arguments
 from .recurrence import show_states
 from .result import result_type
 
