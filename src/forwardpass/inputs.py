@@ -18,6 +18,7 @@ __all__ = [
     "as_shape",
     "as_value",
     "bind_arguments",
+    "by_name",
     "check_output",
     "check_shapes",
     "shape_of",
@@ -51,6 +52,11 @@ def bind_arguments(
     if missing:
         raise InputError("missing inputs", where="call", expected=", ".join(names), got=", ".join(bound) or "none")
     return {n: bound[n] for n in names}
+
+
+def by_name(given: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tensors by name; a bare one is the first."""
+    return given if isinstance(given, Mapping) or not names else {next(iter(names)): given}
 
 
 def as_value(name: str, value: Any, wanted: TensorType) -> Value:

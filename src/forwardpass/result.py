@@ -1,4 +1,4 @@
-"""What a call with several outputs returns."""
+"""What a call gives back: arrays, and the named tuple of a model with several outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["result_type"]
+import numpy as np
+
+from .dtypes import to_foreign
+
+__all__ = ["public", "result_type"]
+
+
+def public(value: Any) -> Any:
+    """A value as a caller gets it: element types that NumPy lacks are those of ml_dtypes where that is installed."""
+    if isinstance(value, list):
+        return [public(v) for v in value]
+    return to_foreign(value) if isinstance(value, np.ndarray) else value
 
 
 def result_type(names: tuple[str, ...]) -> Callable[..., Any]:

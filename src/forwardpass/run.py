@@ -12,18 +12,20 @@ from . import formats
 from ._call import Caller
 from .cache import Cache
 from .config import settings
-from .dtypes import to_foreign
 from .errors import InputError, suggest
 from .formats import npz
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, Hybrid, plan_any
-from .inputs import as_shape, as_value, bind_arguments, check_output, check_shapes, shape_of
+from .inputs import as_shape, as_value, bind_arguments, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .passes import optimize
 from .plan import Plan, make_plan
-from .result import result_type
+from .result import public, result_type
+from .sources import as_graph, readable
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from .profile import Profile
     from .report import MemoryPlan, Summary
     from .stream import Stream
@@ -70,12 +72,13 @@ class Model(Caller):
     """
 
     def __init__(self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = "") -> None:
-        self.graph: Graph = _as_graph(graph)
+        self.graph: Graph = as_graph(graph)
         self._asked = (threads, precision, isa)
+        self._file, self._pickle_by = "", "bytes"
         self.settings = settings(threads, precision, isa)
         self.inputs: dict[str, TensorType] = dict(self.graph.inputs)
         self._outputs: dict[str, TensorType] | None = None
-        self.optimized, self.log = optimize(_readable(self.graph))
+        self.optimized, self.log = optimize(readable(self.graph))
         self._packed: dict[Any, Array] = {}
         self._plans: Cache[Shapes, AnyPlan] = Cache(self._make_plan, _MAX_PLANS)
         self._variants: Cache[tuple[str, ...], Model] = Cache(self._make_variant, _MAX_VARIANTS)
@@ -147,7 +150,7 @@ class Model(Caller):
         if profile is not None:
             profile.count()
         if isinstance(plan, Hybrid):
-            return [_public(v) for v in plan.run(dict(zip(self.inputs, arrays)), profile)]
+            return [public(v) for v in plan.run(dict(zip(self.inputs, arrays)), profile)]
         outputs = plan.run(arrays, profile=profile)
         if profile is None:
             self._set_last(plan.bound)
@@ -155,8 +158,8 @@ class Model(Caller):
 
     def _run_into(self, inputs: Any, outputs: Any) -> None:
         """The checked path of `run_into`."""
-        arrays, plan = self._checked(bind_arguments((), _by_name(inputs, self.inputs), self.inputs))
-        targets = _by_name(outputs, self.outputs)
+        arrays, plan = self._checked(bind_arguments((), by_name(inputs, self.inputs), self.inputs))
+        targets = by_name(outputs, self.outputs)
         for name in targets:
             if name not in self.outputs:
                 hint = suggest(name, self.outputs)
@@ -265,6 +268,29 @@ class Model(Caller):
 
         return Stream(self, states)
 
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A call on a thread of a pool that all models share: a future of what the call would have returned or raised.
+
+        The inputs must stay as they are until it is done.
+        """
+        from .futures import submit
+
+        return submit(self, *args, **kwargs)
+
+    async def arun(self, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """A call that is awaited: the event loop goes on while it runs on a thread, as with `submit`.
+
+        Raises
+        ------
+        TimeoutError
+            No result after `timeout` seconds. A call that has begun is not stopped then, but nobody hears of it.
+        """
+        from asyncio import wrap_future
+
+        from .futures import result_within, submit
+
+        return await result_within(wrap_future(submit(self, *args, **kwargs)), timeout)
+
     # ---- insight
 
     def summary(self, shapes: Mapping[str, Sequence[int]] | None = None) -> Summary:
@@ -295,45 +321,23 @@ class Model(Caller):
             f"{s.precision}, {s.isa}, {s.threads} thread{'s' if s.threads > 1 else ''}>"
         )
 
+    @property
+    def pickle_by(self) -> str:
+        """How the model is pickled: by "bytes" (default), with its weights, or by "path": as the path of the file that
+        it was loaded from and the file's SHA-256. The second is small, and processes share the memory of the weights;
+        the file must then be there, and be the same, where the pickle is read."""
+        return self._pickle_by
+
+    @pickle_by.setter
+    def pickle_by(self, way: str) -> None:
+        from .pickling import check
+
+        self._pickle_by = check(way, self._file)
+
     def __reduce__(self) -> Any:
-        return _unpickle, (npz.to_bytes(self.graph), *self._asked)
+        from .pickling import reduce
 
-
-def _unpickle(data: bytes, threads: int | None, precision: str, isa: str) -> Model:
-    return Model(npz.from_bytes(data), threads=threads, precision=precision, isa=isa)
-
-
-def _public(value: Any) -> Any:
-    """A value as a caller gets it: element types that NumPy lacks are those of ml_dtypes where that is installed."""
-    if isinstance(value, list):
-        return [_public(v) for v in value]
-    return to_foreign(value) if isinstance(value, np.ndarray) else value
-
-
-def _as_graph(source: Any) -> Graph:
-    """The graph of a model, a builder network, or itself."""
-    graph = source if isinstance(source, Graph) else getattr(source, "graph", None)
-    graph = graph() if callable(graph) else graph
-    if not isinstance(graph, Graph):
-        expected = "a Graph, a Model or a builder network"
-        raise InputError("not a graph", where="graph", expected=expected, got=type(source).__name__)
-    return graph
-
-
-def _readable(graph: Graph) -> Graph:
-    """The graph with constants that kernels can read: aligned and of native byte order."""
-    odd = [k for k, v in graph.constants.items() if not (v.flags.aligned and v.dtype.isnative)]
-    if odd:
-        graph = graph.copy()
-        for k in odd:
-            array = graph.constants[k]
-            graph.constants[k] = np.require(array, array.dtype.newbyteorder("="), ["A"])
-    return graph
-
-
-def _by_name(given: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Tensors by name; a bare one is the first."""
-    return given if isinstance(given, Mapping) or not names else {next(iter(names)): given}
+        return reduce(self, self._pickle_by, self._file, self._asked)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32") -> Model:
@@ -355,7 +359,9 @@ def load(path: str | os.PathLike[str], threads: int | None = None, precision: st
     ConfigError
         A setting that is unknown or not available.
     """
-    return Model(formats.load_graph(path), threads=threads, precision=precision)
+    model = Model(formats.load_graph(path), threads=threads, precision=precision)
+    model._file = os.path.abspath(os.fsdecode(path))
+    return model
 
 
 def from_onnx(source: Any, threads: int | None = None, precision: str = "float32") -> Model:
@@ -393,4 +399,4 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     FileError
         The file cannot be written.
     """
-    npz.write(_as_graph(model), path)
+    npz.write(as_graph(model), path)

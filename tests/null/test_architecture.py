@@ -24,7 +24,21 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"memory", "ops"}),
     frozenset({"formats", "passes", "builder", "data"}),
     frozenset(
-        {"_native", "_call", "cache", "config", "hybrid", "inputs", "partition", "plan", "planner", "result", "storage"}
+        {
+            "_native",
+            "_call",
+            "cache",
+            "config",
+            "hybrid",
+            "inputs",
+            "partition",
+            "pickling",
+            "plan",
+            "planner",
+            "result",
+            "sources",
+            "storage",
+        }
     ),
     frozenset({"run"}),
 )
