@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import builder as builder
+    from .batcher import Batcher as Batcher
     from .custom import op as op
     from .errors import ConfigError as ConfigError
     from .errors import Error as Error
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # Public name -> the module that has it. Loaded at first use, so that importing the package costs nothing beyond NumPy
 # and works without the compiled modules.
 _HOME = {
+    "Batcher": "batcher",
     "ConfigError": "errors",
     "Error": "errors",
     "FileError": "errors",
