@@ -13,13 +13,14 @@ from .config import PRECISIONS, choose_isa, default_threads
 from .graph import Node
 from .hybrid import Hybrid
 from .plan import Plan
+from .tabular import Parts, Report
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
     from .planner import Step
     from .run import Model
 
-__all__ = ["Config", "Explanation", "explain", "show_config"]
+__all__ = ["Config", "Explanation", "Steps", "explain", "show_config"]
 
 
 def explain(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> Explanation:
@@ -35,58 +36,74 @@ def explain(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
     return Explanation(model, shapes)
 
 
-class Explanation:
+class Steps(Report):
+    """The steps of a plan, native or not.
+
+    Attributes
+    ----------
+    steps : list of dict
+        Per step: node, kernel, algorithm, isa, threads, bytes, flops.
+    arena_bytes, threads : int
+        Of the plan.
+    """
+
+    def __init__(self, plan: Plan | Hybrid) -> None:
+        parts: list[Plan | Node] = [plan] if isinstance(plan, Plan) else list(plan.planned())
+        self.steps = [s for p in parts for s in (_steps(p) if isinstance(p, Plan) else [_definition(p)])]
+        native = [p for p in parts if isinstance(p, Plan)]
+        self.arena_bytes = sum(p.arena_bytes for p in native)
+        self.threads = max((p.threads for p in native), default=1)
+
+    def records(self) -> list[dict[str, Any]]:
+        return self.steps
+
+    def parts(self) -> Parts:
+        rows = [
+            [*(s[k] for k in ("node", "kernel", "algorithm", "isa", "threads")), f"{s['bytes']:,}", f"{s['flops']:,}"]
+            for s in self.steps
+        ]
+        columns = ["node", "kernel", "algorithm", "ISA", ">threads", ">bytes", ">operations"]
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return Parts([], columns, rows, ["", f"arena {human_bytes(self.arena_bytes)}, {threads}"])
+
+
+class Explanation(Steps):
     """See `explain`."""
 
     def __init__(self, model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> None:
         plan = model.plan(shapes)
+        super().__init__(plan)
         self.log = model.log
         self.isa = model.settings.isa
         self.fallbacks: dict[str, str] = {}
-        self.steps: list[dict[str, Any]] = []
-        plans: list[Plan | Node] = [plan] if isinstance(plan, Plan) else list(plan.planned())
         if isinstance(plan, Hybrid):
             self.fallbacks = {n.label: reason for n, reason in plan.reasons.items()}
-        for part in plans:
-            self.steps += [self._describe(s) for s in part.steps] if isinstance(part, Plan) else [_definition(part)]
-        native = [p for p in plans if isinstance(p, Plan)]
-        self.arena_bytes = sum(p.arena_bytes for p in native)
-        self.threads = max((p.threads for p in native), default=1)
 
-    def _describe(self, s: Step) -> dict[str, Any]:
-        return {
-            "node": s.node.name or s.node.outputs[0],
-            "kernel": s.kernel,
-            "algorithm": _algorithm(s),
-            "isa": self.isa,
-            "threads": max(s.threads, 1),
-            "bytes": s.nbytes,
-            "flops": s.flops,
-        }
-
-    def __str__(self) -> str:
+    def parts(self) -> Parts:
         lines = ["passes", *(f"  {line}" for line in str(self.log).splitlines()), ""]
         if self.fallbacks:
             lines += ["nodes that run by their NumPy definition"]
             lines += [*(f"  {k}: {v}" for k, v in self.fallbacks.items()), ""]
-        rows = [
-            [
-                s["node"],
-                s["kernel"],
-                s["algorithm"],
-                s["isa"],
-                s["threads"],
-                f"{s['bytes']:,}",
-                f"{s['flops']:,}",
-            ]
-            for s in self.steps
-        ]
-        table = aligned(["node", "kernel", "algorithm", "ISA", ">threads", ">bytes", ">operations"], rows)
-        lines += ["plan", *(f"  {line}" for line in table), ""]
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return "\n".join([*lines, f"arena {human_bytes(self.arena_bytes)}, {threads}"])
+        return super().parts()._replace(before=[*lines, "plan"])
 
-    __repr__ = __str__
+    def __str__(self) -> str:
+        before, columns, rows, after = self.parts()
+        return "\n".join([*before, *(f"  {line}" for line in aligned(columns, rows)), *after])
+
+
+def _steps(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "node": s.node.name or s.node.outputs[0],
+            "kernel": s.kernel,
+            "algorithm": _algorithm(s),
+            "isa": plan.isa,
+            "threads": max(s.threads, 1),
+            "bytes": s.nbytes,
+            "flops": s.flops,
+        }
+        for s in plan.steps
+    ]
 
 
 def _definition(node: Node) -> dict[str, Any]:
@@ -118,7 +135,7 @@ def _tiles(p: dict[str, Any]) -> str:
     return ", ".join([*parts, *(["split by columns"] if p["split_n"] else []), *filter(None, [p.get("activation")])])
 
 
-class Config:
+class Config(Report):
     """See `show_config`. The attributes are the lines of the text."""
 
     def __init__(self) -> None:
@@ -133,7 +150,10 @@ class Config:
         self.precisions = dict(PRECISIONS)
         self.sanitize = _native.sanitize
 
-    def __str__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        return [dict(isa) for isa in self.isas]
+
+    def parts(self) -> Parts:
         caches = ", ".join(f"{k} {human_bytes(v)}" for k, v in self.caches.items() if v)
         lines = [
             f"forwardpass {self.version}, NumPy {self.numpy}, Python {self.python}",
@@ -144,9 +164,7 @@ class Config:
             state = "in use" if isa["name"] == self.isa else "available" if isa["available"] else isa["why_not"]
             lines.append(f"ISA {isa['name']}: {state}")
         lines += [f"precision {name}: {text}" for name, text in self.precisions.items()]
-        return "\n".join([*lines, *([f"sanitizers: {self.sanitize}"] if self.sanitize else [])])
-
-    __repr__ = __str__
+        return Parts([*lines, *([f"sanitizers: {self.sanitize}"] if self.sanitize else [])], [], [], [])
 
 
 def show_config() -> Config:

@@ -17,7 +17,7 @@ from .graph import Array, Graph, Node, TensorType, Value
 from .ops import find
 from .ops.evaluate import evaluate_node, type_of
 from .passes import optimize
-from .plan import Declined, Plan
+from .plan import Declined, Plan, Planned
 
 if TYPE_CHECKING:
     from .profile import Profile
@@ -137,7 +137,7 @@ def _own(value: Any) -> Any:
     return np.array(value, order="C") if isinstance(value, np.ndarray) else value
 
 
-class Hybrid:
+class Hybrid(Planned):
     """Runs a graph that has nodes without native kernels.
 
     Parameters

@@ -20,9 +20,10 @@ from .planner import NATIVE, Planner, Settings, Step
 from .records import record
 
 if TYPE_CHECKING:
+    from .explanation import Steps
     from .profile import Profile
 
-__all__ = ["Declined", "Plan", "Settings", "Step", "make_plan"]
+__all__ = ["Declined", "Plan", "Planned", "Settings", "Step", "make_plan"]
 
 _GIL_FLOPS = 400_000
 """Operations above which a run is long enough for other Python threads to profit from a released GIL."""
@@ -48,8 +49,36 @@ class Declined(Exception):  # noqa: N818 - not an error: the caller then runs th
         self.graph, self.types, self.reasons = graph, types, reasons
 
 
+class Planned:
+    """How plans show themselves: as the table of their steps."""
+
+    __slots__ = ()
+    inputs: dict[str, TensorType]
+    outputs: dict[str, TensorType]
+
+    def steps_report(self) -> Steps:
+        """The steps: printable, and with `to_dataframe`."""
+        from .explanation import Steps
+
+        return Steps(self)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self!r}\n\n{self.steps_report()}"
+
+    def __repr__(self) -> str:
+        ends = (", ".join(f"{k}: {t}" for k, t in types.items()) for types in (self.inputs, self.outputs))
+        return f"<{type(self).__name__} {' -> '.join(ends)}>"
+
+    def _repr_html_(self) -> str:
+        return self.steps_report()._repr_html_()
+
+    def to_dataframe(self) -> Any:
+        """The steps as a `pandas.DataFrame`."""
+        return self.steps_report().to_dataframe()
+
+
 @record(slots=True, eq=False)
-class Plan:
+class Plan(Planned):
     """A graph made ready for fixed input shapes.
 
     Attributes
@@ -70,6 +99,8 @@ class Plan:
     threads: int
     isa: str
     _bound: Bound | None = None
+
+    __repr__ = Planned.__repr__  # instead of a record's
 
     @property
     def flops(self) -> int:

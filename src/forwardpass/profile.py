@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .graph import Array, Node
-from .text import aligned
+from .tabular import Parts, Report
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -20,7 +20,7 @@ _MOST_EVENTS = 10_000
 """Of a trace: a long profile must not grow without end."""
 
 
-class Profile:
+class Profile(Report):
     """Times of a model's calls, step by step. Print it for a table.
 
     Attributes
@@ -90,29 +90,20 @@ class Profile:
         """All steps of all calls together."""
         return sum(s["nanoseconds"] for s in self.steps)
 
-    def __str__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        return self.steps
+
+    def parts(self) -> Parts:
         total = max(self.nanoseconds, 1)
         rows = []
         for s in self.steps:
             each = s["nanoseconds"] / s["calls"]
-            rate = s["flops"] / each if each else 0.0
-            share = 100 * s["nanoseconds"] / total
-            bandwidth = s["bytes"] / each if each else 0.0
-            rows.append(
-                [
-                    s["node"],
-                    s["kernel"],
-                    f"{each / 1e3:.3f}",
-                    f"{share:.1f}",
-                    f"{rate:.1f}",
-                    f"{bandwidth:.1f}",
-                ]
-            )
-        table = aligned(["node", "kernel", ">us", ">%", ">GFLOP/s", ">GB/s"], rows)
+            figures = [f"{each / 1e3:.3f}", f"{100 * s['nanoseconds'] / total:.1f}"]
+            figures += [f"{s[k] / each if each else 0.0:.1f}" for k in ("flops", "bytes")]
+            rows.append([s["node"], s["kernel"], *figures])
         mean = self.nanoseconds / max(self.calls, 1) / 1e3
-        return "\n".join([*table, "", f"{self.calls} calls, {mean:.3f} us each in kernels"])
-
-    __repr__ = __str__
+        columns = ["node", "kernel", ">us", ">%", ">GFLOP/s", ">GB/s"]
+        return Parts([], columns, rows, ["", f"{self.calls} calls, {mean:.3f} us each in kernels"])
 
     def save_trace(self, path: str | os.PathLike[str]) -> None:
         """Write a Chrome trace (chrome://tracing, Perfetto) of the first 10,000 steps, one after another."""

@@ -13,15 +13,16 @@ from .hybrid import Hybrid, run_any
 from .ops.evaluate import infer_types
 from .plan import Plan
 from .profile import Profile
-from .text import aligned, human_bytes
+from .tabular import Parts, Report, html_table
+from .text import human_bytes
 
 if TYPE_CHECKING:
     from .run import Model
 
-__all__ = ["MemoryPlan", "Summary"]
+__all__ = ["MemoryPlan", "Summary", "model_html"]
 
 
-class Summary:
+class Summary(Report):
     """The nodes of a model's graph, with output shapes, parameters and how they run.
 
     Attributes
@@ -65,24 +66,19 @@ class Summary:
         self.native = sum(r["native"] is True for r in self.rows)
         self.native_time = _native_time(model, shapes)
 
-    def __str__(self) -> str:
-        rows = [
-            [
-                r["name"],
-                r["operator"],
-                r["output"],
-                f"{r['parameters']:,}",
-                "native" if r["native"] is True else r["native"],
-            ]
-            for r in self.rows
-        ]
-        table = aligned(["node", "operator", "output", ">parameters", "runs"], rows)
+    def records(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def parts(self) -> Parts:
+        def runs(row: dict[str, Any]) -> Any:
+            return "native" if row["native"] is True else row["native"]
+
+        rows = [[r["name"], r["operator"], r["output"], f"{r['parameters']:,}", runs(r)] for r in self.rows]
         end = f"{self.parameters:,} parameters; {self.native} of {len(self.rows)} nodes run natively"
         if self.native_time is not None:
             end += f", in {100 * self.native_time:.1f} % of the time of a measured run"
-        return "\n".join([self.title, "", *table, "", end])
-
-    __repr__ = __str__
+        columns = ["node", "operator", "output", ">parameters", "runs"]
+        return Parts([self.title, ""], columns, rows, ["", end])
 
 
 def _native_time(model: Model, shapes: Mapping[str, Sequence[int]] | None) -> float | None:
@@ -100,7 +96,7 @@ def _native_time(model: Model, shapes: Mapping[str, Sequence[int]] | None) -> fl
     return float(1 - definitions / max(profile.nanoseconds, 1))
 
 
-class MemoryPlan:
+class MemoryPlan(Report):
     """The bytes that a model takes for one set of input shapes.
 
     Attributes
@@ -140,16 +136,31 @@ class MemoryPlan:
         )
         self.total = self.weights + self.arena
 
-    def __str__(self) -> str:
+    def records(self) -> list[dict[str, Any]]:
+        return self.tensors
+
+    def parts(self) -> Parts:
         lines = [
             f"weights {human_bytes(self.weights)}, arena {human_bytes(self.arena)}, total {human_bytes(self.total)}",
             f"the caller's inputs {human_bytes(self.inputs)}, outputs {human_bytes(self.outputs)}",
         ]
-        if self.tensors:
-            rows = [
-                [t["name"], f"{t['bytes']:,}", f"{t['offset']:,}", f"{t['first']}-{t['last']}"] for t in self.tensors
-            ]
-            lines += ["", *aligned(["buffer", ">bytes", ">offset", ">steps"], rows)]
-        return "\n".join([*lines, *([self.note] if self.note else [])])
+        note = [self.note] if self.note else []
+        if not self.tensors:
+            return Parts(lines, [], [], note)
+        rows = [[t["name"], f"{t['bytes']:,}", f"{t['offset']:,}", f"{t['first']}-{t['last']}"] for t in self.tensors]
+        return Parts([*lines, ""], ["buffer", ">bytes", ">offset", ">steps"], rows, note)
 
-    __repr__ = __str__
+
+def model_html(model: Model) -> str:
+    """A model in a notebook: what goes in and comes out, and what it is made of. Nothing is run for it."""
+    from html import escape
+
+    s = model.settings
+    ends = {"input": model.inputs, "output": model.outputs}
+    rows = [[what, name, str(t)] for what, types in ends.items() for name, t in types.items()]
+    parameters = sum(c.size for c in model.graph.constants.values() if c.dtype.kind == "f")
+    size = human_bytes(sum(c.nbytes for c in model.graph.constants.values()))
+    facts = f"{len(model.graph.nodes):,} nodes, {parameters:,} parameters ({size}); {s.precision}, {s.isa}, "
+    threads = f"{s.threads} thread{'s' if s.threads > 1 else ''}"
+    title = f"<p><b>Model {escape(model.graph.name or 'unnamed')}</b><br>{escape(facts + threads)}</p>"
+    return f"<div>{title}{html_table(['', 'name', 'type'], rows)}</div>"

@@ -321,6 +321,11 @@ class Model(Caller):
             f"{s.precision}, {s.isa}, {s.threads} thread{'s' if s.threads > 1 else ''}>"
         )
 
+    def _repr_html_(self) -> str:
+        from .report import model_html
+
+        return model_html(self)
+
     @property
     def pickle_by(self) -> str:
         """How the model is pickled: by "bytes" (default), with its weights, or by "path": as the path of the file that

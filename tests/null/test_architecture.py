@@ -18,7 +18,7 @@ KERNELS = ROOT / "csrc" / "kernels"
 NATIVE = {"_native", "_call"}
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "records", "text"}),
+    frozenset({"errors", "records", "tabular", "text"}),
     frozenset({"dtypes"}),
     frozenset({"graph"}),
     frozenset({"memory", "ops"}),
