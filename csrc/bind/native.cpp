@@ -3,11 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "../core/host.hpp"
 #include "../core/table.hpp"
+#include "../core/team.hpp"
 #include "arrays.hpp"
 #include "program.hpp"
 
@@ -81,6 +83,15 @@ py::dict describe_host(const std::string& root, std::vector<int> affinity) {
   return d;
 }
 
+// The threads that a model has by default.
+int default_threads() {
+  static const int threads = [] {
+    const Environment environment = read_environment();
+    return environment.threads > 0 ? environment.threads : detect_host().threads;
+  }();
+  return threads;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
@@ -111,3 +122,17 @@ PYBIND11_MODULE(_native, module) {
 }
 
 }  // namespace forwardpass::bind
+
+// What thread pool controllers call through the dynamic linker, as they do with BLAS libraries.
+extern "C" {
+
+__attribute__((visibility("default"))) int forwardpass_get_num_threads() {
+  // Without a limit it is what a model has by default, so that a controller that puts it back takes the limit away.
+  return std::min(forwardpass::thread_limit(), forwardpass::bind::default_threads());
+}
+
+__attribute__((visibility("default"))) void forwardpass_set_num_threads(int most) {
+  using namespace forwardpass;
+  set_thread_limit(most < bind::default_threads() ? most : kNoThreadLimit);
+}
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "program.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "flush.hpp"
@@ -29,6 +30,7 @@ struct Program::Call {
   const Program* program;
   const Context* context;
   std::int64_t* nanoseconds;
+  int members;  // of the team, each with as many parts as the others, or one more
 };
 
 Program::~Program() {
@@ -80,7 +82,7 @@ std::unique_ptr<Program::Context> Program::make_context() const {
 void Program::finish(std::size_t arena_bytes) {
   arena_bytes_ = arena_bytes;
   pool_[0].store(make_context().release(), std::memory_order_release);
-  if (threads_ > 1) reserve_team(threads_);
+  if (threads_ > 1) reserve_team(std::min(threads_, thread_limit()));
 }
 
 Program::Context* Program::acquire() const {
@@ -120,8 +122,10 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
   }
 }
 
-void Program::work(void* call, int member, Barrier& barrier) noexcept {
-  run_steps(*static_cast<const Call*>(call), member, member + 1, &barrier);
+void Program::work(void* context, int member, Barrier& barrier) noexcept {
+  const Call& call = *static_cast<const Call*>(context);
+  const int parts = call.program->threads_;
+  run_steps(call, parts * member / call.members, parts * (member + 1) / call.members, &barrier);
 }
 
 Fault Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
@@ -130,8 +134,10 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
     const void* base = p.where.kind == Operand::Kind::kInput ? inputs[p.where.index] : outputs[p.where.index];
     set_operand(context->args[p.step], p.operand, static_cast<const std::byte*>(base) + p.where.offset);
   }
-  Call call{this, context, nanoseconds};
-  if (threads_ == 1 || !run_on_team(threads_, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
+  // Under a limit a member does the parts of several: which thread does a part never changes its result.
+  const int members = std::min(threads_, thread_limit());
+  Call call{this, context, nanoseconds, members};
+  if (members == 1 || !run_on_team(members, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
   const Fault fault = context->fault;
   if (fault.step != 0) context->fault = {};
   release(context);

@@ -84,7 +84,7 @@ class Program {
   static void set_operand(KernelArgs& args, std::uint16_t operand, const void* address);
   // The parts of threads first .. last - 1 of every step; without a barrier, one thread does all parts in order.
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
-  static void work(void* call, int member, Barrier& barrier) noexcept;
+  static void work(void* context, int member, Barrier& barrier) noexcept;
   std::unique_ptr<Context> make_context() const;
   Context* acquire() const;
   void release(Context* context) const noexcept;

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <new>
@@ -161,7 +162,13 @@ bool ensure(Team& team, int members) noexcept {
   return team.start(members - 1);
 }
 
+std::atomic<int> the_limit{kNoThreadLimit};
+
 }  // namespace
+
+int thread_limit() noexcept { return the_limit.load(std::memory_order_relaxed); }
+
+void set_thread_limit(int most) noexcept { the_limit.store(std::max(most, 1), std::memory_order_relaxed); }
 
 void Barrier::wait() noexcept {
   const std::uint32_t generation = generation_.load(std::memory_order_relaxed);

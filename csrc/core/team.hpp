@@ -4,6 +4,7 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 namespace forwardpass {
 
@@ -29,6 +30,12 @@ using Job = void (*)(void* context, int member, Barrier& barrier) noexcept;
 // nothing, if the team is busy with another caller's job: that caller runs its parts one after another instead, with
 // the same result. The first call, and a call with more members than ever before, starts threads.
 bool run_on_team(int members, Job job, void* context) noexcept;
+
+// The most members that a program may ask for from now on, 1 or more; kNoThreadLimit without a limit. For the whole
+// process, and for callers of any thread.
+inline constexpr int kNoThreadLimit = std::numeric_limits<int>::max();
+int thread_limit() noexcept;
+void set_thread_limit(int most) noexcept;
 
 // Starts the threads for jobs of so many members ahead of the first job. False if the system refuses them.
 bool reserve_team(int members) noexcept;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -85,6 +86,8 @@ class Model(Caller):
         self._profile: Profile | None = None
         names = tuple(self.graph.outputs)
         self._set_names(tuple(self.inputs), names)
+        if hasattr(sys.modules.get("threadpoolctl"), "register"):  # whoever imported it wants to see all teams
+            from . import threadpool as threadpool
         self._tuple = result_type(names) if len(names) > 1 else None
 
     @property
