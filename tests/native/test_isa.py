@@ -61,7 +61,7 @@ def test_every_folder_for_this_processor_is_built() -> None:
     built = {isa["name"] for isa in _native.isas()}
     assert built <= folders
     if os.uname().machine == "x86_64":
-        assert {"scalar", "avx2", "avx512"} <= built
+        assert {"scalar", "avx2", "avx512", "amx"} <= built
 
 
 def test_available_isas_are_those_that_the_kernel_lists() -> None:
@@ -72,6 +72,7 @@ def test_available_isas_are_those_that_the_kernel_lists() -> None:
     needs = {
         "avx2": {"avx2", "fma", "f16c"},
         "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"},
+        "amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "amx_tile", "amx_bf16"},
     }
     for name, required in needs.items():
         assert (name in _native.available_isas()) == (required <= flags)
@@ -81,6 +82,11 @@ def test_without_a_wish_the_best_available_one_runs() -> None:
     best = _native.available_isas()[0]
     assert report("isa") == [best, None]
     assert report("isa", FORWARDPASS_ISA="") == [best, None]
+
+
+def test_tiles_are_used_where_they_are_available() -> None:
+    if "amx" in _native.available_isas():
+        assert _native.available_isas()[:2] == ["amx", "avx512"]
 
 
 def test_a_forced_isa_is_the_one_that_runs(isa: str) -> None:

@@ -161,7 +161,7 @@ def test_every_rewrite_is_in_the_pipeline() -> None:
 
 def test_every_isa_has_its_three_files() -> None:
     folders = [p for p in (ROOT / "csrc" / "isa").iterdir() if p.is_dir()]
-    assert {"scalar", "avx2", "avx512"} <= {p.name for p in folders}
+    assert {"scalar", "avx2", "avx512", "amx"} <= {p.name for p in folders}
     for folder in folders:
         assert {"vec.hpp", "tuning.hpp", "isa.cmake"} <= {p.name for p in folder.iterdir()}, folder.name
 

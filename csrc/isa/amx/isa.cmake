@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # AVX-512 and matrix tiles: its kernels are those of avx512 but for the ones listed here (table.cpp).
-set(ISA_RANK 15)
+set(ISA_RANK 40)
 set(ISA_PROCESSORS x86_64 AMD64)
 set(ISA_FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mf16c -mamx-tile -mamx-bf16)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
