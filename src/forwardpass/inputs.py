@@ -18,6 +18,8 @@ __all__ = [
     "as_shape",
     "as_value",
     "bind_arguments",
+    "bind_outputs",
+    "bind_shapes",
     "by_name",
     "check_output",
     "check_shapes",
@@ -57,6 +59,45 @@ def bind_arguments(
 def by_name(given: Any, names: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tensors by name; a bare one is the first."""
     return given if isinstance(given, Mapping) or not names else {next(iter(names)): given}
+
+
+def bind_shapes(given: Mapping[str, Sequence[int]], inputs: Mapping[str, TensorType]) -> dict[str, tuple[int, ...]]:
+    """A shape for every input: the one given, else the input's own with 1 for what it leaves open.
+
+    Raises
+    ------
+    InputError
+        An unknown input, or a shape that does not fit.
+    """
+    shapes = {k: as_shape(k, v) for k, v in given.items()}
+    for name in shapes:
+        if name not in inputs:
+            hint, expected = suggest(name, inputs), ", ".join(inputs)
+            raise InputError(f"unknown input {name!r}", where="shapes", expected=expected, got=name, hint=hint)
+    for name, t in inputs.items():
+        shapes.setdefault(name, tuple(d if isinstance(d, int) else 1 for d in t.shape or ()))
+    check_shapes(shapes, inputs)
+    return shapes
+
+
+def bind_outputs(given: Any, outputs: Mapping[str, TensorType]) -> Mapping[str, Any]:
+    """The caller's arrays by output name; a bare one is the first.
+
+    Raises
+    ------
+    InputError
+        Unknown or missing outputs.
+    """
+    targets = by_name(given, outputs)
+    expected = ", ".join(outputs)
+    for name in targets:
+        if name not in outputs:
+            hint = suggest(name, outputs)
+            raise InputError(f"unknown output {name!r}", where="run_into", expected=expected, got=name, hint=hint)
+    if len(targets) < len(outputs):
+        got = ", ".join(targets) or "none"
+        raise InputError("missing outputs", where="run_into", expected=expected, got=got)
+    return targets
 
 
 def as_value(name: str, value: Any, wanted: TensorType) -> Value:

@@ -17,7 +17,7 @@ from .errors import InputError, suggest
 from .formats import npz
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, Hybrid, plan_any
-from .inputs import as_shape, as_value, bind_arguments, by_name, check_output, check_shapes, shape_of
+from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .passes import optimize
 from .plan import Plan, make_plan
@@ -113,16 +113,7 @@ class Model(Caller):
         InputError
             A shape that does not fit the model.
         """
-        given = {k: as_shape(k, v) for k, v in (shapes or {}).items()}
-        for name in given:
-            if name not in self.inputs:
-                hint = suggest(name, self.inputs)
-                raise InputError(
-                    f"unknown input {name!r}", where="shapes", expected=", ".join(self.inputs), got=name, hint=hint
-                )
-        for name, t in self.inputs.items():
-            given.setdefault(name, tuple(d if isinstance(d, int) else 1 for d in t.shape or ()))
-        check_shapes(given, self.inputs)
+        given = bind_shapes(shapes or {}, self.inputs)
         return self._plans(tuple(given[k] for k in self.inputs))
 
     def _make_plan(self, shapes: Shapes) -> AnyPlan:
@@ -162,17 +153,7 @@ class Model(Caller):
     def _run_into(self, inputs: Any, outputs: Any) -> None:
         """The checked path of `run_into`."""
         arrays, plan = self._checked(bind_arguments((), by_name(inputs, self.inputs), self.inputs))
-        targets = by_name(outputs, self.outputs)
-        for name in targets:
-            if name not in self.outputs:
-                hint = suggest(name, self.outputs)
-                expected = ", ".join(self.outputs)
-                raise InputError(f"unknown output {name!r}", where="run_into", expected=expected, got=name, hint=hint)
-        missing = [name for name in self.outputs if name not in targets]
-        if missing:
-            raise InputError(
-                "missing outputs", where="run_into", expected=", ".join(self.outputs), got=", ".join(targets) or "none"
-            )
+        targets = bind_outputs(outputs, self.outputs)
         profile = self._profile
         results: list[Array] = []
         types = plan.outputs
