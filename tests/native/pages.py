@@ -3,10 +3,13 @@
 Behind the fence of a block stands its language, and then, where it is not just run, what becomes of it:
 
     python                          is run, in one namespace with those before it
-    python needs torch, onnx        is run where these packages are among the arguments
+    python needs torch, models      is run where these packages are among the arguments; `models` are the real models
     sh                              is run by bash; `python` and `forwardpass` are those of this interpreter
     sh no-run: it takes an hour     is not run, for that reason
     cpp file: race.cpp              is written to that file, for the blocks after it
+
+A table under the comment `<!-- last column: python needs onnx -->` is a block too: of all code in its last column.
+The folder `bench` of the checkout is there.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ RUN = ("python", "sh")
 """The languages of examples; all else is text, or a file."""
 OTHER = ("", "text", "json", "toml", "cython", "cpp", "yaml", "{toctree}", "{eval-rst}")
 _BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.M | re.S)
+_TABLE = re.compile(r"^<!-- last column: ([^\n]*) -->\n\|.*\n\|[-|]+\n((?:\|.*\n)+)", re.M)
 _WRITES = re.compile(r"(?:-o|--trace|--html|[^&]>) ([\w./-]+)")
 _SHELL = 'python() {{ "{0}" "$@"; }}\nforwardpass() {{ "{0}" -m forwardpass "$@"; }}\n'
 
@@ -46,7 +50,7 @@ class Block:
     @property
     def needs(self) -> tuple[str, ...]:
         """The packages without which it is not run."""
-        return tuple(re.split(r", *", self._after("needs "))) if self._after("needs ") else ()
+        return tuple(re.findall(r"[\w.]+", self._after("needs ")))
 
     @property
     def file(self) -> str:
@@ -61,7 +65,7 @@ class Block:
     @property
     def known(self) -> bool:
         """Whether the line of the fence is one of those above."""
-        marked = self.needs or self.why_not if self.language in RUN else self.file
+        marked = self.file or (self.language in RUN and (self.needs or self.why_not))
         return self.language in RUN + OTHER and (self.kind == self.language or bool(marked))
 
     def _after(self, word: str) -> str:
@@ -76,13 +80,25 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> list[Block]:
+    """What is fenced, and the tables whose last column is code, as they stand on the page."""
     text = page.read_text(encoding="utf-8")
-    return [Block(m[1].strip(), m[2], text.count("\n", 0, m.start(2)) + 1) for m in _BLOCK.finditer(text)]
+    found = [(m.start(2), m[1].strip(), m[2]) for m in _BLOCK.finditer(text)]
+    found += [(m.start(2), m[1], _last_column(m[2])) for m in _TABLE.finditer(text)]
+    return [Block(kind, code, text.count("\n", 0, start) + 1) for start, kind, code in sorted(found)]
+
+
+def _last_column(rows: str) -> str:
+    """The code of a table's last column, a line for each row, so that tracebacks name the right one."""
+    cells = [row.rstrip(" |").rpartition(" | ")[2] for row in rows.splitlines()]
+    for row, cell in zip(rows.splitlines(), cells):
+        assert "`" in cell, f"no code in the last column of {row}"
+    return "".join("; ".join(re.findall(r"`([^`]+)`", cell)) + "\n" for cell in cells)
 
 
 def run(page: Path, packages: list[str]) -> None:
     """Run the examples of a page in the current folder, and of those that need packages the ones whose are given."""
     names: dict[str, object] = {"__name__": "page"}
+    Path("bench").symlink_to(ROOT / "bench")
     for block in blocks(page):
         if block.file:
             Path(block.file).write_text(block.text)
