@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from pages import ROOT, blocks, pages
@@ -99,6 +100,25 @@ def test_the_graph_of_the_format_page_is_what_is_written() -> None:
 
     net = Sequential([Input((2,), name="x"), Dense(3, "relu"), Dense(1)], name="tiny").init(seed=0)
     assert schema_dump.dump(net.graph())[0].decode() == shown
+
+
+def test_the_index_leads_to_every_page() -> None:
+    """In its text, and in the contents of the site."""
+    docs = ROOT / "docs"
+    text = (docs / "index.md").read_text()
+    contents = {line for b in blocks(docs / "index.md") for line in b.text.splitlines()}
+    for page in sorted(docs.glob("*.md")):
+        if page.stem != "index":
+            assert f"({page.name})" in text, page
+            assert page.stem in contents, page
+
+
+@pytest.mark.parametrize("module", [fp, fp.builder, errors], ids=lambda m: m.__name__)
+def test_the_api_pages_have_every_public_name(module: ModuleType) -> None:
+    listed = "\n".join(p.read_text() for p in (ROOT / "docs" / "api").glob("*.md"))
+    at = "forwardpass" if module is errors else module.__name__
+    names = {f"{at}.{name}" for name in module.__all__} - {"forwardpass.builder"}
+    assert names <= set(re.findall(r"^   (forwardpass[\w.]+)$", listed, re.M))
 
 
 def test_the_passes_that_the_plan_names_exist() -> None:
