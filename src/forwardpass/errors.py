@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError", "suggest"]
+__all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError"]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
