@@ -1,107 +1,20 @@
 """Work for every kernel of `kernels.def`, sized to stay in the second cache level.
 
-A kernel gets its cases by its parameter block, so a new kernel with a known block needs nothing here.
+A kernel gets its cases by its name (operators.py), or else by its parameter block: a new kernel with a block known here
+needs nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
+from operators import KERNELS
+from work import ELEMENTS, MAX_RANK, Case, Work, direct, normal, planned
 
 from forwardpass import _native
-from forwardpass._call import Bound
 from forwardpass.config import settings
-from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.memory import aligned_empty
-from forwardpass.plan import make_plan
-
-Array = npt.NDArray[np.float32]
-MAX_RANK = 6
-ELEMENTS = 1 << 15
-
-
-@dataclass(frozen=True)
-class Work:
-    """One kernel on one ISA, ready: `call` fills `y`."""
-
-    call: Callable[[], None]
-    y: Array
-
-
-@dataclass(frozen=True)
-class Case:
-    """A kernel with operands.
-
-    Attributes
-    ----------
-    prepare
-        ISA -> the work.
-    flops
-        Multiplications and additions, 0 where the kernel has none to speak of.
-    nbytes
-        Of the operands that change from call to call: read plus written.
-    portable
-        Whether the output has the same bits on every ISA; packed weights have the ISA's own layout.
-    """
-
-    kernel: str
-    label: str
-    prepare: Callable[[str], Work]
-    flops: int = 0
-    nbytes: int = 0
-    portable: bool = True
-
-
-def normal(*shape: int) -> Array:
-    """The same values for the same shape, on a cache line."""
-    out = aligned_empty(shape)
-    out[...] = np.random.default_rng(shape).standard_normal(shape, dtype=np.float32)
-    return out
-
-
-def direct(
-    kernel: str, label: str, params: dict[str, Any], inputs: Sequence[Array], shape: tuple[int, ...], units: int
-) -> Case:
-    """A kernel with its parameter block written out."""
-
-    def prepare(isa: str) -> Work:
-        y = aligned_empty(shape)
-        y[...] = 0  # what a kernel leaves alone, such as the inside of a border
-        program = _native.Program(1)
-        program.add_output("y", y.dtype.name, shape)
-        program.add_step(isa, kernel, params, [(x, 0) for x in inputs], ("output", 0, 0), [(0, units)], True)
-        program.finish(0)
-        bound = Bound(program, [], [(y.dtype, shape)], False, lambda step: AssertionError(f"no fault of step {step}"))
-        return Work(lambda: bound.run([], [y]), y)
-
-    nbytes = 4 * int(np.prod(shape)) + sum(x.nbytes for x in inputs)
-    return Case(kernel, label, prepare, nbytes=nbytes)
-
-
-def planned(
-    kernel: str, label: str, node: Node, x: Array, constants: dict[str, Array], *, beside: Sequence[str] = ()
-) -> Case:
-    """A kernel as the planner calls it for a node with one input; the plan must be that kernel, and those `beside`
-    it."""
-    graph = Graph({"x": TensorType.of(x)}, ["y"], [node], constants)
-
-    def plan(isa: str) -> Any:
-        found = make_plan(graph, {"x": x.shape}, settings(1, "float32", isa), {})
-        assert [s.kernel for s in found.steps if s.kernel not in beside] == [kernel], "the plan has other kernels"
-        return found
-
-    def prepare(isa: str) -> Work:
-        bound = plan(isa).bound
-        y = aligned_empty(some.outputs["y"].shape)
-        return Work(lambda: bound.run([x], [y]), y)
-
-    some = plan(_native.available_isas()[-1])
-    nbytes = x.nbytes + 4 * int(np.prod(some.outputs["y"].shape))
-    return Case(kernel, label, prepare, some.flops, nbytes)
+from forwardpass.graph import Node
 
 
 def dims(*values: int) -> list[int]:
@@ -112,12 +25,13 @@ def brgemm(kernel: str) -> list[Case]:
     def linear(rows: int, k: int, n: int) -> Case:
         node = Node("Linear", ["x", "w", "b"], ["y"], {"activation": "Relu"}, "fused")
         weights = {"w": normal(k, n), "b": normal(n)}
-        return planned(kernel, f"{rows}x{k}x{n}", node, normal(rows, k), weights)
+        return planned(kernel, f"{rows}x{k}x{n}", node, {"x": normal(rows, k)}, weights)
 
     def conv(size: int, channels: int, filters: int) -> Case:
         node = Node("Conv", ["x", "w", "b"], ["y"], {"activation": "Relu", "kernel_shape": [3, 3]}, "nhwc")
         weights = {"w": normal(3, 3, channels, filters), "b": normal(filters)}
-        return planned(kernel, f"conv 3x3 {channels}-{filters}", node, normal(1, size, size, channels), weights)
+        x = normal(1, size, size, channels)
+        return planned(kernel, f"conv 3x3 {channels}-{filters}", node, {"x": x}, weights)
 
     return [linear(1, 512, 256), linear(196, 128, 256), linear(8, 5, 3), conv(16, 64, 64), conv(32, 3, 32)]
 
@@ -125,7 +39,8 @@ def brgemm(kernel: str) -> list[Case]:
 def depthwise(kernel: str) -> list[Case]:
     attributes = {"activation": "Relu", "kernel_shape": [3, 3], "group": 96}
     node = Node("Conv", ["x", "w", "b"], ["y"], attributes, "nhwc")
-    return [planned(kernel, "3x3 96", node, normal(1, 16, 16, 96), {"w": normal(3, 3, 1, 96), "b": normal(96)})]
+    weights = {"w": normal(3, 3, 1, 96), "b": normal(96)}
+    return [planned(kernel, "3x3 96", node, {"x": normal(1, 16, 16, 96)}, weights)]
 
 
 def recurrent(kernel: str) -> list[Case]:
@@ -140,7 +55,8 @@ def recurrent(kernel: str) -> list[Case]:
         }
         node = Node(op, ["x", "w", "r", "b"], ["y"])
         label = f"{steps} steps of {batch}x{width}x{hidden}"
-        return planned(kernel, label, node, normal(steps, batch, width), weights, beside=("brgemm_f32", "copy_f32"))
+        x = normal(steps, batch, width)
+        return planned(kernel, label, node, {"x": x}, weights, beside=("brgemm_f32", "copy_f32"))
 
     return [layer(32, 1, 64, 128), layer(8, 8, 64, 64)]
 
@@ -157,6 +73,12 @@ def pack(kernel: str) -> list[Case]:
         return direct(kernel, "", params, [normal(k, n)], (panels, k, panel), panels).prepare(isa)
 
     return [Case(kernel, f"{k}x{n}", prepare, nbytes=8 * k * n, portable=False)]
+
+
+def pack_split(kernel: str) -> list[Case]:
+    k = n = 128
+    params = {"terms": 3, "taps": 1, "k": k, "n": n}
+    return [direct(kernel, f"{k}x{n}", params, [normal(1, k, n)], (n // 16, 1, k // 32, 3, 16, 16), n // 16)]
 
 
 def pool(kernel: str) -> list[Case]:
@@ -178,6 +100,10 @@ def unary(kernel: str) -> list[Case]:
     x = normal(ELEMENTS)
     if kernel in ("log_f32", "sqrt_f32"):
         x = np.abs(x) + np.float32(0.1)
+    elif kernel == "acosh_f32":
+        x = np.abs(x) + np.float32(1)
+    elif kernel in ("asin_f32", "acos_f32", "atanh_f32"):
+        x = np.tanh(x)
     # As alpha and beta, these suit every activation; Clip needs them in this order.
     strides = {"in_stride": dims(1), "out_stride": dims(1)}
     params = {"rank": 1, "shape": dims(ELEMENTS), **strides, "alpha": 0.25, "beta": 0.5}
@@ -272,6 +198,7 @@ def halo(kernel: str) -> list[Case]:
 BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
     ("n_gates", recurrent),
     ("entries", brgemm),
+    ("taps", pack_split),
     ("in_k", pack),
     ("weights", depthwise),
     ("count_include_pad", pool),
@@ -296,6 +223,8 @@ def cases_of(kernel: str) -> list[Case]:
     LookupError
         Its parameter block has none yet.
     """
+    if kernel in KERNELS:
+        return KERNELS[kernel](kernel)
     fields = {name for name, _ in _native.describe_params(kernel)}
     for field, make in BLOCKS:
         if field in fields:

@@ -172,6 +172,17 @@ def test_the_problems_mean_what_the_engine_computes() -> None:
     assert {"gemm_1024", "cifar_cnn", "digits_cnn"} <= set(done.stdout.split())
 
 
+def test_every_kernel_has_cases_with_the_same_bits_on_every_isa() -> None:
+    """What bench/kernels does before it times: a new kernel without a case, or a case that is out of date, fails."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    options = ["-n0", "-q", "-p", "no:cacheprovider", "--benchmark-disable", "-W", "default"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(BENCH / "kernels"), *options],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
 def test_calls_and_the_fma_loop_take_turns() -> None:
     """The ceiling is measured between the calls that it is compared with, in their process."""
     script = (
