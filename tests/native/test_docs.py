@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from pages import ROOT, blocks, pages
 
@@ -18,6 +19,7 @@ import forwardpass as fp
 from forwardpass import Model, _native, errors
 from forwardpass.data import path
 from forwardpass.formats import archive, load_graph, npy, npz, schema, schema_dump
+from forwardpass.ops import activations
 from forwardpass.passes import PIPELINE
 
 PAGES = pages()
@@ -117,6 +119,17 @@ def test_the_api_pages_have_every_public_name(module: ModuleType) -> None:
     at = "forwardpass" if module is errors else module.__name__
     names = {f"{at}.{name}" for name in module.__all__} - {"forwardpass.builder"}
     assert names <= set(re.findall(r"^   (forwardpass[\w.]+)$", listed, re.M))
+
+
+def test_the_activation_that_the_page_adds_is_not_there() -> None:
+    """And its row of NumPy is one, so that the page can be followed."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    name = re.search(r"<!-- rows: (\w+) -->", text)[1]  # type: ignore[index]
+    row = next(b.text for b in blocks(ROOT / "docs" / "extending.md") if b.text.startswith(f'"{name}": _row('))
+    made = eval(f"{{{row}}}", {"_row": activations._row, "np": np})[name]
+    assert name not in activations.ACTIVATIONS
+    assert f"UNARY({made.row}, " in text
+    assert made.reference(np.float64(0.5), *made.parameters.values()) == np.tanh(0.5)
 
 
 def test_the_passes_that_the_plan_names_exist() -> None:
