@@ -25,11 +25,13 @@ p { margin: .4rem 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; white-space: nowrap;
   border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td:last-child { min-width: 14rem; white-space: normal; }
+td:last-child:not(.n) { min-width: 14rem; white-space: normal; }
 th.n, td.n { text-align: right; } th { color: var(--soft); font-weight: 600; }
 svg { display: block; width: 100%; height: auto; min-width: 22rem; max-width: 48rem;
   font: 12px system-ui, sans-serif; }
-svg text { fill: var(--ink); } svg .soft { fill: var(--soft); } svg .rule { stroke: var(--line); }
+@media (max-width: 600px) { .wide > svg { min-width: 32rem; font-size: 13px; } }
+svg text { fill: var(--ink); } .wide > svg text { paint-order: stroke; stroke: var(--ground); stroke-width: 3px; }
+svg .soft { fill: var(--soft); } svg .rule { stroke: var(--line); }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
 """
