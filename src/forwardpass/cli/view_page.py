@@ -25,7 +25,7 @@ button[aria-pressed="true"] { border-color: var(--c0); color: var(--c0); }
 .graph svg { width: auto; min-width: 0; max-width: none; margin: 0 auto; }
 .box rect { fill: var(--card); stroke: var(--line); } .box { cursor: pointer; }
 .box.hit rect { stroke: var(--c1); stroke-width: 3; } .box.chosen rect { stroke: var(--c0); stroke-width: 3; }
-.box .heat { fill: var(--c4); stroke: none; } .edge { fill: none; stroke: var(--soft); stroke-opacity: .6; }
+.box .heat { fill: #b4232c; stroke: none; } .edge { fill: none; stroke: var(--soft); stroke-opacity: .6; }
 .edge.near { stroke: var(--c0); stroke-width: 2; stroke-opacity: 1; }
 #told { background: var(--card); border-radius: 8px; padding: .5rem 1rem; margin: .75rem 0; overflow-x: auto; }
 #told pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
