@@ -45,7 +45,18 @@ LAYERS: tuple[frozenset[str], ...] = (
 """Modules and packages, lowest first. One imports from its own layer and from those below; what is not listed is
 above all of them."""
 
-MACHINERY = {"affine", "image_rows", "log", "permuted", "rewrite", "sink_transposes", "view", "widen_half"}
+MACHINERY = {
+    "affine",
+    "attention_operands",
+    "image_rows",
+    "log",
+    "permuted",
+    "rewrite",
+    "sink_transposes",
+    "sizes",
+    "view",
+    "widen_half",
+}
 """Modules of passes/ that are no pass of their own."""
 
 SOURCES = {".cmake", ".cpp", ".def", ".h", ".hpp", ".pxd", ".py", ".pyi", ".pyx"}

@@ -13,6 +13,7 @@ from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from ..records import record
 from . import shapes
+from .lower_attention import lower_attention
 from .registry import Attributes, Case, Constants, Types, operator
 
 Shape4 = tuple[Dim, Dim, Dim, Dim]
@@ -301,6 +302,8 @@ operator(
         "softmax_precision": None,
     },
     arity=(3, 7),
+    lower=lower_attention,
+    typed=True,
     narrow=True,
     cases=(
         Case(((2, 4, 3, 8), (2, 4, 5, 8), (2, 4, 5, 6)), name="4-D"),

@@ -40,6 +40,7 @@ CATALOG: tuple[tuple[str, str, str], ...] = (
     ("cast", "", "BitCast Cast CastLike"),
     ("cumulative", "", "CumProd CumSum"),
     ("einsum", "", "Einsum"),
+    ("fused_attention", "fused", "Attention"),
     ("gather", "", "Gather GatherElements GatherND"),
     ("generate", "", "EyeLike OneHot Range"),
     ("masks", "", "Compress NonZero Where"),

@@ -12,6 +12,7 @@ from ..errors import ConfigError, suggest
 from ..graph import Graph, TensorType
 from . import (
     compose_activation,
+    compose_attention,
     drop_identity,
     fold_affine,
     fold_constants,
@@ -43,6 +44,8 @@ PIPELINE: tuple[Pass, ...] = (
     merge_transposes.PASS,
     # While the operators still are ONNX's: f(x) * x is one operand for the layout, and one epilogue later.
     compose_activation.PASS,
+    # Before products with weights are no MatMul any more, and before Transposes move away from the heads.
+    compose_attention.PASS,
     to_linear.PASS,
     # BatchNormalization has its channels on axis 1; only as a ScaleShift can it follow another layout.
     lower_batchnorm.PASS,

@@ -1,0 +1,220 @@
+"""How attention becomes steps: K and V packed into panels, then one kernel for scores, softmax and product with V."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, transposed, window_of
+from .lower_linear import tile_rows
+from .lower_typed import cast_step, kernel_type
+from .registry import Lowering, Tensor
+from .shapes import at
+
+__all__ = ["attend", "float_mask", "heads_of", "lower_attention", "present", "put_mask"]
+
+_BLOCK = 256
+_SCORES = 28 * 256
+_MOST_ROWS = 56
+_MOST_HEAD = 16 * _BLOCK
+"""As in csrc/kernels/attention.cpp."""
+_UNBOUNDED = 1 << 40
+"""A window that ends nowhere."""
+
+
+def heads_of(x: Tensor, heads: int) -> Tensor:
+    """[batch, length, heads * size] as [batch, heads, length, size] in the same memory."""
+    if len(x.shape) == 4:
+        return x
+    batch, length, width = x.shape
+    size = width // heads
+    row, column = x.strides[1:]
+    shape, strides = (batch, length, heads, size), (x.strides[0], row, size * column, column)
+    return transposed(Tensor(x.buffer, shape, strides, x.offset), (0, 2, 1, 3))
+
+
+def _pack(ctx: Lowering, b: Tensor, *, keys_across: bool) -> Tensor:
+    """K (`keys_across`) or V [batch, groups, keys, size] as panels: of keys, or of the elements of a head."""
+    batch, groups, keys, size = b.shape
+    strides = (b.strides[2], b.strides[3])
+    k, n = (size, keys) if keys_across else (keys, size)
+    in_k, in_n = strides[::-1] if keys_across else strides
+    panels = -(-n // ctx.panel)
+    packed = ctx.temporary((batch, groups, panels, k, ctx.panel))
+    params = {"batch": batch, "groups": max(groups, 1), "k": k, "n": n, "in_batch": b.strides[0],
+              "in_group": b.strides[1], "in_k": in_k, "in_n": in_n}  # fmt: skip
+    units = batch * groups * panels
+    ctx.step("pack_heads_f32", params, [b], packed, units=units if k else 0, flops=packed.size)
+    return packed
+
+
+def attend(
+    ctx: Lowering,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    *,
+    scale: float,
+    mask: Tensor | None = None,
+    softcap: float = 0.0,
+    place: int = 0,
+    left: int = -1,
+    right: int = -1,
+    empty_nan: bool = False,
+) -> str | None:
+    """Emit attention for heads that lie anywhere in memory.
+
+    Parameters
+    ----------
+    q, k, v, out
+        [batch, heads, length, size]; a batch of 1 of k and v serves all of q, and their heads may be fewer.
+    mask
+        float32, broadcasts to [batch, heads, queries, keys]; added to the scaled scores.
+    place
+        Of the first query among the keys.
+    left, right
+        How many keys before and after its place a query sees; -1 for all.
+    empty_nan
+        Rows that see nothing are NaN; else zero.
+    """
+    batch, heads, queries, size = q.shape
+    groups, keys, value = k.shape[1], k.shape[2], v.shape[3]
+    if size > _MOST_HEAD:
+        return f"heads of more than {_MOST_HEAD} elements"
+    if any(t.strides[3] != 1 and t.shape[3] > 1 for t in (q, out)):
+        return "the elements of a head do not follow each other"
+    if k.shape[0] not in (1, batch) or v.shape[0] not in (1, batch) or not groups or heads % groups:
+        return "batches or heads do not fit"
+    if mask is not None:
+        mask, reason = _dense_mask(ctx, mask, keys)
+        if reason:
+            return reason
+    packed_k, packed_v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
+    rows = max(1, min(_MOST_ROWS, _SCORES // max(16, min(_BLOCK, -(-keys // 16) * 16)), queries))
+    added = (0, 0, 0) if mask is None else broadcast_strides(mask, (batch, heads, queries, keys))[:3]
+    params: dict[str, Any] = {
+        "batch": batch, "heads": heads, "groups": groups, "queries": queries, "keys": keys, "head": size,
+        "value": value, "q_batch": q.strides[0], "q_head": q.strides[1], "q_row": q.strides[2],
+        "k_batch": packed_k.strides[0] if k.shape[0] > 1 else 0, "k_group": packed_k.strides[1],
+        "v_batch": packed_v.strides[0] if v.shape[0] > 1 else 0, "v_group": packed_v.strides[1],
+        "out_batch": out.strides[0], "out_head": out.strides[1], "out_row": out.strides[2],
+        "mask_batch": added[0], "mask_head": added[1], "mask_row": added[2],
+        "place": place, "left": _UNBOUNDED if left < 0 else left, "right": _UNBOUNDED if right < 0 else right,
+        "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan),
+        "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
+    }  # fmt: skip
+    units = batch * heads * -(-queries // rows)
+    flops = 2 * batch * heads * queries * keys * (size + value)
+    ctx.step("attention_f32", params, [q, packed_k, packed_v, mask], out, units=units if value else 0, flops=flops)
+    return None
+
+
+def _dense_mask(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None]:
+    """The mask with a number for every key, one after another."""
+    if mask.shape[-1] == keys and (mask.strides[-1] == 1 or keys == 1):
+        return mask, None
+    copy = ctx.temporary((*mask.shape[:-1], keys))
+    return copy, copy_step(ctx, mask, copy)
+
+
+def float_mask(ctx: Lowering, index: int, hidden: float = -math.inf) -> tuple[Tensor, str | None]:
+    """A mask input as what is added to the scores; of bools, 0 where they are true and `hidden` elsewhere."""
+    mask, element = given(ctx, index), kernel_type(ctx, index)
+    if element == "float32":
+        return mask, None
+    made = ctx.temporary(mask.shape)
+    if element != "bool":
+        return made, cast_step(ctx, mask, made, element, "float32") if element else "the mask has no native kernel"
+    return made, put_mask(ctx, mask, made, hidden)
+
+
+def put_mask(ctx: Lowering, seen: Tensor, made: Tensor, hidden: float) -> str | None:
+    """made = 0 where `seen` (bools), else `hidden`."""
+    from .lower import space
+
+    zero = ctx.tensor(ctx.packed(("mask", 0.0), lambda: np.zeros((), np.float32)))
+    low = ctx.tensor(ctx.packed(("mask", hidden), lambda: np.full((), hidden, np.float32)))
+    strides = [broadcast_strides(t, made.shape) for t in (seen, zero, low)]
+    fields = space(("condition_stride", "a_stride", "b_stride", "out_stride"), made.shape, *strides, made.strides)
+    if fields is None:
+        return "the mask has too many dimensions"
+    fields["itemsize"] = 4
+    ctx.step("where_any", fields, [seen, zero, low], made, units=made.size, grain=64, flops=made.size)
+    return None
+
+
+def present(ctx: Lowering, past: Tensor | None, new: Tensor, output: int) -> tuple[Tensor, str | None]:
+    """What is past and what is new, one after another; it is output `output` where that is wanted."""
+    if past is None and not ctx.has_output(output):
+        return new, None
+    batch, groups, length, size = new.shape
+    before = 0 if past is None else past.shape[2]
+    shape = (batch, groups, before + length, size)
+    made = ctx.output(output) if ctx.has_output(output) else ctx.temporary(shape)
+    reason = copy_step(ctx, new, window_of(made, (0, 0, before, 0), new.shape))
+    if past is not None and not reason:
+        reason = copy_step(ctx, past, window_of(made, (0, 0, 0, 0), past.shape))
+    return (new if past is None else made), reason
+
+
+def _declined(ctx: Lowering) -> str | None:
+    a = ctx.attributes
+    if at(ctx.types, 6) is not None:
+        return "nonpad_kv_seqlen has no native kernel"
+    if ctx.has_output(3):
+        return "the scores are wanted"
+    if a["softmax_precision"] not in (None, 1):
+        return "softmax_precision has no native kernel"
+    return dtype_reason(ctx, 0, 1, 2, 4, 5)
+
+
+def lower_attention(ctx: Lowering) -> str | None:
+    """ONNX's Attention."""
+    reason = _declined(ctx)
+    if reason:
+        return reason
+    a = ctx.attributes
+    q = heads_of(given(ctx, 0), a["q_num_heads"])
+    k, v = (heads_of(given(ctx, i), a["kv_num_heads"]) for i in (1, 2))
+    if 0 in q.shape:
+        return "an input is empty"
+    past = ctx.input(4)
+    k, reason = present(ctx, past, k, 1)
+    v, failed = present(ctx, ctx.input(5), v, 2)
+    mask: Tensor | None = None
+    if ctx.input(3) is not None:
+        mask, wrong = float_mask(ctx, 3)
+        if not wrong and mask.shape[-1] != k.shape[2]:
+            mask, wrong = _widened(ctx, mask, k.shape[2])
+        reason = reason or wrong
+    if reason or failed:
+        return reason or failed
+    scale = a["scale"] if a["scale"] is not None else 1 / math.sqrt(q.shape[3])
+    right = a["right_window_size"]
+    return attend(
+        ctx, q, k, v, heads_of(ctx.output(), q.shape[1]), scale=scale, mask=mask, softcap=a["softcap"],
+        place=0 if past is None else past.shape[2], left=a["left_window_size"],
+        right=0 if a["is_causal"] else right,
+    )  # fmt: skip
+
+
+def _widened(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None]:
+    """A mask that names fewer keys than there are: the others are hidden."""
+    shape = (*mask.shape[:-1], keys)
+    made = ctx.temporary(shape)
+    low = ctx.tensor(ctx.packed(("mask", -math.inf), lambda: np.full((), -math.inf, np.float32)))
+    reason = copy_step(ctx, low, made)
+    return made, reason or copy_step(ctx, mask, window_of(made, (0,) * len(shape), mask.shape))
+
+
+def add_masks(ctx: Lowering, masks: Sequence[Tensor]) -> tuple[Tensor | None, str | None]:
+    """The sum of masks, which broadcast to each other."""
+    if len(masks) < 2:
+        return (masks[0] if masks else None), None
+    a, b = masks
+    made = ctx.temporary(np.broadcast_shapes(a.shape, b.shape))
+    return made, binary_step(ctx, "add_f32", a, b, made)

@@ -1,0 +1,193 @@
+"""Attention in one kernel: every form of it, masks, windows, caches, and what its bits do not depend on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from planned import plan_of, run
+
+from forwardpass import _native
+from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.ops import evaluate
+from tolerance import PROBABILITIES, native
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+NAMES = ("q", "k", "v", "mask", "past_key", "past_value")
+
+
+def attention(inputs: Arrays, outputs: int = 1, **attributes: Any) -> Graph:
+    """A graph of one Attention; the inputs have these names."""
+    names = [n if n in inputs else "" for n in NAMES]
+    node = Node("Attention", names, ["y", "present_key", "present_value"][:outputs], attributes)
+    return Graph({n: TensorType.of(inputs[n]) for n in NAMES if n in inputs}, node.outputs, [node])
+
+
+def draw(rng: np.random.Generator, **shapes: tuple[int, ...]) -> Arrays:
+    return {k: rng.standard_normal(s, dtype=np.float32) for k, s in shapes.items()}
+
+
+def check(graph: Graph, inputs: Arrays, isa: str, threads: int = 1) -> Arrays:
+    got = run(graph, inputs, isa, threads)
+    want = evaluate(graph, inputs, dtype=np.float64)
+    for name, y in got.items():
+        np.testing.assert_allclose(y, want[name], **native(want[name]))
+    return got
+
+
+def same(a: Arrays, b: Arrays) -> bool:
+    return all(a[k].tobytes() == b[k].tobytes() for k in b)
+
+
+FORMS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
+    "4-D": ({"q": (2, 3, 5, 8), "k": (2, 3, 7, 8), "v": (2, 3, 7, 6)}, {}),
+    "3-D": ({"q": (2, 5, 24), "k": (2, 7, 24), "v": (2, 7, 30)}, {"q_num_heads": 3, "kv_num_heads": 3}),
+    "groups": ({"q": (2, 5, 48), "k": (2, 7, 16), "v": (2, 7, 16)}, {"q_num_heads": 6, "kv_num_heads": 2}),
+    "one query": ({"q": (1, 4, 1, 64), "k": (1, 2, 300, 64), "v": (1, 2, 300, 64)}, {}),
+    "many keys": ({"q": (1, 2, 70, 16), "k": (1, 2, 600, 16), "v": (1, 2, 600, 16)}, {}),
+    "causal": ({"q": (1, 2, 300, 16), "k": (1, 2, 300, 16), "v": (1, 2, 300, 20)}, {"is_causal": 1}),
+    "more keys than queries": ({"q": (1, 2, 9, 16), "k": (1, 2, 40, 16), "v": (1, 2, 40, 16)}, {"is_causal": 1}),
+    "window": (
+        {"q": (1, 1, 400, 8), "k": (1, 1, 400, 8), "v": (1, 1, 400, 8)},
+        {"is_causal": 1, "left_window_size": 20},
+    ),
+    "right window": (
+        {"q": (1, 1, 60, 8), "k": (1, 1, 60, 8), "v": (1, 1, 60, 8)},
+        {"left_window_size": 3, "right_window_size": 5},
+    ),
+    "scale": ({"q": (1, 2, 20, 17), "k": (1, 2, 33, 17), "v": (1, 2, 33, 3)}, {"scale": 0.7}),
+    "soft cap": ({"q": (1, 2, 20, 16), "k": (1, 2, 33, 16), "v": (1, 2, 33, 16)}, {"softcap": 2.0, "scale": 1.0}),
+    "wide heads": ({"q": (1, 1, 3, 600), "k": (1, 1, 5, 600), "v": (1, 1, 5, 600)}, {}),
+    "one element": ({"q": (1, 1, 3, 1), "k": (1, 1, 5, 1), "v": (1, 1, 5, 1)}, {}),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(name: str, isa: str, rng: np.random.Generator) -> None:
+    shapes, attributes = FORMS[name]
+    inputs = draw(rng, **shapes)
+    check(attention(inputs, **attributes), inputs, isa)
+
+
+@pytest.mark.threads
+@pytest.mark.usefixtures("every_step_split")
+@pytest.mark.parametrize("name", FORMS)
+def test_bits_across_isas_and_threads(name: str, rng: np.random.Generator) -> None:
+    shapes, attributes = FORMS[name]
+    inputs = draw(rng, **shapes)
+    graph = attention(inputs, **attributes)
+    want = run(graph, inputs, "scalar")
+    for isa in _native.available_isas():
+        for threads in (1, 2, 3):
+            assert same(run(graph, inputs, isa, threads), want), f"{isa} with {threads} threads"
+
+
+MASKS = {
+    "numbers": lambda rng: rng.standard_normal((2, 3, 9, 40), dtype=np.float32),
+    "of the batch": lambda rng: rng.standard_normal((2, 1, 1, 40), dtype=np.float32),
+    "of the heads": lambda rng: rng.standard_normal((3, 9, 40), dtype=np.float32),
+    "of queries": lambda rng: rng.standard_normal((9, 40), dtype=np.float32),
+    "of keys": lambda rng: rng.standard_normal(40, dtype=np.float32),
+    "bools": lambda rng: rng.random((2, 1, 9, 40)) < 0.5,
+    "few bools": lambda rng: rng.random((2, 3, 9, 40)) < 0.02,
+    "fewer keys": lambda rng: rng.random((9, 21)) < 0.5,
+    "one key": lambda rng: np.ones((9, 1), bool),
+    "integers": lambda rng: rng.integers(-2, 2, (9, 40)),
+}
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("name", MASKS)
+def test_masks(name: str, causal: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(2, 3, 9, 16), k=(2, 3, 40, 16), v=(2, 3, 40, 16))
+    inputs["mask"] = np.asarray(MASKS[name](rng))
+    check(attention(inputs, is_causal=causal), inputs, isa)
+
+
+def test_rows_that_see_nothing_are_zero(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 2, 6, 16), k=(1, 2, 300, 16), v=(1, 2, 300, 16))
+    mask = np.ones((6, 300), bool)
+    mask[2] = False
+    mask[4, :299] = False
+    got = check(attention({**inputs, "mask": mask}), {**inputs, "mask": mask}, isa)["y"]
+    np.testing.assert_array_equal(got[:, :, 2], 0)
+    np.testing.assert_array_equal(got[:, :, 4], inputs["v"][:, :, 299])
+
+
+@pytest.mark.parametrize("past", [1, 300])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_cache(past: int, outputs: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(2, 4, 3, 8), k=(2, 2, 3, 8), v=(2, 2, 3, 6), past_key=(2, 2, past, 8),
+                  past_value=(2, 2, past, 6))  # fmt: skip
+    check(attention(inputs, outputs, is_causal=1), inputs, isa)
+
+
+def test_present_without_past(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(2, 5, 24), k=(2, 7, 24), v=(2, 7, 30))
+    check(attention(inputs, 3, q_num_heads=3, kv_num_heads=3), inputs, isa)
+
+
+def test_step_by_step_is_the_whole(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 2, 40, 8), k=(1, 2, 40, 8), v=(1, 2, 40, 8))
+    whole = run(attention(inputs, is_causal=1), inputs, isa)["y"]
+    cache = {"past_key": inputs["k"][:, :, :0], "past_value": inputs["v"][:, :, :0]}
+    for t in range(40):
+        given = {**{n: inputs[n][:, :, t : t + 1] for n in "qkv"}, **cache}
+        made = run(attention(given, 3, is_causal=1), given, isa)
+        cache = {"past_key": made["present_key"], "past_value": made["present_value"]}
+        np.testing.assert_array_equal(made["y"], whole[:, :, t : t + 1])
+
+
+@pytest.mark.parametrize("length", [5, 130, 256, 300])
+def test_padding_changes_no_bit(length: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 2, length, 16), k=(1, 2, length, 16), v=(1, 2, length, 16))
+    want = run(attention(inputs), inputs, isa)["y"]
+    for more in (1, 40, 600):
+        padded = {n: np.concatenate([x, np.full_like(x, 3.0).repeat(1 + more // length, 2)[:, :, :more]], 2)
+                  for n, x in inputs.items()}  # fmt: skip
+        for hidden in (-np.inf, np.finfo(np.float32).min):
+            mask = np.where(np.arange(length + more) < length, 0, hidden).astype(np.float32)
+            given = {**padded, "mask": mask}
+            got = run(attention(given), given, isa)["y"]
+            np.testing.assert_array_equal(got[:, :, :length], want)
+
+
+def test_a_row_alone_and_in_a_batch(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(5, 2, 40, 16), k=(5, 2, 40, 16), v=(5, 2, 40, 16))
+    whole = run(attention(inputs), inputs, isa)["y"]
+    for i in range(5):
+        alone = {n: x[i : i + 1] for n, x in inputs.items()}
+        np.testing.assert_array_equal(run(attention(alone), alone, isa)["y"][0], whole[i])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["q", "k", "v"])
+def test_special_values(value: float, where: str, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 2, 6, 16), k=(1, 2, 20, 16), v=(1, 2, 20, 16))
+    inputs[where][0, 1, 3, 5] = value
+    got = run(attention(inputs), inputs, isa)["y"]
+    want = evaluate(attention(inputs), inputs)["y"]
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_allclose(got[:, 0], want[:, 0], **native(want[:, 0]))
+
+
+def test_large_scores(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 1, 9, 16), k=(1, 1, 600, 16), v=(1, 1, 600, 16))
+    inputs["q"] *= 40
+    graph = attention(inputs)
+    np.testing.assert_allclose(
+        run(graph, inputs, isa)["y"], evaluate(graph, inputs, dtype=np.float64)["y"], **PROBABILITIES
+    )
+
+
+def test_no_memory_for_all_scores() -> None:
+    shapes = dict.fromkeys("qkv", (1, 8, 4096, 64))
+    inputs = {n: np.broadcast_to(np.float32(0), s) for n, s in shapes.items()}
+    plan = plan_of(attention(inputs), shapes, "scalar")
+    assert plan.arena_bytes <= 2 * 8 * 4096 * 64 * 4 + 4096  # the packed K and V
+
+
+def test_nothing() -> None:
+    inputs = {n: np.zeros((2, 3, s, 8), np.float32) for n, s in (("q", 4), ("k", 0), ("v", 0))}
+    np.testing.assert_array_equal(run(attention(inputs), inputs, "scalar")["y"], 0)
