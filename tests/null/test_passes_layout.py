@@ -67,7 +67,9 @@ def test_a_global_pool_before_flatten_needs_no_transpose(op: str) -> None:
             "4 spatial dimensions, not",
         ),
         (
-            lambda m: m("Conv", _image(m, "N", 4, "H", 6), m.const((4, 4, 3, 3)), auto_pad="SAME_UPPER"),
+            lambda m: m(
+                "Conv", _image(m, "N", 4, "H", 6), m.const((4, 4, 3, 3)), auto_pad="SAME_UPPER", strides=[2, 1]
+            ),
             "Conv",
             "SAME_UPPER needs the size of 'x'",
         ),
@@ -90,6 +92,15 @@ def test_images_of_unknown_size_become_nhwc_too() -> None:
     x = _image(m, None, 4, None, None)
     made, _ = checked(m.graph(m("Relu", m("MaxPool", m.conv(x, 4, 3), kernel_shape=[2, 2]))), batches=(5,))
     assert ops(made) == ["Transpose", "nhwc.Conv", "nhwc.MaxPool", "Relu", "Transpose"]
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER"])
+def test_same_pads_of_steps_of_one_need_no_size(auto: str) -> None:
+    m = Maker()
+    x = m("Conv", _image(m, "N", 4, None, 6), m.const((4, 4, 4, 2)), auto_pad=auto, dilations=[2, 1], strides=[1, 3])
+    made, _ = checked(m.graph(x), batches=(5,))
+    assert ops(made) == ["Transpose", "nhwc.Conv", "Transpose"]
+    assert made.nodes[1].attributes["pads"] == [3, 0, 3, 0]
 
 
 _BETWEEN: dict[str, Any] = {
@@ -360,7 +371,8 @@ def test_a_depthwise_convolution_takes_no_residual() -> None:
 
 def test_types_of_inputs_resolve_same_padding() -> None:
     m = Maker()
-    graph = m.graph(m("Conv", m.input("x", 1, 4, "H", "W"), m.const((4, 4, 3, 3)), auto_pad="SAME_UPPER"))
+    w = m.const((4, 4, 3, 3))
+    graph = m.graph(m("Conv", m.input("x", 1, 4, "H", "W"), w, auto_pad="SAME_UPPER", strides=[2, 2]))
     assert "nhwc.Conv" not in ops(optimize(graph)[0])
     made, _ = optimize(graph, {"x": TensorType(F64, (1, 4, 6, 7))}, check=True)
     assert "nhwc.Conv" in ops(made)

@@ -38,17 +38,19 @@ def _image_type(view: View, node: Node, spatial: int | None, kinds: str = "f", m
 
 def _window(x: str, found: TensorType, bound: dict[str, Any], kernel: list[int]) -> dict[str, Any] | Declined:
     """The attributes of a window with explicit pads."""
-    auto = bound["auto_pad"]
+    auto, ones = bound["auto_pad"], [1] * len(kernel)
+    steps = bound["strides"] or ones
     if auto.startswith("SAME"):
-        sizes = [d for d in (found.shape or ())[2:] if isinstance(d, int)]
+        # One step apart, the windows of an image of any size have the same pads.
+        given = [1 if s == 1 and not isinstance(d, int) else d for d, s in zip((found.shape or ())[2:], steps)]
+        sizes = [d for d in given if isinstance(d, int)]
         if len(sizes) != len(kernel):
             return Declined(f"{auto} needs the size of {x!r}, which is unknown")
         same = windows.window(bound, sizes, kernel)
         pads = [*same.before, *same.after]
     else:
-        given = None if auto == "VALID" else bound["pads"]
-        pads = [0, 0] * len(kernel) if given is None else [int(p) for p in given]
-    ones = [1] * len(kernel)
+        fixed = None if auto == "VALID" else bound["pads"]
+        pads = [0, 0] * len(kernel) if fixed is None else [int(p) for p in fixed]
     window = {"kernel_shape": kernel}
     window.update((k, [int(s) for s in bound[k] or ones]) for k in ("strides", "dilations"))
     if len(kernel) == 1:  # the image has one row
