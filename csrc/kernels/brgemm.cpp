@@ -11,6 +11,8 @@ namespace {
 // Bytes of A that stay in L2 while panels of B stream past.
 constexpr std::int64_t kResidentBytes = 512 * 1024;
 
+// Bytes of B that stay in L2 while rows of C stream past.
+constexpr std::int64_t kStreamBytes = 320 * 1024;
 // Chains of additions that hide the latency of an FMA.
 constexpr int kChains = 8;
 
@@ -47,6 +49,10 @@ struct Loops {
   std::int64_t tiles_per_row;
   std::int64_t panels;
 
+  // The columns of some panels that exist.
+  int columns(Range range) const {
+    return static_cast<int>(min_of(p.n - range.begin * kPanel, (range.end - range.begin) * kPanel));
+  }
   // What all tiles of some panels and one chunk have in common.
   Tile common(Range range, std::int64_t chunk) const {
     const std::int64_t* chunks = static_cast<const std::int64_t*>(p.chunks);
@@ -57,12 +63,12 @@ struct Loops {
     t.entries = static_cast<const std::int64_t*>(p.entries) + 3 * chunks[chunk];
     t.n_entries = chunks[chunk + 1] - chunks[chunk];
     t.b_panel = p.k * kPanel;
-    t.ldc = p.c_col;
-    t.ldr = p.r_col;
     t.bias = bias ? bias + column : nullptr;
-    t.cols = static_cast<int>(min_of(p.n - column, (range.end - range.begin) * kPanel));
+    t.cols = columns(range);
     t.first = chunk == 0;
     t.last = chunk + 1 == p.n_chunks;
+    t.ahead = reinterpret_cast<const char*>(b);
+    t.ahead_step = 0;
     return t;
   }
 
@@ -70,35 +76,83 @@ struct Loops {
     const std::int64_t column = panel * kPanel;
     t.a = a + at.a();
     t.b = b + at.batch() * p.b_batch + panel * t.b_panel;
-    t.c = c + at.c() + column;
-    t.residual = residual ? residual + at.residual() + column : nullptr;
+    t.residual[0] = nullptr;
+    for (int i = 0; i < at.rows(); ++i) {
+      t.c[i] = c + at.c() + i * p.c_col + column;
+      if (residual) t.residual[i] = residual + at.residual() + i * p.r_col + column;
+    }
+  }
+
+  // Panels of B in groups of even size: a lone last panel would make poor tiles.
+  std::int64_t groups(Range range) const {
+    const std::int64_t most = panels_for(static_cast<int>(min_of(p.tile_m, p.ow)));
+    return (range.end - range.begin + most - 1) / most;
+  }
+  static Range group(Range range, std::int64_t index, std::int64_t count) {
+    const std::int64_t panels = range.end - range.begin;
+    return {range.begin + panels * index / count, range.begin + panels * (index + 1) / count};
   }
 
   // For blocks of A that stay in L2: panels of B outside, so that B is read once per block and in order; then chunks,
   // so that a chunk of the panels stays in L1 while the block's tiles stream past it.
   void run(Range tiles, Range range) const {
+    if (p.n_chunks == 1 && 4 * kPanel * p.k * (range.end - range.begin) <= kStreamBytes) return run_rows(tiles, range);
     const std::int64_t row_bytes = 4 * p.k * p.tile_m;
     const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
-    const std::int64_t most = panels_for(static_cast<int>(min_of(p.tile_m, p.ow)));
-    const std::int64_t count = range.end - range.begin;
-    const std::int64_t groups = (count + most - 1) / most;
+    const std::int64_t count = groups(range);
     for (std::int64_t first = tiles.begin; first < tiles.end; first += block) {
       const Range part = {first, min_of(tiles.end, first + block)};
-      for (std::int64_t g = 0; g < groups; ++g) {  // of even size: a lone last panel would make poor tiles
-        const Range group = {range.begin + count * g / groups, range.begin + count * (g + 1) / groups};
-        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) run_chunk(part, group, chunk);
+      for (std::int64_t g = 0; g < count; ++g) {
+        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) run_chunk(part, group(range, g, count), chunk);
       }
     }
   }
-
-  void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
-    Tile t = common(range, chunk);
-    const auto& fns = kTiles.fn;
+  // Few weights and many rows: tiles outside, so that whole rows of C and of the residual follow each other.
+  void run_rows(Range tiles, Range range) const {
+    const std::int64_t count = groups(range);
+    const std::int64_t rest = 4 * p.tile_m * p.r_col;
+    Tile t = common(range, 0);
     Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = tiles.begin; i < tiles.end; ++i, at.next()) {
-      move(t, at, range.begin);
-      fns[at.rows()][range.end - range.begin](t);
+      for (std::int64_t g = 0; g < count; ++g) {
+        const Range part = group(range, g, count);
+        t.bias = bias ? bias + part.begin * kPanel : nullptr;
+        t.cols = columns(part);
+        move(t, at, part.begin);
+        if (residual) {  // what the next tile adds, a share per group of panels
+          t.ahead = reinterpret_cast<const char*>(residual + at.residual()) + rest + rest * g / count;
+          t.ahead_step = rest / (count * max_of(p.k, 1));
+        }
+        kTiles.fn[at.rows()][part.end - part.begin](t);
+      }
     }
+  }
+  void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
+    Tile t = common(range, chunk);
+    const std::int64_t n = range.end - range.begin;
+    const std::int64_t count = tiles.end - tiles.begin;
+    const Ahead next = ahead(t, n);
+    Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
+    for (std::int64_t i = 0; i < count; ++i, at.next()) {
+      move(t, at, range.begin);
+      const std::int64_t line = i * n * next.depth / count;
+      t.ahead =
+          reinterpret_cast<const char*>(t.b + next.offset + line / next.depth * t.b_panel + line % next.depth * kPanel);
+      t.ahead_step = 4 * kPanel * n / count;
+      kTiles.fn[at.rows()][n](t);
+    }
+  }
+  // What the tiles of `panels` panels and a chunk fetch together: the next chunk of these panels, or the first of the
+  // next ones.
+  struct Ahead {
+    std::int64_t offset;  // from the panels' start
+    std::int64_t depth;   // rows of it
+  };
+  Ahead ahead(const Tile& t, std::int64_t panels) const {
+    if (t.n_entries == 0) return {0, 1};
+    const std::int64_t* const end = t.entries + 3 * t.n_entries;
+    const std::int64_t depth = end[-2] + end[-1] - t.entries[2];
+    return {t.last ? panels * t.b_panel : (t.entries[2] + depth) * kPanel, depth};
   }
 
   // A single row of few columns, with the chunks in parallel. Needs one entry per chunk.

@@ -17,15 +17,18 @@ struct Tile {
   std::int64_t n_entries;
   const float* b;
   std::int64_t b_panel;  // elements from one panel of B to the next
-  float* c;
-  std::int64_t ldc;
-  const float* residual;
-  std::int64_t ldr;
+  float* c[kTileM];      // the rows of C and, where there is one, of the residual
+  const float* residual[kTileM];
   const float* bias;
-  int cols;    // columns of C that exist
-  bool first;  // C holds no partial sum yet
-  bool last;   // apply the epilogue
+  const char* ahead;        // B of a later tile, which goes to L2 beside this tile's work,
+  std::int64_t ahead_step;  // so many bytes of it per step along K
+  int cols;                 // columns of C that exist
+  bool first;               // C holds no partial sum yet
+  bool last;                // apply the epilogue
 };
+
+// Brings a cache line into L2. There need be no memory there.
+FP_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 using TileFn = void (*)(const Tile&) noexcept;
 
@@ -42,6 +45,8 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
   const std::int64_t* const end = entry + 3 * t.n_entries;
   const float* rows[kGroupsA];
   const float* panels[kGroupsB];
+  const char* ahead = t.ahead;
+  const std::int64_t ahead_step = t.ahead_step;
   if (entry == end) return;
 #pragma GCC unroll 8
   for (int g = 0; g < kGroupsA; ++g) rows[g] = t.a + 4 * g * lda;
@@ -55,6 +60,8 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
     const float* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
     while (panels[0] != last) {
+      prefetch_far(ahead);
+      ahead += ahead_step;
       Vec bv[kV];
 #pragma GCC unroll 16
       for (int j = 0; j < kV; ++j) {
@@ -96,8 +103,7 @@ FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
 FP_INLINE void activate_rows(const Tile& t, int rows) {
   const RowFn activate = kActivationRows[t.p->activation];
   for (int i = 0; i < rows; ++i) {
-    float* row = t.c + i * t.ldc;
-    activate(row, row, t.cols, t.p->alpha, t.p->beta);
+    activate(t.c[i], t.c[i], t.cols, t.p->alpha, t.p->beta);
   }
 }
 
@@ -113,11 +119,11 @@ FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
       for (int i = 0; i < kM; ++i) acc[i][j] = acc[i][j] + bias;
     }
   }
-  if (t.residual) {
+  if (t.residual[0]) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = acc[i][j] + load_columns<kFull>(t.residual + i * t.ldr, j, t.cols);
+      for (int j = 0; j < kV; ++j) acc[i][j] = acc[i][j] + load_columns<kFull>(t.residual[i], j, t.cols);
     }
   }
   if (t.p->activation == k_relu) {
@@ -144,14 +150,14 @@ FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = load_columns<kFull>(t.c + i * t.ldc, j, t.cols) + acc[i][j];
+      for (int j = 0; j < kV; ++j) acc[i][j] = load_columns<kFull>(t.c[i], j, t.cols) + acc[i][j];
     }
   }
   if (t.last) finish<kFull>(t, acc);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c + i * t.ldc, acc[i][j], j, t.cols);
+    for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c[i], acc[i][j], j, t.cols);
   }
   if (t.last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
