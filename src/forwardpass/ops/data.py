@@ -252,7 +252,9 @@ operator(
 def _infer_expand(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "input")
     wanted = shapes.value_of(types, constants, 1, "shape")
-    shape = None if wanted is None else shapes.tensor(x.dtype, wanted).shape
+    shape = shapes.unknown(x.dtype, shapes.length_of(types, 1)).shape
+    if wanted is not None:
+        shape = shapes.tensor(x.dtype, wanted).shape
     return [shapes.tensor(x.dtype, shapes.broadcast(x.shape, shape))]
 
 

@@ -34,7 +34,9 @@ def _infer(allowed: DTypes) -> Callable[[Attributes, Types, Constants], list[Ten
         if x.shape is None:
             return [TensorType(x.dtype, None)]
         if axes is None and shapes.at(types, 1) is not None:
-            return [TensorType(x.dtype, (None,) * len(x.shape) if keep else None)]
+            count = shapes.length_of(types, 1)  # none of them may stand for all
+            rank = len(x.shape)
+            return [shapes.unknown(x.dtype, rank if keep else rank - count if count else None)]
         gone = set(_axes(attributes, axes, len(x.shape)))
         kept = [1 if k in gone else d for k, d in enumerate(x.shape) if keep or k not in gone]
         return [shapes.tensor(x.dtype, kept)]

@@ -67,10 +67,8 @@ def _infer_reshape(attributes: Attributes, types: Types, constants: Constants) -
     x = shapes.required(types, 0, "data")
     allowzero = shapes.flag(attributes, "allowzero")
     wanted = shapes.value_of(types, constants, 1, "shape")
-    target = shapes.required(types, 1, "shape")
     if wanted is None:
-        rank = target.shape[0] if target.shape else None
-        return [TensorType(x.dtype, (None,) * rank if isinstance(rank, int) else None)]
+        return [shapes.unknown(x.dtype, shapes.length_of(types, 1))]
     if x.shape is None:
         unknown = [None if d == -1 or (d == 0 and not allowzero) else d for d in wanted]
         return [shapes.tensor(x.dtype, unknown)]
@@ -145,8 +143,11 @@ operator(
 def _infer_squeeze(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "data")
     axes = shapes.value_of(types, constants, 1, "axes")
-    if x.shape is None or (axes is None and shapes.at(types, 1) is not None):
+    if x.shape is None:
         return [TensorType(x.dtype, None)]
+    if axes is None and shapes.at(types, 1) is not None:
+        count = shapes.length_of(types, 1)
+        return [shapes.unknown(x.dtype, None if count is None else max(len(x.shape) - count, 0))]
     if axes is None:
         if not all(isinstance(d, int) for d in x.shape):
             return [TensorType(x.dtype, None)]
@@ -181,8 +182,9 @@ operator(
 def _infer_unsqueeze(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "data")
     axes = shapes.value_of(types, constants, 1, "axes")
+    count = shapes.length_of(types, 1)
     if x.shape is None or axes is None:
-        return [TensorType(x.dtype, None)]
+        return [shapes.unknown(x.dtype, None if x.shape is None or count is None else len(x.shape) + count)]
     rank = len(x.shape) + len(axes)
     added = shapes.axes_of(axes, rank)
     old = iter(x.shape)

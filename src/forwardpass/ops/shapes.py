@@ -23,6 +23,7 @@ __all__ = [
     "flag",
     "integer",
     "integers",
+    "length_of",
     "number",
     "product",
     "rank_of",
@@ -30,12 +31,16 @@ __all__ = [
     "same_dtype",
     "tensor",
     "unify",
+    "unknown",
     "value_of",
 ]
 
 LARGEST = 2**63 - 1
 _INT, _DIMS = frozenset({int}), frozenset({int, str, type(None)})
 _KINDS = {"f": "floating point", "i": "signed", "u": "unsigned", "b": "bool", "c": "complex", "O": "string"}
+
+_MAX_RANK = 64
+"""NumPy's."""
 
 
 def at(items: Sequence[Any], index: int) -> Any:
@@ -207,6 +212,21 @@ def value_of(types: Types, constants: Constants, index: int, name: str) -> list[
     rank_of(found, name, 0, 1)
     value: Value = at(constants, index)
     return [int(v) for v in value.ravel()] if isinstance(value, np.ndarray) else None
+
+
+def length_of(types: Types, index: int) -> int | None:
+    """How many integers an input holds that is a shape, axes or the like; None where that is not known."""
+    shape = getattr(at(types, index), "shape", None)
+    if shape is None:
+        return None
+    size = product(shape)
+    return size if isinstance(size, int) else None
+
+
+def unknown(dtype: np.dtype[Any], rank: int | None) -> TensorType:
+    """A type of which no more than the rank is known, or not even that."""
+    # A rank that no array can have comes from a shape that a file claims to be as long.
+    return TensorType(dtype, None if rank is None or rank > _MAX_RANK else (None,) * rank)
 
 
 def product(dims: Iterable[Dim]) -> Dim:

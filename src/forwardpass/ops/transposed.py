@@ -154,8 +154,8 @@ def _infer_col2im(attributes: Attributes, types: Types, constants: Constants) ->
     image = shapes.value_of(types, constants, 1, "image_shape")
     block = shapes.value_of(types, constants, 2, "block_shape")
     if image is None or block is None:
-        known = block if image is None else image
-        return [TensorType(x.dtype, None if known is None else (None,) * (len(known) + 2))]
+        rank = next((n for n in (shapes.length_of(types, k) for k in (1, 2)) if n is not None), None)
+        return [shapes.unknown(x.dtype, None if rank is None else rank + 2)]
     rank = len(image)
     if len(block) != rank or any(v < 1 for v in (*image, *block)):
         raise GraphError("the shapes of image and block are wrong", expected="as many sizes", got=f"{image}, {block}")
