@@ -40,7 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "storage",
         }
     ),
-    frozenset({"run"}),
+    frozenset({"around", "run"}),
 )
 """Modules and packages, lowest first. One imports from its own layer and from those below; what is not listed is
 above all of them."""
@@ -48,6 +48,7 @@ above all of them."""
 MACHINERY = {
     "affine",
     "attention_operands",
+    "float_attributes",
     "image_rows",
     "log",
     "permuted",

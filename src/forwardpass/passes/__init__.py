@@ -27,6 +27,7 @@ from . import (
     merge_views,
     to_linear,
 )
+from .float_attributes import round_attributes
 from .log import Entry, Log
 from .rewrite import Declined, Pass, Patch, Rule, rule, run
 from .view import View
@@ -105,6 +106,7 @@ def optimize(
     graph.verify()
     copy = graph.copy()
     copy.prune()
+    round_attributes(copy)
     log = Log()
     changed = widen(copy, types_of_inputs, log)
     view = View(copy, types_of_inputs)
