@@ -11,6 +11,7 @@ import numpy as np
 
 from . import formats
 from ._call import Caller
+from .around import Around
 from .cache import Cache
 from .config import settings
 from .errors import InputError, suggest
@@ -39,7 +40,7 @@ _MAX_VARIANTS = 4
 Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 
-class Model(Caller):
+class Model(Caller, Around):
     """A neural network that is ready to run.
 
     Call it with its inputs: `y = model(x)`. One output comes as an array, several as a named tuple. Any number of

@@ -114,6 +114,20 @@ def test_real_models(models: Path, tmp_path: Path, name: str) -> None:
     same(alone(target, inputs), fp.load(source, threads=1).run(inputs))
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_to_onnx_and_back(tmp_path: Path, flag: bool, rng: np.random.Generator) -> None:
+    source, between, target = small_model(tmp_path / "m.onnx"), tmp_path / "m.npz", tmp_path / "again.onnx"
+    assert main(["convert", str(source), str(between)]) == 0
+    assert main(["convert", str(between), str(target)]) == 0
+    onnx.checker.check_model(str(target), full_check=True)
+    inputs = {"flag": np.array(flag), "x": rng.standard_normal((4, 3)).astype(np.float32)}
+    same(fp.load(target, threads=1).run(inputs), fp.load(source, threads=1).run(inputs))
+    assert fp.load(between).to_onnx(target) is None
+    same(fp.load(target, threads=1).run(inputs), fp.load(source, threads=1).run(inputs))
+    message = fp.load(between).to_onnx()
+    assert message.SerializeToString() == target.read_bytes()
+
+
 def test_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = small_model(tmp_path / "m.onnx"), tmp_path / "m.npz"
     assert main(["convert", str(source), str(target)]) == 0

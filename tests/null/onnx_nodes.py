@@ -11,7 +11,7 @@ import pytest
 from forwardpass.graph import Graph
 from forwardpass.ops import evaluate
 
-__all__ = ["by_definition", "by_onnxruntime", "imported", "node_model", "same"]
+__all__ = ["by_definition", "by_onnxruntime", "checked", "imported", "node_model", "same"]
 
 
 def _shape_of(array: Any, known: str) -> list[Any] | None:
@@ -64,6 +64,17 @@ def node_model(
     graph = h.make_graph([made], "one node", inputs, empty, weights)
     opsets = [h.make_opsetid(domain, version)] + ([h.make_opsetid("", plain)] if domain else [])
     return h.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def checked(graph: Graph) -> Any:
+    """The model of a graph, which onnx's checker accepts."""
+    from forwardpass.formats.onnx.export import to_model
+
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
+    graph.verify()
+    model = to_model(graph)
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def imported(model: Any) -> Graph:

@@ -1,9 +1,10 @@
-"""`forwardpass convert`: a model file of any format that is read, written as one that needs NumPy alone."""
+"""`forwardpass convert`: a model file of any format that is read, written as `.npz` or ONNX."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,30 +13,31 @@ from ..text import human_bytes
 from .info import count_operators, count_weights, describe
 
 if TYPE_CHECKING:
-    from ..graph import TensorType
+    from ..graph import Graph, TensorType
     from ..run import Model
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "write a model, such as an ONNX one, as an .npz file that runs with NumPy alone"
+HELP = "write a model of any format as an .npz file that runs with NumPy alone, or as an ONNX file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .onnx (needs the package onnx) or .npz")
-    parser.add_argument("target", type=_target, metavar="TARGET.npz", help="the file to write; an old one is replaced")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .npz, .onnx, .keras or .h5")
+    parser.add_argument(
+        "target", type=_target, metavar="TARGET", help="the file to write, .npz or .onnx; an old one is replaced"
+    )
 
 
 def _target(text: str) -> Path:
-    """An argument type: a path that ends in .npz, since the suffix says how a file is read."""
+    """An argument type: a path whose suffix says the format."""
     path = Path(text)
-    if path.suffix.lower() != ".npz":
-        raise argparse.ArgumentTypeError(f"expected a path that ends in .npz, got {text!r}")
+    if path.suffix.lower() not in (".npz", ".onnx"):
+        raise argparse.ArgumentTypeError(f"expected a path that ends in .npz or .onnx, got {text!r}")
     return path
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import forwardpass as fp
-    from forwardpass.formats import npz
 
     with console.progress("reading", 1) as advance:
         model = fp.load(args.source)
@@ -46,10 +48,22 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         rows = model.summary().rows
         advance(1)
     with console.progress("writing", 100) as percent:
-        npz.write(model.graph, args.target, lambda done, total: percent(100 * done // max(total, 1)))
+        _write(model.graph, args.target, lambda done, total: percent(100 * done // max(total, 1)))
     report = _report(args.source, args.target, model, rows, found)
     _show(console, report, model.inputs, found)
     return report
+
+
+def _write(graph: Graph, target: Path, progress: Callable[[int, int], None]) -> None:
+    if target.suffix.lower() == ".npz":
+        from ..formats import npz
+
+        npz.write(graph, target, progress)
+        return
+    from ..formats.onnx import export
+
+    export.write(graph, target)
+    progress(1, 1)
 
 
 def _report(

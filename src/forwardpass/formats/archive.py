@@ -285,23 +285,10 @@ def write_archive(path: str | os.PathLike[str], members: Iterable[tuple[str, Seq
     FileError
         The operating system refuses; no partial file is left.
     """
-    final = os.path.realpath(path)
-    folder, name = os.path.split(final)
-    temporary = os.path.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.tmp")
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                if os.path.exists(final):
-                    os.chmod(temporary, os.stat(final).st_mode & 0o7777)
-                _write(file, members)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, final)
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-    except OSError as e:
-        raise FileError(f"cannot write the file ({e.strerror or e})", where=os.fsdecode(path)) from e
+    from .replace import replaced  # which a program that only loads models does not need
+
+    with replaced(path) as file:
+        _write(file, members)
 
 
 def _write(file: Any, members: Iterable[tuple[str, Sequence[Any]]]) -> None:

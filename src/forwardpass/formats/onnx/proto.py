@@ -8,15 +8,38 @@ from ...errors import FileError, UnsupportedError
 from ..files import opened
 
 if TYPE_CHECKING:
-    import onnx
+    from types import ModuleType
 
-__all__ = ["parse", "read_file"]
+    from onnx import ModelProto
 
-_MAX_BYTES = (1 << 31) - 1
+__all__ = ["MAX_BYTES", "package", "parse", "read_file"]
+
+MAX_BYTES = (1 << 31) - 1
 """What a protobuf message can hold."""
 
 
-def parse(data: bytes, where: str) -> onnx.ModelProto:
+def package(purpose: str, where: str = "") -> ModuleType:
+    """The package onnx.
+
+    Parameters
+    ----------
+    purpose
+        What needs it, for the message.
+
+    Raises
+    ------
+    UnsupportedError
+        It is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        hint = "pip install forwardpass[onnx]"
+        raise UnsupportedError(f"{purpose} needs the package onnx", where=where, hint=hint) from None
+    return onnx
+
+
+def parse(data: bytes, where: str) -> ModelProto:
     """The message.
 
     Raises
@@ -26,14 +49,9 @@ def parse(data: bytes, where: str) -> onnx.ModelProto:
     FileError
         The bytes are no ONNX model.
     """
+    onnx = package("reading ONNX models", where)
     try:
-        import onnx
-    except ImportError:
-        raise UnsupportedError(
-            "reading ONNX models needs the package onnx", where=where, hint="pip install forwardpass[onnx]"
-        ) from None
-    try:
-        model: onnx.ModelProto = onnx.ModelProto.FromString(data)
+        model: ModelProto = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf has its own, which depend on its implementation
         raise FileError("not an ONNX model", where=where, expected="a protobuf message", got=_reason(error)) from None
     return model
@@ -52,11 +70,11 @@ def read_file(path: str) -> bytes:
         It cannot be read, or is larger than a message can be.
     """
     with opened(path) as (file, size):
-        if size > _MAX_BYTES:
+        if size > MAX_BYTES:
             raise FileError(
                 "the file is too large for a protobuf message",
                 where=path,
-                expected=f"at most {_MAX_BYTES} bytes",
+                expected=f"at most {MAX_BYTES} bytes",
                 got=str(size),
                 hint="larger models keep their weights in external data",
             )

@@ -16,7 +16,7 @@ from .text import text_of
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["MAX_RANK", "Tensors", "dtype_of"]
+__all__ = ["MAX_RANK", "Tensors", "bits_of", "dtype_of"]
 
 MAX_RANK = 32
 _MAX_BYTES = 1 << 62
@@ -52,7 +52,8 @@ def dtype_of(code: int, where: str) -> np.dtype[Any]:
     raise UnsupportedError("unknown data type", where=where, expected=f"1 to {max(DTYPES)}", got=str(code))
 
 
-def _bits(dtype: np.dtype[Any]) -> int:
+def bits_of(dtype: np.dtype[Any]) -> int:
+    """The bits of an element in a file."""
     return _PACKED_BITS.get(name_of(dtype), 8 * dtype.itemsize)
 
 
@@ -86,7 +87,7 @@ class Tensors:
         if tensor.HasField("segment"):
             raise UnsupportedError("tensors in segments are not read", where=where)
         if tensor.data_location == _EXTERNAL:
-            size = (count * _bits(dtype) + 7) // 8
+            size = (count * bits_of(dtype) + 7) // 8
             if dtype == STRING:
                 raise FileError("strings cannot be external data", where=where)
             entries = {text_of(e.key): text_of(e.value) for e in tensor.external_data}
@@ -148,7 +149,7 @@ def _shape(dims: Any, dtype: np.dtype[Any], where: str) -> tuple[tuple[int, ...]
 
 def _decoded(raw: Array, dtype: np.dtype[Any], shape: tuple[int, ...], count: int, where: str) -> Array:
     """Little-endian bytes as an array."""
-    bits = _bits(dtype)
+    bits = bits_of(dtype)
     size = (count * bits + 7) // 8
     if raw.nbytes != size:
         what = f"{name_of(dtype)}{list(shape)}"
@@ -195,7 +196,7 @@ def _from_fields(
 ) -> Array:
     field = _FIELDS.get(tensor.data_type, "int32_data")
     stored = getattr(tensor, field)
-    bits = 8 if _bits(dtype) == 6 else _bits(dtype)  # those of 6 bits are packed in raw data only
+    bits = 8 if bits_of(dtype) == 6 else bits_of(dtype)  # those of 6 bits are packed in raw data only
     expected = (count * bits + 7) // 8 if bits < 8 else count * (2 if dtype.kind == "c" else 1)
     if len(stored) != expected:
         what = f"{expected} in {field} for {name_of(dtype)}{list(shape)}"
@@ -210,7 +211,7 @@ def _from_fields(
     if bits < 8:
         return _unpacked(whole.astype(np.uint8), bits, dtype, count).reshape(shape)
     if is_narrow(dtype) or dtype == np.float16:  # the integers are the bits
-        codes = whole & 63 if _bits(dtype) == 6 else whole
+        codes = whole & 63 if bits_of(dtype) == 6 else whole
         return np.asarray(codes.astype(f"u{dtype.itemsize}").view(dtype)).reshape(shape)
     return whole.astype(dtype).reshape(shape)
 
