@@ -13,14 +13,22 @@ set(object_lists)
 file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/*.cpp)
 file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa.cmake)
 
+set(FORWARDPASS_ISAS "" CACHE STRING "ISAs to build, such as scalar;avx2; empty for all of this processor family")
+
 # Kernels of every element type are instantiated so often that -O3, which unrolls each, would fill half of the wheel.
-foreach(typed cumulative gather order reduce_int scatter typed)
-  set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${typed}.cpp PROPERTIES COMPILE_OPTIONS -O2)
-endforeach()
+# Sanitizers bring an -O of their own, which this would override.
+if(NOT FORWARDPASS_SANITIZE)
+  foreach(typed cumulative gather order reduce_int scatter typed)
+    set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${typed}.cpp PROPERTIES COMPILE_OPTIONS -O2)
+  endforeach()
+endif()
 
 foreach(isa_file ${isa_files})
   get_filename_component(isa_dir ${isa_file} DIRECTORY)
   get_filename_component(isa ${isa_dir} NAME)
+  if(FORWARDPASS_ISAS AND NOT isa IN_LIST FORWARDPASS_ISAS)
+    continue()
+  endif()
   set(ISA_KERNELS)
   include(${isa_file})
   if(ISA_PROCESSORS AND NOT CMAKE_SYSTEM_PROCESSOR IN_LIST ISA_PROCESSORS)
