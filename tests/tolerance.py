@@ -123,3 +123,5 @@ def spread_of(dtype: Any) -> float:
 
 FAST = 2e-5
 """Largest error of a product with precision "fast", relative to the product of the norms of its row and column."""
+BFLOAT16 = 2.0**-8
+"""The same for "bfloat16": each of the two factors of a product is rounded to 8 bits."""

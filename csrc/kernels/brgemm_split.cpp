@@ -5,12 +5,14 @@
 // A sum that is not finite is not trusted: the terms of an infinity or NaN multiply to other things than it does, and
 // a term can overflow where the number would not. It is computed again in float32 from the sums of the terms, in the
 // order of brgemm_f32. Infinities and NaN stay in a sum, so none is missed.
+#include "brgemm_split_step.hpp"
 #include "cursor.hpp"
-#include "terms.hpp"
-#include "tiles.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
+
+// Of weights that stay in L2, so that nothing needs to fetch them ahead.
+constexpr std::int64_t kResidentWords = 512 * 1024 / 4;
 
 struct Step {
   std::int64_t offset;  // into A, in words
@@ -26,63 +28,37 @@ struct Rows {
   int count;
 };
 
+// The part of a tile that is in one row of the output.
+struct Pixels {
+  int first;  // in the tile
+  int count;
+  float* c;
+  const float* residual;
+};
+
+// One tile of sums: of some positions and a panel.
+struct Part {
+  Rows rows;
+  std::int64_t panel;
+};
+
 // The sums of up to four tiles, that go to C while the next ones multiply.
 struct Block {
   alignas(64) float sums[4][256];
-  Rows rows[2];
-  std::int64_t panel;
-  int ms, ns;
-  int done;  // of 2 * ms tiles, of which those with odd numbers count only where ns is 2
+  Part parts[4];
+  int count = 0;
+  int done = 0;
+  bool first, last;  // of the chunks of K
 };
 
-struct Product {
-  int left, right;
-};
-
-template <int kTerms>
-constexpr Product kProducts[1] = {{0, 0}};
-template <>
-constexpr Product kProducts<2>[3] = {{0, 1}, {1, 0}, {0, 0}};
-template <>
-constexpr Product kProducts<3>[6] = {{0, 2}, {2, 0}, {1, 1}, {0, 1}, {1, 0}, {0, 0}};
-
-// Brings a tile into L1. There need be no memory there.
-FP_INLINE void prefetch(const std::uint32_t* p, std::int64_t stride) {
-  if constexpr (!kHasTiles) return;
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) __builtin_prefetch(p + i * stride);
-}
-
-// The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
-// are used again.
-template <int kTerms, int kM, int kN, int kAt = 0>
-FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
-                             const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead) {
-  constexpr int kCount = kTerms * (kTerms + 1) / 2;
-  if constexpr (kAt < kCount) {
-    if constexpr (kAt < kTerms) {
-      prefetch(a0 + ahead + kAt * kPairs, a_col);
-      prefetch(b0 + (kTerms + kAt) * kTileWords, kPairs);
-    } else if constexpr (kAt < 2 * kTerms) {
-      if constexpr (kM > 1) prefetch(a1 + ahead + (kAt - kTerms) * kPairs, a_col);
-      if constexpr (kN > 1) prefetch(b1 + kAt * kTileWords, kPairs);
-    }
-    constexpr Product now = kProducts<kTerms>[kAt];
-    constexpr Product before = kAt == 0 ? Product{-1, -1} : kProducts<kTerms>[kAt == 0 ? 0 : kAt - 1];
-    if constexpr (now.right != before.right) {
-      tiles.load<6>(b0 + now.right * kTileWords, kPairs);
-      if constexpr (kN > 1) tiles.load<7>(b1 + now.right * kTileWords, kPairs);
-    }
-    if constexpr (now.left != before.left) {
-      tiles.load<4>(a0 + now.left * kPairs, a_col);
-      if constexpr (kM > 1) tiles.load<5>(a1 + now.left * kPairs, a_col);
-    }
-    tiles.multiply<0, 4, 6>();
-    if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
-    if constexpr (kM > 1) tiles.multiply<2, 5, 6>();
-    if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
-    multiply_step<kTerms, kM, kN, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead);
-  }
+template <int kTiles>
+FP_INLINE void store_sums(const Tiles& tiles, Block& block) {
+  tiles.store<0>(block.sums[0]);
+  if constexpr (kTiles > 1) tiles.store<1>(block.sums[1]);
+  if constexpr (kTiles > 2) tiles.store<2>(block.sums[2]);
+  if constexpr (kTiles > 3) tiles.store<3>(block.sums[3]);
+  block.count = kTiles;
+  block.done = 0;
 }
 
 struct Loops {
@@ -103,64 +79,70 @@ struct Loops {
             c + at.batch() * p.c_batch + (at.row() + y) * p.c_row, at.position() - y * p.span, at.rows()};
   }
 
-  // The sums of the block's tiles, and beside them those of the block before into C.
+  // The sums of the block's tiles over a chunk, and beside them those of the block before into C.
   template <int kTerms, int kM, int kN>
-  void multiply(Block& now, Block& before) const {
+  void multiply(Block& now, Block& before, Range chunk, Ahead& next) const {
     const std::int64_t a_col = p.a_col;
-    const std::uint32_t *b0 = b + now.panel * b_panel(), *b1 = b0 + b_panel();
-    const Step* const end = steps() + p.n_steps;
-    tiles.clear<0>();
-    if constexpr (kN > 1) tiles.clear<1>();
-    if constexpr (kM > 1) tiles.clear<2>();
-    if constexpr (kM > 1 && kN > 1) tiles.clear<3>();
-    const std::uint32_t *a0 = now.rows[0].a, *a1 = now.rows[kM - 1].a;
-    for (const Step* s = steps(); s != end; ++s, b0 += kTerms * kTileWords, b1 += kTerms * kTileWords) {
+    const std::uint32_t* b0 = weights<kTerms>(now.parts[0].panel, chunk.begin);
+    const std::uint32_t* b1 = b0 + b_panel();
+    const std::uint32_t *a0 = now.parts[0].rows.a, *a1 = now.parts[(kM - 1) * kN].rows.a;
+    const Step* const end = steps() + chunk.end;
+    clear_sums<kM * kN>(tiles);
+    for (const Step* s = steps() + chunk.begin; s != end; ++s) {
       const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
       multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead);
+      b0 += kTerms * kTileWords;
+      b1 += kTerms * kTileWords;
+      next.fetch();
       finish_next(before);
     }
     finish_all(before);
-    tiles.store<0>(now.sums[0]);
-    if constexpr (kN > 1) tiles.store<1>(now.sums[1]);
-    if constexpr (kM > 1) tiles.store<2>(now.sums[2]);
-    if constexpr (kM > 1 && kN > 1) tiles.store<3>(now.sums[3]);
-    now.ms = kM;
-    now.ns = kN;
-    now.done = 0;
+    store_sums<kM * kN>(tiles, now);
+    now.first = chunk.begin == 0;
+    now.last = chunk.end == p.n_steps;
   }
 
   void finish_all(Block& block) const {
-    while (block.done < 2 * block.ms) finish_next(block);
+    while (block.done < block.count) finish_next(block);
   }
 
   void finish_next(Block& block) const {
-    if (block.done >= 2 * block.ms) return;
-    const int tile = block.done;
-    block.done += 3 - block.ns;
-    finish(block.rows[tile / 2], block.sums[tile], block.panel + tile % 2);
+    if (block.done >= block.count) return;
+    const Part& part = block.parts[block.done];
+    finish(part.rows, block.sums[block.done++], part.panel, block.first, block.last);
   }
 
-  // The sums of one tile, which are dense, into C.
-  void finish(const Rows& rows, float* sums, std::int64_t panel) const {
-    const std::int64_t column = panel * kPairs;
-    const int cols = static_cast<int>(min_of(kPairs, p.n - column));
+  // The sums of one tile, which are dense, into C, where those of the chunks before are.
+  void finish(const Rows& rows, float* sums, std::int64_t panel, bool first, bool last) const {
+    if (!last) {
+      return each_row(rows, panel, [=, this](const Pixels& to, int cols) { add_chunk(sums, to, first, cols); });
+    }
+    if (!first) each_row(rows, panel, [=, this](const Pixels& to, int cols) { take_chunks(sums, to, cols); });
     Vec sticky = zero();
     for (int i = 0; i < kPairs * rows.count; i += kLanes) sticky = fma(load(sums + i), zero(), sticky);
     if (any(is_nan(sticky))) [[unlikely]]
       repair(rows, sums, panel);
+    const std::int64_t column = panel * kPairs;
+    each_row(rows, panel, [=, this](const Pixels& to, int cols) {
+      if (cols == kPairs) {
+        finish_pixels<true>(sums, to, column, cols);
+      } else {
+        finish_pixels<false>(sums, to, column, cols);
+      }
+    });
+  }
+
+  // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
+  template <class Act>
+  void each_row(const Rows& rows, std::int64_t panel, Act act) const {
+    const std::int64_t column = panel * kPairs;
+    const int cols = static_cast<int>(min_of(kPairs, p.n - column));
     float* c_row = rows.c + column;
     const float* r_row = rows.residual ? rows.residual + column : nullptr;
     std::int64_t x = rows.x;
-    for (int i = 0; i < rows.count;) {  // one row of pixels after another
+    for (int i = 0; i < rows.count;) {
       const int count = static_cast<int>(min_of(rows.count - i, max_of(p.width - x, 0)));
-      if (count > 0) {
-        const float* residual = r_row ? r_row + x * p.r_col : nullptr;
-        if (cols == kPairs) {
-          finish_pixels<true>(sums + i * kPairs, residual, c_row + x * p.c_col, count, column, cols);
-        } else {
-          finish_pixels<false>(sums + i * kPairs, residual, c_row + x * p.c_col, count, column, cols);
-        }
-      }
+      if (count > 0) act(Pixels{i, count, c_row + x * p.c_col, r_row ? r_row + x * p.r_col : nullptr}, cols);
       i += static_cast<int>(p.span - x);
       x = 0;
       c_row += p.c_row;
@@ -168,33 +150,59 @@ struct Loops {
     }
   }
 
-  // Bias, residual and activation, on `count` pixels of a row.
+  // A chunk's sums onto those of the chunks before, in C.
+  void add_chunk(const float* sums, const Pixels& to, bool first, int cols) const {
+    for (int i = 0; i < to.count; ++i) {
+      float* out = to.c + i * p.c_col;
+      for (int j = 0; j < cols; j += kLanes) {
+        const Vec sum = load(sums + (to.first + i) * kPairs + j);
+        const Vec y = first ? sum : load_valid(out + j, cols - j) + sum;
+        if (cols - j >= kLanes) {
+          store(out + j, y);
+        } else {
+          store(out + j, y, cols - j);
+        }
+      }
+    }
+  }
+
+  // The sums of the chunks before from C onto those of the last.
+  void take_chunks(float* sums, const Pixels& from, int cols) const {
+    for (int i = 0; i < from.count; ++i) {
+      float* sum = sums + (from.first + i) * kPairs;
+      for (int j = 0; j < cols; j += kLanes) {
+        store(sum + j, load_valid(from.c + i * p.c_col + j, cols - j) + load(sum + j));
+      }
+    }
+  }
+
+  // Bias, residual and activation.
   template <bool kFull>
-  void finish_pixels(const float* sums, const float* residual, float* out, int count, std::int64_t column,
-                     int cols) const {
+  void finish_pixels(const float* sums, const Pixels& to, std::int64_t column, int cols) const {
     const float* const bias = p.bias ? static_cast<const float*>(p.bias) + column : nullptr;
     const std::int64_t c_col = p.c_col, r_col = p.r_col;
     const bool clips = p.activation == k_relu || p.activation == k_clip;
     const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
     const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
+    sums += to.first * kPairs;
     for (int j = 0; j < cols; j += kLanes) {
       const int valid = kFull ? kLanes : cols - j;
       const Vec shift = bias ? load_valid(bias + j, valid) : zero();
-      for (int i = 0; i < count; ++i) {
+      for (int i = 0; i < to.count; ++i) {
         Vec y = load(sums + i * kPairs + j);
         if (bias) y = y + shift;
-        if (residual) y = y + load_valid(residual + i * r_col + j, valid);
+        if (to.residual) y = y + load_valid(to.residual + i * r_col + j, valid);
         if (clips) y = min(high, max(low, y));
         if (valid >= kLanes) {
-          store(out + i * c_col + j, y);
+          store(to.c + i * c_col + j, y);
         } else {
-          store(out + i * c_col + j, y, valid);
+          store(to.c + i * c_col + j, y, valid);
         }
       }
     }
     if (!runs_on_rows(p.activation)) return;
     const RowFn activate = kActivationRows[p.activation];
-    for (int i = 0; i < count; ++i) activate(out + i * c_col, out + i * c_col, cols, p.alpha, p.beta);
+    for (int i = 0; i < to.count; ++i) activate(to.c + i * c_col, to.c + i * c_col, cols, p.alpha, p.beta);
   }
 
   // Puts what brgemm_f32 would have summed in place of the sums that are not finite.
@@ -210,13 +218,16 @@ struct Loops {
     }
   }
 
-  // kLanes columns of a row of the product as brgemm_f32 sums them.
+  // kLanes columns of a row of the product as brgemm_f32 sums them: the taps one after another.
   Vec exact(const std::uint32_t* row, std::int64_t panel, int column) const {
     Vec total = zero(), sum = zero();
-    const std::uint32_t* tile = b + panel * b_panel() + column;
+    const std::uint32_t* tiles_of_panel = b + panel * b_panel() + column;
+    const std::int64_t taps = p.taps, blocks = p.n_steps / taps;
     std::int64_t count = 0;
     bool first = true;
-    for (std::int64_t s = 0; s < p.n_steps; ++s, tile += p.terms * kTileWords) {
+    for (std::int64_t i = 0; i < p.n_steps; ++i) {
+      const std::int64_t s = i % blocks * taps + i / blocks;
+      const std::uint32_t* tile = tiles_of_panel + s * p.terms * kTileWords;
       for (std::int64_t k = 0; k < steps()[s].valid; ++k) {
         Vec x = zero(), w = zero();
         for (std::int64_t t = p.terms - 1; t >= 0; --t) {
@@ -225,7 +236,7 @@ struct Loops {
           w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
         }
         sum = fma(x, w, sum);
-        if (++count < p.chunk && !(s + 1 == p.n_steps && k + 1 == steps()[s].valid)) continue;
+        if (++count < p.chunk && !(i + 1 == p.n_steps && k + 1 == steps()[s].valid)) continue;
         total = first ? sum : total + sum;
         sum = zero();
         first = false;
@@ -239,39 +250,62 @@ struct Loops {
     return from_bits(k < kPairs ? shift_left<16>(words) : high_half(words));
   }
 
+  // Tiles of pixels in parts that stay in L2, with all panels, chunk by chunk.
   template <int kTerms>
   void run(Range range, Range panels) const {
     Block blocks[2];
-    for (Block& block : blocks) block.ms = block.done = 0;
     for (std::int64_t first = range.begin; first < range.end; first += p.block) {
       const Range part = {first, min_of(range.end, first + p.block)};
-      for (std::int64_t panel = panels.begin; panel < panels.end; panel += 2) {
-        if (panel + 1 < panels.end) {
-          run_panels<kTerms, 2>(part, panel, blocks);
-        } else {
-          run_panels<kTerms, 1>(part, panel, blocks);
+      for (std::int64_t k = 0; k < p.n_steps; k += p.chunk_steps) {
+        const Range chunk = {k, min_of(p.n_steps, k + p.chunk_steps)};
+        for (std::int64_t panel = panels.begin; panel < panels.end; panel += 2) {
+          Ahead next = ahead<kTerms>(part, panels, chunk, panel + 2);
+          if (panel + 1 < panels.end) {
+            run_panels<kTerms, 2>(part, panel, chunk, blocks, next);
+          } else {
+            run_panels<kTerms, 1>(part, panel, chunk, blocks, next);
+          }
         }
       }
     }
     for (Block& block : blocks) finish_all(block);
   }
 
+  template <int kTerms>
+  const std::uint32_t* weights(std::int64_t panel, std::int64_t step) const {
+    return b + panel * b_panel() + step * kTerms * kTileWords;
+  }
+
+  // What to fetch while a part meets the two panels before `panel`: this chunk of the next two, or the next chunk of
+  // the first two.
+  template <int kTerms>
+  Ahead ahead(Range part, Range panels, Range chunk, std::int64_t panel) const {
+    if ((panels.end - panels.begin) * b_panel() <= kResidentWords) return {b, 0, 0};
+    std::int64_t step = chunk.begin;
+    if (panel >= panels.end) {
+      panel = panels.begin;
+      step = chunk.end < p.n_steps ? chunk.end : 0;
+    }
+    const std::int64_t lines = (chunk.end - chunk.begin) * kTerms * 16;
+    const std::int64_t times = (part.end - part.begin + 1) / 2 * (chunk.end - chunk.begin);
+    return {weights<kTerms>(panel, step), panel + 1 < panels.end ? b_panel() : 0, (lines + times - 1) / times};
+  }
+
   template <int kTerms, int kN>
-  void run_panels(Range range, std::int64_t panel, Block (&blocks)[2]) const {
+  void run_panels(Range range, std::int64_t panel, Range chunk, Block (&blocks)[2], Ahead& next) const {
     Cursor<BrgemmSplitParams> at(p, tiles_per_row, range.begin);
-    int turn = blocks[0].done < blocks[0].ms * 2;  // the one that is finished is free
+    int turn = blocks[0].done < blocks[0].count;  // the one that is finished is free
     for (std::int64_t i = range.begin; i < range.end; i += 2, turn ^= 1) {
       Block& now = blocks[turn];
-      now.panel = panel;
-      now.rows[0] = rows_at(at);
-      at.next();
-      if (i + 1 == range.end) {
-        multiply<kTerms, 1, kN>(now, blocks[turn ^ 1]);
-        return;
+      const int rows = i + 1 < range.end ? 2 : 1;
+      for (int m = 0; m < rows; ++m, at.next()) {
+        for (int n = 0; n < kN; ++n) now.parts[m * kN + n] = {rows_at(at), panel + n};
       }
-      now.rows[1] = rows_at(at);
-      at.next();
-      multiply<kTerms, 2, kN>(now, blocks[turn ^ 1]);
+      if (rows == 2) {
+        multiply<kTerms, 2, kN>(now, blocks[turn ^ 1], chunk, next);
+      } else {
+        multiply<kTerms, 1, kN>(now, blocks[turn ^ 1], chunk, next);
+      }
     }
   }
 };

@@ -52,8 +52,8 @@ template <int kTerms>
 void pack_panel(const PackSplitParams& p, const float* in, float* out, std::int64_t panel) {
   const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
   in += panel * kPairs;
-  for (std::int64_t tap = 0; tap < p.taps; ++tap) {
-    for (std::int64_t k = 0; k < p.k; k += kBlock, out += kTerms * kTileWords) {
+  for (std::int64_t k = 0; k < p.k; k += kBlock) {
+    for (std::int64_t tap = 0; tap < p.taps; ++tap, out += kTerms * kTileWords) {
       for (std::int64_t i = 0; i < kPairs; ++i) {
         const std::int64_t first = k + i, second = first + kPairs;
         const float* low = in + (tap * p.k + first) * p.n;

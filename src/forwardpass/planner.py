@@ -30,7 +30,7 @@ NATIVE = frozenset(
 
 
 _ABSENT = TensorType(FLOAT, None)
-_TERMS = {"float32": 3, "fast": 2}
+_TERMS = {"float32": 3, "fast": 2, "bfloat16": 1}
 """Precision -> bfloat16 terms that operands on tiles are split in."""
 
 
@@ -244,7 +244,7 @@ class Planner:
         b = dense(b)
         taps, k, n = b.shape
         panels = -(-n // 16)
-        out = aligned_empty((panels, taps, -(-k // 32), self.terms, 16, 16))
+        out = aligned_empty((panels, -(-k // 32), taps, self.terms, 16, 16))
         fields = {"terms": self.terms, "taps": taps, "k": k, "n": n}
         _native.run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
         return out

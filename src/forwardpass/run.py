@@ -54,7 +54,7 @@ class Model(Caller, Around):
         Threads per call. By default FORWARDPASS_NUM_THREADS, else the smallest of CPU affinity, cgroup quota and
         physical cores. The result does not depend on it.
     precision
-        "float32" (default), "portable" (the same bits on every CPU) or "fast".
+        "float32" (default), "portable" (the same bits on every CPU), "fast" or "bfloat16".
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate, lower_split
 from forwardpass.plan import Plan, Settings, make_plan
-from tolerance import FAST, NOT_WORSE, native
+from tolerance import BFLOAT16, FAST, NOT_WORSE, native
 
 AMX = pytest.mark.skipif("amx" not in _native.available_isas(), reason="no AMX here")
 
@@ -91,6 +91,8 @@ CASES: dict[str, dict[str, Any]] = {
     "clip": {"shape": (1, 3, 5, 16), "outputs": 24, "kernel": 1, "activation": "Clip", "alpha": -1.0, "beta": 2.0},
     "gelu": {"shape": (1, 5, 5, 16), "outputs": 24, "kernel": 3, "pads": [1, 1, 1, 1], "activation": "Gelu"},
     "residual": {"shape": (2, 5, 5, 16), "outputs": 24, "kernel": 3, "pads": [1, 1, 1, 1], "residual": True},
+    "sums of chunks": {"shape": (1, 5, 5, 300), "outputs": 40, "kernel": 3, "pads": [1, 1, 1, 1], "activation": "Relu"},
+    "chunks and a residual": {"shape": (1, 3, 3, 800), "outputs": 20, "kernel": 1, "residual": True},
 }  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def test_linear_layers_compute_the_definition(rows: int, isa: str, rng: np.rando
     np.testing.assert_allclose(run(graph, x, on_tiles(isa)), want, **native(want))
 
 
-@pytest.mark.parametrize("precision", ["float32", "fast"])
+@pytest.mark.parametrize("precision", ["float32", "fast", "bfloat16"])
 @pytest.mark.parametrize("name", CASES)
 def test_the_emulation_has_the_bits_of_the_instructions(name: str, precision: str, rng: np.random.Generator) -> None:
     graph, x = drawn(name, rng)
@@ -146,12 +148,26 @@ def test_a_batch_in_parts(together: int, isa: str, rng: np.random.Generator, mon
     assert same_bits(plan.run([x["x"]])[0], want)
 
 
+@pytest.mark.parametrize("name", ["uneven border", "wide rows", "strides", "dilations", "residual", "relu"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_image_in_parts(
+    name: str, threads: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, x = drawn(name, rng)
+    x = {k: v[:1] for k, v in x.items()}
+    want = run(graph, x, on_tiles(isa))
+    monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", 4 * 200)
+    plan = make_plan(graph, {k: v.shape for k, v in x.items()}, on_tiles(isa, threads), {})
+    assert kernels(plan).count("brgemm_split_f32") > 1
+    assert same_bits(plan.run([x[k] for k in graph.inputs])[0], want)
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3.4e38, -3.4e38])
 @pytest.mark.parametrize("where", ["image", "weights"])
 @pytest.mark.parametrize("precision", ["float32", "fast"])
 def test_what_cannot_be_split(value: float, where: str, precision: str, isa: str, rng: np.random.Generator) -> None:
     """Sums that are not finite are those of FMA to the bit; no other pixel changes."""
-    graph, x = conv(rng, (1, 6, 6, 40), 20, 3, pads=[1, 1, 1, 1])
+    graph, x = conv(rng, (1, 6, 6, 72), 20, 3, pads=[1, 1, 1, 1])
     plain = run(graph, x, on_tiles(isa, precision=precision))
     if where == "image":
         x["x"][0, 2, 3, 37] = value
@@ -229,6 +245,16 @@ def test_fast_is_as_accurate_as_it_says(kind: str, k: int, isa: str, rng: np.ran
     assert (np.abs(got - a @ b) / norms).max() <= FAST
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "one huge element"])
+@pytest.mark.parametrize("k", [32, 784])
+def test_bfloat16_is_as_accurate_as_it_says(kind: str, k: int, isa: str, rng: np.random.Generator) -> None:
+    a, b = (v.astype(np.float64) for v in operands(kind, rng, 48, k, 48))
+    graph, x = linear(a.astype(np.float32), b.astype(np.float32))
+    got = run(graph, x, on_tiles(isa, precision="bfloat16"))[0]
+    norms = np.linalg.norm(a, axis=1, keepdims=True) * np.linalg.norm(b, axis=0)
+    assert (np.abs(got - a @ b) / norms).max() <= BFLOAT16
+
+
 def test_tiny_numbers_are_flushed_and_no_more(isa: str, rng: np.random.Generator) -> None:
     """Each operand is exact but for what is below the normal numbers."""
     a = (rng.standard_normal((16, 64)) * 1e-33).astype(np.float32)
@@ -252,7 +278,7 @@ def layers() -> Graph:
     return Graph({"x": TensorType(np.dtype(np.float32), ("n", 14, 14, 64))}, ["y"], nodes, {"w": w, "narrow": narrow})
 
 
-@pytest.mark.parametrize("precision", ["float32", "fast", "portable"])
+@pytest.mark.parametrize("precision", ["float32", "fast", "bfloat16", "portable"])
 def test_choice_is_of_the_layer_and_the_precision(precision: str, isa: str) -> None:
     """Of the first of two convolutions; the second is too narrow."""
     for batch in (1, 2, 64):
@@ -263,18 +289,38 @@ def test_choice_is_of_the_layer_and_the_precision(precision: str, isa: str) -> N
     assert "brgemm_split_f32" not in kernels(without)
 
 
-def test_choice_of_a_layer_whose_rows_are_the_batch(isa: str, rng: np.random.Generator) -> None:
-    w = rng.standard_normal((784, 512), dtype=np.float32)
+def dense(k: int, n: int) -> Graph:
+    w = np.random.default_rng(0).standard_normal((k, n), dtype=np.float32)
     node = Node("Linear", ["x", "w"], ["y"], {}, "fused")
-    graph = Graph({"x": TensorType(np.dtype(np.float32), ("n", 784))}, ["y"], [node], {"w": w})
+    return Graph({"x": TensorType(np.dtype(np.float32), ("n", k))}, ["y"], [node], {"w": w})
+
+
+@pytest.mark.parametrize(("precision", "tiles"), [("float32", False), ("fast", False), ("bfloat16", True)])
+def test_choice_of_a_layer_whose_rows_are_the_batch(precision: str, tiles: bool, isa: str) -> None:
+    """Where the weights are smaller than those in float32, and more than a few."""
+    chosen = on_tiles(isa, precision=precision)
     for batch in (1, 512):
-        assert kernels(make_plan(graph, {"x": (batch, 784)}, on_tiles(isa), {})) == ["brgemm_f32"]
+        found = kernels(make_plan(dense(784, 512), {"x": (batch, 784)}, chosen, {}))
+        assert found == (["split_f32", "brgemm_split_f32"] if tiles else ["brgemm_f32"])
+        assert kernels(make_plan(dense(64, 32), {"x": (batch, 64)}, chosen, {})) == ["brgemm_f32"]
+
+
+@pytest.mark.threads
+@pytest.mark.usefixtures("every_step_split")
+def test_a_row_of_a_batch_is_the_row_alone(isa: str, rng: np.random.Generator) -> None:
+    graph = dense(300, 250)
+    x = rng.standard_normal((37, 300), dtype=np.float32)
+    want = np.concatenate([run(graph, {"x": row[None]}, on_tiles(isa, precision="bfloat16")) for row in x])
+    for threads in (1, 2):
+        for count in (2, 17, 37):
+            chosen = on_tiles(isa, threads, "bfloat16")
+            assert same_bits(run(graph, {"x": x[:count]}, chosen), want[:count])
 
 
 @AMX
 def test_choice_is_told_by_explain() -> None:
     graph = layers()
-    for precision, products in (("float32", 6), ("fast", 3)):
+    for precision, products in (("float32", 6), ("fast", 3), ("bfloat16", 1)):
         model = fp.Model(graph, threads=1, isa="amx", precision=precision)
         assert f"bf16x{products} tiles of" in str(fp.explain(model, {"x": (1, 14, 14, 64)}))
 

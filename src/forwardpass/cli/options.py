@@ -18,4 +18,4 @@ def positive(text: str) -> int:
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     """`--threads` and `--precision`, which go to `forwardpass.load` as they are."""
     parser.add_argument("--threads", type=positive, metavar="N", help="threads to run on (default: what the CPU has)")
-    parser.add_argument("--precision", default="float32", help="float32 (default) or portable")
+    parser.add_argument("--precision", default="float32", help="float32 (default), portable, fast or bfloat16")

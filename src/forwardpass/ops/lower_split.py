@@ -25,6 +25,8 @@ _ROWS = 16
 """Most rows of a tile."""
 _RESIDENT_BYTES = 1 << 20
 """Of a split operand that stays in L2 until it is multiplied."""
+_CHUNK_TILES = 64
+"""Of a panel's weights that are summed from zero: 64 KiB."""
 _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
@@ -37,6 +39,8 @@ _FINISH = 28.0
 """Per tile of sums that goes to memory."""
 _SPLIT = 9.0
 """Per block that is split, written and read again."""
+_WAITS = 1 << 16
+"""Weights of a layer for which a single row waits longer than another step takes."""
 _GAIN = 0.85
 """The part of the time by FMA that tiles may take at most, since their operands take more memory."""
 
@@ -83,6 +87,29 @@ class Products:
     def blocks(self) -> int:
         """Of the channels of a pixel."""
         return -(-self.x.shape[3] // _BLOCK)
+
+    def words(self, terms: int) -> int:
+        """Of the split operand."""
+        height, width = self.padded
+        return self.x.shape[0] * self.blocks * terms * height * width * _WORDS
+
+    def images(self, first: int, count: int) -> Products:
+        """The products of some images alone."""
+        return self._part(_slice(self.x, 0, first, count), self.pads, 0, first, count)
+
+    def rows(self, first: int, end: int) -> Products:
+        """The products of some rows of windows alone."""
+        top, left, _, right = self.pads
+        start = first * self.steps[0] - top
+        stop = (end - 1) * self.steps[0] + self.taps[-1][0] + 1 - top
+        begin, last = (min(max(y, 0), self.x.shape[1]) for y in (start, stop))
+        x = _slice(self.x, 1, begin, last - begin)
+        return self._part(x, (begin - start, left, stop - last, right), 1, first, end - first)
+
+    def _part(self, x: Tensor, pads: tuple[int, int, int, int], axis: int, first: int, count: int) -> Products:
+        residual = None if self.residual is None else _slice(self.residual, axis, first, count)
+        out = _slice(self.out, axis, first, count)
+        return Products(x, pads, self.taps, self.steps, out, residual, self.key, self.b, self.chunk)
 
     def positions(self) -> tuple[int, int, int, int]:
         """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row
@@ -150,52 +177,70 @@ def conv_on_tiles(
 
 
 def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | None) -> bool:
-    """A linear layer of several rows per image (tokens), where that pays. A layer whose only other dimension is the
-    batch has one row: its products wait for the weights, of which tiles read more."""
+    """A linear layer, where that pays."""
     weights = ctx.constant(1)
     tensors = [t for t in (x, out, residual) if t is not None]
-    if not ctx.terms or weights is None or len(x.shape) < 3 or 0 in x.shape or not all(t.contiguous for t in tensors):
+    if not ctx.terms or weights is None or 0 in x.shape or not all(t.contiguous for t in tensors):
         return False
     k, n = weights.shape
-    rows = math.prod(x.shape[1:-1])
+    rows_are_batch = len(x.shape) == 2
+    if rows_are_batch and not _pays_for_one_row(ctx.terms, k, n):
+        return False
+    batch = 1 if rows_are_batch else x.shape[0]
+    rows = math.prod(x.shape[:-1]) // batch
     width = next(d for d in range(min(rows, 64), 0, -1) if rows % d == 0)
-    images = [_as_images(t, rows, width) if t is not None else None for t in (x, out, residual)]
-    assert images[0] is not None
-    assert images[1] is not None
-    return _lowered(ctx, Products(
-        images[0], (0, 0, 0, 0), [(0, 0)], (1, 1), images[1], images[2],
-        (ctx.node.inputs[1], "tiles"), lambda: weights[None], chunk_length(k, n),
-    ))  # fmt: skip
+    image, made, added = (None if t is None else _as_images(t, batch, rows, width) for t in (x, out, residual))
+    assert image is not None
+    assert made is not None
+    key = (ctx.node.inputs[1], "tiles")
+    p = Products(
+        image, (0, 0, 0, 0), [(0, 0)], (1, 1), made, added, key, lambda: weights[None], chunk_length(k, n)
+    )  # fmt: skip
+    return _lowered(ctx, p, always=rows_are_batch)
 
 
-def _as_images(t: Tensor, rows: int, width: int) -> Tensor:
+def _pays_for_one_row(terms: int, k: int, n: int) -> bool:
+    """Whether a layer whose only other dimension is the batch goes to tiles. A single row waits for its weights, of
+    which only one term is smaller than the float32 number; and a small layer has no time for another step."""
+    return terms == 1 and k * n >= _WAITS
+
+
+def _as_images(t: Tensor, batch: int, rows: int, width: int) -> Tensor:
     """Contiguous rows as images, with which threads can begin anywhere."""
     n = t.shape[-1]
-    shape = (t.shape[0], rows // width, width, n)
+    shape = (batch, rows // width, width, n)
     return Tensor(t.buffer, shape, (rows * n, width * n, n, 1), t.offset)
 
 
-def _lowered(ctx: Lowering, p: Products) -> bool:
-    if not p.pays(ctx.terms):
+def _lowered(ctx: Lowering, p: Products, *, always: bool = False) -> bool:
+    if not always and not p.pays(ctx.terms):
         return False
-    batch = p.out.shape[0]
-    height, width = p.padded
-    words = p.blocks * ctx.terms * height * width * _WORDS
-    together = max(1, _RESIDENT_BYTES // (4 * words), -(-batch // _MOST_PARTS))
+    parts = _parts(p, ctx.terms, ctx.threads)
     # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
     behind = _ROWS * p.steps[1] * ctx.terms * _WORDS
-    split = ctx.temporary((min(together, batch) * words + behind,))
-    for first in range(0, batch, together):
-        _part(ctx, p, split, first, min(together, batch - first))
+    split = ctx.temporary((max(part.words(ctx.terms) for part in parts) + behind,))
+    for part in parts:
+        _part(ctx, part, split)
     return True
 
 
-def _part(ctx: Lowering, p: Products, split: Tensor, first: int, batch: int) -> None:
-    """The steps for some images of the batch."""
-    x, out, residual = (None if t is None else _images(t, first, batch) for t in (p.x, p.out, p.residual))
-    assert x is not None
-    assert out is not None
-    terms, channels, n = ctx.terms, x.shape[3], out.shape[3]
+def _parts(p: Products, terms: int, threads: int) -> list[Products]:
+    """Images, or rows of one, whose split operand stays in L2 until it is multiplied."""
+    batch, oh = p.out.shape[:2]
+    image = p.words(terms) // batch
+    most = _RESIDENT_BYTES // 4 * threads
+    together = max(1, most // image, -(-batch // _MOST_PARTS))
+    if batch > 1 or image <= most:
+        return [p.images(first, min(together, batch - first)) for first in range(0, batch, together)]
+    count = min(-(-image // most), _MOST_PARTS, oh)
+    cuts = [oh * i // count for i in range(count + 1)]
+    return [p.rows(cuts[i], cuts[i + 1]) for i in range(count)]
+
+
+def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
+    """The steps for some images of the batch, or some rows of one."""
+    x, out, residual = p.x, p.out, p.residual
+    terms, batch, channels, n = ctx.terms, x.shape[0], x.shape[3], out.shape[3]
     height, width = p.padded
     pixel = terms * _WORDS
     top, left, bottom, right = p.pads
@@ -212,11 +257,12 @@ def _part(ctx: Lowering, p: Products, split: Tensor, first: int, batch: int) -> 
     steps = np.array(
         [
             (((b * height + i) * width + j) * pixel, min(_BLOCK, channels - b * _BLOCK))
-            for i, j in p.taps
             for b in range(p.blocks)
+            for i, j in p.taps
         ],
         np.int64,
     )
+    chunk_steps = _chunk_steps(len(steps), terms)
     bias = ctx.constant(2)
     r = residual.strides if residual is not None else (0, 0, 0)
     params: dict[str, Any] = {
@@ -224,25 +270,39 @@ def _part(ctx: Lowering, p: Products, split: Tensor, first: int, batch: int) -> 
         "a_batch": p.blocks * height * width * pixel, "a_row": p.steps[0] * width * pixel, "a_col": p.steps[1] * pixel,
         "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
         "r_batch": r[0], "r_row": r[1], "r_col": r[2],
-        "n_steps": len(steps), "steps": steps, "chunk": p.chunk,
+        "n_steps": len(steps), "steps": steps, "taps": len(p.taps), "chunk": p.chunk,
         "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "tile_m": tile_m, "block": _together(p, terms, tile_m), "split_n": split_n, **epilogue(ctx),
+        "chunk_steps": chunk_steps, "tile_m": tile_m, "block": _together(p, terms, tile_m, chunk_steps),
+        "split_n": split_n, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * channels
     ctx.step("brgemm_split_f32", params, [split, residual], out, units=panels if split_n else units, flops=flops)
 
 
-def _together(p: Products, terms: int, tile_m: int) -> int:
+def _chunk_steps(steps: int, terms: int) -> int:
+    """Steps that are summed from zero: as many as two panels of weights stay in L2 with, evenly. A function of the
+    layer alone."""
+    chunks = -(-steps * terms // _CHUNK_TILES)
+    return -(-steps // max(chunks, 1))
+
+
+def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
     """Tiles of pixels that all panels are multiplied with before the next ones: two where those stay in L1 and the
     weights in L2, so that rows of the output are written whole; else as many as stay in L2 while the weights stream
-    past."""
-    pixel = p.blocks * terms * _WORDS * 4
-    weights = len(p.taps) * pixel * -(-p.out.shape[3] // _PANEL) * _PANEL
-    if weights <= _RESIDENT_BYTES and 2 * tile_m * len(p.taps) * pixel <= _L1_BYTES:
+    past, in parts of even size."""
+    step = terms * _WORDS * 4
+    taps = len(p.taps)
+    weights = taps * p.blocks * step * -(-p.out.shape[3] // _PANEL) * _PANEL
+    if weights <= _RESIDENT_BYTES and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
-    return max(2, _RESIDENT_BYTES // (tile_m * p.steps[0] * p.steps[1] * pixel) // 2 * 2)
+    own = tile_m * p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
+    most = max(2, _RESIDENT_BYTES // own)
+    rows, count, _, _ = p.positions()
+    tiles = rows * -(-count // tile_m)
+    return max(2, -(-tiles // -(-tiles // most)) + 1 & ~1)
 
 
-def _images(t: Tensor, first: int, count: int) -> Tensor:
-    return Tensor(t.buffer, (count, *t.shape[1:]), t.strides, t.offset + first * t.strides[0])
+def _slice(t: Tensor, axis: int, first: int, count: int) -> Tensor:
+    shape = (*t.shape[:axis], count, *t.shape[axis + 1 :])
+    return Tensor(t.buffer, shape, t.strides, t.offset + first * t.strides[axis])

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step along K of brgemm_split: the products of terms of 32 numbers, for a block of tiles.
+#pragma once
+#include "terms.hpp"
+#include "tiles.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+// Weights that multiply next, on their way into L2. There need be no memory there.
+struct Ahead {
+  const std::uint32_t* at;
+  std::int64_t other;  // from there to the second panel's, 0 for none
+  std::int64_t lines;  // of each per step
+
+  void fetch() {
+    if constexpr (!kHasTiles) return;
+    for (std::int64_t i = 0; i < lines; ++i, at += kPairs) {
+      __builtin_prefetch(at, 0, 2);
+      __builtin_prefetch(at + other, 0, 2);
+    }
+  }
+};
+
+struct Product {
+  int left, right;
+};
+
+// So that each has a term in common with the one before, and the largest comes last.
+template <int kTerms>
+constexpr Product kProducts[1] = {{0, 0}};
+template <>
+constexpr Product kProducts<2>[3] = {{0, 1}, {1, 0}, {0, 0}};
+template <>
+constexpr Product kProducts<3>[6] = {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {2, 0}, {0, 0}};
+
+template <int kTerms>
+constexpr int kCount = kTerms * (kTerms + 1) / 2;
+
+// Brings a tile into L1. There need be no memory there.
+FP_INLINE void prefetch(const std::uint32_t* p, std::int64_t stride) {
+  if constexpr (!kHasTiles) return;
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) __builtin_prefetch(p + i * stride);
+}
+
+// The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
+// are used again.
+template <int kTerms, int kM, int kN, int kAt = 0>
+FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
+                             const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead) {
+  if constexpr (kAt < kCount<kTerms>) {
+    if constexpr (kAt < kTerms) {
+      prefetch(a0 + ahead + kAt * kPairs, a_col);
+      prefetch(b0 + (kTerms + kAt) * kTileWords, kPairs);
+    } else if constexpr (kAt < 2 * kTerms) {
+      if constexpr (kM > 1) prefetch(a1 + ahead + (kAt - kTerms) * kPairs, a_col);
+      if constexpr (kN > 1) prefetch(b1 + kAt * kTileWords, kPairs);
+    }
+    constexpr Product now = kProducts<kTerms>[kAt];
+    constexpr Product before = kAt == 0 ? Product{-1, -1} : kProducts<kTerms>[kAt == 0 ? 0 : kAt - 1];
+    if constexpr (now.right != before.right) {
+      tiles.load<6>(b0 + now.right * kTileWords, kPairs);
+      if constexpr (kN > 1) tiles.load<7>(b1 + now.right * kTileWords, kPairs);
+    }
+    if constexpr (now.left != before.left) {
+      tiles.load<4>(a0 + now.left * kPairs, a_col);
+      if constexpr (kM > 1) tiles.load<5>(a1 + now.left * kPairs, a_col);
+    }
+    tiles.multiply<0, 4, 6>();
+    if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
+    if constexpr (kM > 1) tiles.multiply<kN, 5, 6>();
+    if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
+    multiply_step<kTerms, kM, kN, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead);
+  }
+}
+
+template <int kTiles>
+FP_INLINE void clear_sums(Tiles& tiles) {
+  tiles.clear<0>();
+  if constexpr (kTiles > 1) tiles.clear<1>();
+  if constexpr (kTiles > 2) tiles.clear<2>();
+  if constexpr (kTiles > 3) tiles.clear<3>();
+}
+
+}  // namespace
+}  // namespace forwardpass::FORWARDPASS_ISA
