@@ -191,9 +191,9 @@ def test_integers_of_numpy_are_threads() -> None:
     assert Model(mlp(), threads=np.int64(2)).settings.threads == 2  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "", None, "FLOAT32"])
+@pytest.mark.parametrize("precision", ["bfloat17", "", None, "FLOAT32"])
 def test_wrong_precision_lists_those_there_are(precision: Any) -> None:
-    with pytest.raises(ConfigError, match="float32, portable, fast") as e:
+    with pytest.raises(ConfigError, match="float32, portable, fast, bfloat16") as e:
         Model(mlp(), precision=precision)
     assert e.value.where == "precision"
 

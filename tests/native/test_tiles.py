@@ -87,6 +87,8 @@ CASES: dict[str, dict[str, Any]] = {
     "unlike strides": {"shape": (1, 8, 9, 8), "outputs": 40, "kernel": 2, "strides": [2, 1]},
     "dilations": {"shape": (1, 9, 9, 16), "outputs": 16, "kernel": 3, "dilations": [2, 3], "pads": [2, 3, 2, 3]},
     "1x1 with strides": {"shape": (2, 7, 7, 20), "outputs": 48, "kernel": 1, "strides": [2, 2]},
+    "few channels": {"shape": (2, 9, 11, 3), "outputs": 24, "kernel": 7, "strides": [2, 2], "pads": [3, 3, 3, 3]},
+    "few channels without a border": {"shape": (1, 7, 7, 5), "outputs": 20, "kernel": 3, "dilations": [2, 1]},
     "relu": {"shape": (1, 3, 5, 16), "outputs": 24, "kernel": 1, "activation": "Relu"},
     "clip": {"shape": (1, 3, 5, 16), "outputs": 24, "kernel": 1, "activation": "Clip", "alpha": -1.0, "beta": 2.0},
     "gelu": {"shape": (1, 5, 5, 16), "outputs": 24, "kernel": 3, "pads": [1, 1, 1, 1], "activation": "Gelu"},

@@ -164,16 +164,34 @@ def conv_on_tiles(
     kh, kw, channels, n = w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
-    if kh == kw == 1 and not any(pads):  # only the pixels that are read
-        shape = (x.shape[0], *out.shape[1:3], channels)
-        x = Tensor(x.buffer, shape, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
-        sh = sw = 1
     weights = ctx.constant(1)
     assert weights is not None
+    if dw == 1 and -(-kw * channels // _BLOCK) < kw * -(-channels // _BLOCK) and x.strides[2] == channels:
+        shape = (kh, kw * channels, n)
+        p = Products(
+            _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
+            out, residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), chunk,
+        )  # fmt: skip
+        if p.pays(ctx.terms):
+            p.x = _window_rows(ctx.padded(x, pads), pads, kw, sw, out.shape[2])
+            return _lowered(ctx, p)
+    if kh == kw == 1 and not any(pads):  # only the pixels that are read
+        shape4 = (x.shape[0], *out.shape[1:3], channels)
+        x = Tensor(x.buffer, shape4, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
+        sh = sw = 1
     taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
     return _lowered(ctx, Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk))
+
+
+def _window_rows(x: Tensor, pads: tuple[int, int, int, int], kw: int, step: int, count: int) -> Tensor:
+    """An image with a border in memory as one whose pixels are the rows of windows, which overlap: few channels then
+    fill a block."""
+    top, left, bottom, _ = pads
+    shape = (x.shape[0], x.shape[1] + top + bottom, count, kw * x.shape[3])
+    offset = x.offset - top * x.strides[1] - left * x.strides[2]
+    return Tensor(x.buffer, shape, (x.strides[0], x.strides[1], x.strides[2] * step, 1), offset)
 
 
 def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | None) -> bool:
