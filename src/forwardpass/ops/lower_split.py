@@ -32,16 +32,24 @@ _L1_BYTES = 24 * 1024
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
 
-# Nanoseconds on one core; only their ratios count.
+# Nanoseconds on one core, for estimates; only their ratios count.
 _FMA = 1 / 88
 """Per product of float32."""
+_FMA_WEIGHTS = 0.04
+"""Per byte of weights that FMA reads beside its products."""
+_WEIGHTS = 0.065
+"""Per byte of weights that tiles read."""
+_WRITE = 0.06
+"""Per byte of a result that does not stay in L2."""
 _FINISH = 28.0
 """Per tile of sums that goes to memory."""
 _SPLIT = 9.0
 """Per block that is split, written and read again."""
+_SPLIT_PART = 12.0
+"""Per block that has filling."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
-_GAIN = 0.85
+_GAIN = 0.9
 """The part of the time by FMA that tiles may take at most, since their operands take more memory."""
 
 
@@ -121,22 +129,36 @@ class Products:
         found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
         return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
 
+    def pays(self, terms: int) -> bool:
+        """Whether tiles of so many terms are faster than FMA. It depends on one image alone, never on the batch."""
+        return terms > 0 and self.out.shape[3] > 0 and self.time(terms) < _GAIN * self.time_by_fma()
+
     def time(self, terms: int) -> float:
-        """Nanoseconds for one image."""
+        """Nanoseconds for one image on tiles."""
         rows, count, _, tile_m = self.positions()
-        panels = -(-self.out.shape[3] // _PANEL)
-        tiles = rows * _tiles_time(count, tile_m) * panels
+        products = rows * _tiles_time(count, tile_m) * (terms * (terms + 1) // 2 * len(self.taps) * self.blocks)
         height, width = self.padded
-        products = terms * (terms + 1) // 2 * len(self.taps) * self.blocks
-        finish = rows * -(-count // tile_m) * panels * _FINISH
-        return tiles * products + finish + height * width * self.blocks * _SPLIT
+        whole = self.x.shape[3] // _BLOCK
+        split = height * width * (whole * _SPLIT + (self.blocks - whole) * _SPLIT_PART)
+        weights = len(self.taps) * self.blocks * _BLOCK * self._columns * 2 * terms * _WEIGHTS
+        panels = self._columns // _PANEL
+        return panels * (products + rows * -(-count // tile_m) * _FINISH) + split + weights + self._write
+
+    def time_by_fma(self) -> float:
+        """Nanoseconds for one image by FMA."""
+        _, oh, ow, _ = self.out.shape
+        products = len(self.taps) * self.x.shape[3] * self._columns
+        return oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS + self._write
 
     @property
-    def pays(self) -> Callable[[int], bool]:
-        """Whether tiles of so many terms are faster than FMA. It depends on one image alone, never on the batch."""
-        _, oh, ow, n = self.out.shape
-        fma = oh * ow * len(self.taps) * self.x.shape[3] * -(-n // _PANEL) * _PANEL * _FMA
-        return lambda terms: terms > 0 and n > 0 and self.time(terms) < _GAIN * fma
+    def _columns(self) -> int:
+        """Of all panels."""
+        return -(-self.out.shape[3] // _PANEL) * _PANEL
+
+    @property
+    def _write(self) -> float:
+        nbytes = 4 * math.prod(self.out.shape[1:])
+        return nbytes * _WRITE if nbytes > _RESIDENT_BYTES else 0.0
 
 
 def _tiles_time(positions: int, tile_m: int) -> float:
