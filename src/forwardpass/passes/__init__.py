@@ -13,6 +13,7 @@ from ..graph import Graph, TensorType
 from . import (
     compose_activation,
     compose_attention,
+    compose_norms,
     drop_identity,
     fold_affine,
     fold_constants,
@@ -45,6 +46,7 @@ PIPELINE: tuple[Pass, ...] = (
     merge_transposes.PASS,
     # While the operators still are ONNX's: f(x) * x is one operand for the layout, and one epilogue later.
     compose_activation.PASS,
+    compose_norms.PASS,
     # Before products with weights are no MatMul any more, and before Transposes move away from the heads.
     compose_attention.PASS,
     to_linear.PASS,
