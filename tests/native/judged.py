@@ -21,14 +21,17 @@ def operands(shape: tuple[int, ...], seed: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def judge(name: str, inputs: tuple[Any, ...], constants: tuple[int, ...] = (), **attributes: Any) -> None:
+def judge(
+    name: str, inputs: tuple[Any, ...], constants: tuple[int, ...] = (), domain: str = "", outputs: int = 1,
+    **attributes: Any,
+) -> None:  # fmt: skip
     """Every step is native; the bits are those of the scalar ISA whatever the ISA and the number of threads; and the
     values are those of the definition."""
     load_all()
-    graph, given = graph_of(registry["", name], Case(inputs, attributes, constants=constants))
-    for node in graph.nodes:  # whatever else an operator gives, these models do not ask for it
-        node.outputs = node.outputs[:1]
-    graph.outputs = graph.outputs[:1]
+    graph, given = graph_of(registry[domain, name], Case(inputs, attributes, constants=constants))
+    for node in graph.nodes:  # whatever else an operator gives, the model does not ask for it
+        node.outputs = node.outputs[:outputs]
+    graph.outputs = graph.outputs[:outputs]
     made, _ = optimize(graph)
     first = None
     for isa in _native.available_isas():

@@ -14,7 +14,7 @@ from .lower_typed import cast_step, kernel_type
 from .registry import Lowering, Tensor
 from .shapes import at
 
-__all__ = ["attend", "float_mask", "heads_of", "lower_attention", "present", "put_mask"]
+__all__ = ["add_masks", "attend", "float_mask", "heads_of", "lower_attention", "present", "put_mask"]
 
 _BLOCK = 256
 _SCORES = 28 * 256

@@ -26,6 +26,7 @@ from . import (
     lower_batchnorm,
     merge_transposes,
     merge_views,
+    split_attention,
     to_linear,
 )
 from .float_attributes import round_attributes
@@ -47,6 +48,7 @@ PIPELINE: tuple[Pass, ...] = (
     # While the operators still are ONNX's: f(x) * x is one operand for the layout, and one epilogue later.
     compose_activation.PASS,
     compose_norms.PASS,
+    split_attention.PASS,
     # Before products with weights are no MatMul any more, and before Transposes move away from the heads.
     compose_attention.PASS,
     to_linear.PASS,

@@ -13,6 +13,7 @@ from .. import shapes
 from ..linear import check_bias
 from ..registry import REQUIRED, Attributes, Constants, Types, operator
 from . import DOMAIN
+from .lower_attention import lower_multi_head
 from .scores import attend, check_attention_bias, check_heads, join, length_after, padding_mask, split
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -242,4 +243,6 @@ operator(
     reference=_multi_head,
     attributes={"num_heads": REQUIRED, "unidirectional": 0, "scale": None, "mask_filter_value": None},
     arity=(1, 10),
+    lower=lower_multi_head,
+    typed=True,
 )
