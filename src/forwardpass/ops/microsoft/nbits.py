@@ -8,19 +8,13 @@ from ...errors import GraphError
 from ...graph import Array, Dim, TensorType
 from .. import shapes
 from ..linear import check_bias
+from ..lower_nbits import lower_nbits, unpacked
 from ..registry import REQUIRED, Attributes, Constants, Types, operator
 from . import DOMAIN
 
 __all__ = ["unpacked"]
 
 _BITS = (2, 4, 8)
-
-
-def unpacked(codes: Array, bits: int) -> Array:
-    """Bytes as numbers of some bits, the lowest bits of a byte first: the last dimension grows 8 / bits times."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    parts = (codes[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-    return np.asarray(parts.reshape(*codes.shape[:-1], codes.shape[-1] * len(shifts)))
 
 
 def _counts(attributes: Attributes) -> tuple[int, int, int, int]:
@@ -117,4 +111,5 @@ operator(
         "weight_prepacked": 0,
     },
     arity=(3, 6),
+    lower=lower_nbits,
 )
