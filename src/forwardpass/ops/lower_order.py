@@ -78,7 +78,7 @@ def lower_hardmax(ctx: Lowering) -> str | None:
     size = x.shape[axis]
     best = ctx.temporary((*x.shape[:axis], 1, *x.shape[axis + 1 :]), _INT64)
     column = (size, *(1,) * (len(x.shape) - axis - 1))
-    places = ctx.tensor(ctx.packed(("places", column), lambda: np.arange(size, dtype=np.int64).reshape(column)))
+    places = ctx.tensor(np.arange(size, dtype=np.int64).reshape(column))
     found = ctx.temporary(x.shape, _BOOL)
     reason = _arg_step(ctx, "arg_max_any", "float32", x, best, axis, last=False)
     reason = reason or pair_step(ctx, "equal_any", "int64", places, best, found)

@@ -172,12 +172,9 @@ def lower_trilu(ctx: Lowering) -> str | None:
     rows, columns = x.shape[-2:]
     diagonal = 0 if k is None else min(max(int(k.reshape(())), -rows - 1), columns + 1)
     upper = bool(ctx.attributes["upper"])
-
-    def mask() -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        away = np.arange(columns) - np.arange(rows)[:, None]
-        return np.asarray(away >= diagonal if upper else away <= diagonal)
-
-    kept = ctx.tensor(ctx.packed(("trilu", rows, columns, diagonal, upper), mask))
+    away = np.arange(columns) - np.arange(rows)[:, None]
+    # The plan's own: `packed` would keep the mask of every size that is ever met.
+    kept = ctx.tensor(np.asarray(away >= diagonal if upper else away <= diagonal))
     dtype = ctx.outputs[0].dtype
     blank = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
     lead = (0,) * (len(x.shape) - 2)

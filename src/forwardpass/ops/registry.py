@@ -106,7 +106,7 @@ class Lowering(Protocol):
     def output(self, index: int = 0) -> Tensor: ...
 
     def tensor(self, array: Array) -> Tensor:
-        """A tensor over an array that `packed` gave, to be an input of a step."""
+        """A tensor over an array, to be an input of a step: one that `packed` gave, or one of this plan alone."""
 
     def has_output(self, index: int) -> bool:
         """Whether anybody reads the output."""
@@ -119,7 +119,8 @@ class Lowering(Protocol):
         filled with zeros: the image itself where the plan keeps a border for it, else a copy."""
 
     def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
-        """Data made once per model from constants (packed weights), shared by its plans."""
+        """Data made once per model from constants (packed weights), shared by its plans. Never of a size that a call
+        decides: they are kept as long as the model."""
 
     def pack_b(self, b: Array) -> Array:
         """Constant B [batch, K, N] float32 -> packed panels, made by `pack_b_f32` of the ISA in use."""
