@@ -22,7 +22,7 @@ from .plan import Declined, Plan, Planned
 if TYPE_CHECKING:
     from .profile import Profile
 
-__all__ = ["AnyPlan", "Hybrid", "plan_any", "run_any"]
+__all__ = ["AnyPlan", "Hybrid", "plan_any", "plans_of", "run_any"]
 
 _MAX_PLANS = 16
 
@@ -44,6 +44,11 @@ def plan_any(graph: Graph, shapes: Shapes, planner: Planner) -> AnyPlan:
         return Hybrid(declined, planner)
 
 
+def plans_of(graph: Graph, planner: Planner) -> Cache[tuple[tuple[int, ...], ...], AnyPlan]:
+    """Shapes of the inputs, in order -> the plan for them."""
+    return Cache(lambda shapes: plan_any(graph, dict(zip(graph.inputs, shapes)), planner), _MAX_PLANS)
+
+
 def run_any(plan: AnyPlan, values: Mapping[str, Any], profile: Profile | None) -> list[Any]:
     """The outputs of a plan for its inputs by name, which fit it."""
     if isinstance(plan, Hybrid):
@@ -63,16 +68,19 @@ class _Stretch:
     """Nodes that run together, planned for every combination of input types that they meet."""
 
     def __init__(self, graph: Graph, planner: Planner) -> None:
-        self.graph, self._planner = graph, planner
-        self.plan: Cache[tuple[TensorType, ...], AnyPlan] = Cache(self._make, _MAX_PLANS)
+        self.graph = graph
 
-    def _make(self, types: tuple[TensorType, ...]) -> AnyPlan:
-        given = dict(zip(self.graph.inputs, types))
-        graph = self.graph
-        if any(t.dtype != graph.inputs[k].dtype or t.container != graph.inputs[k].container for k, t in given.items()):
-            graph = graph.copy()
-            graph.inputs = {k: TensorType(t.dtype, None, t.container) for k, t in given.items()}
-        return plan_any(graph, {k: t.sizes if t.is_known else () for k, t in given.items()}, self._planner)
+        def make(types: tuple[TensorType, ...]) -> AnyPlan:  # without self: a cycle would keep the plans' memory
+            given = dict(zip(graph.inputs, types))
+            met = graph
+            if any(
+                t.dtype != graph.inputs[k].dtype or t.container != graph.inputs[k].container for k, t in given.items()
+            ):
+                met = graph.copy()
+                met.inputs = {k: TensorType(t.dtype, None, t.container) for k, t in given.items()}
+            return plan_any(met, {k: t.sizes if t.is_known else () for k, t in given.items()}, planner)
+
+        self.plan: Cache[tuple[TensorType, ...], AnyPlan] = Cache(make, _MAX_PLANS)
 
     def run(self, values: Mapping[str, Value], profile: Profile | None) -> dict[str, Value]:
         plan = self.plan(tuple(_met(values[k], declared) for k, declared in self.graph.inputs.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,12 +118,12 @@ class Plan(Planned):
         """
         if self._bound is None:
             inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (self.inputs, self.outputs))
-            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, self.fault)
+            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, partial(_fault, self.steps))
         return self._bound
 
     def fault(self, step: int) -> InputError:
         """The error of a step that met an index out of range in its data."""
-        return InputError("an index in the data is out of range", where=self.steps[step].node.label)
+        return _fault(self.steps, step)
 
     @property
     def program(self) -> Any:
@@ -153,6 +154,11 @@ class Plan(Planned):
         except MemoryError:
             shapes = ", ".join(f"{k}: {t}" for k, t in self.outputs.items())
             raise InputError("not enough memory for the outputs", where=shapes) from None
+
+
+def _fault(steps: list[Step], step: int) -> InputError:
+    """`Plan.fault`, for who must not keep the plan: in a cycle its memory would wait for the garbage collector."""
+    return InputError("an index in the data is out of range", where=steps[step].node.label)
 
 
 def make_plan(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,11 @@ from .config import settings
 from .errors import InputError, suggest
 from .formats import npz
 from .graph import Array, Graph, TensorType
-from .hybrid import AnyPlan, Hybrid, plan_any
+from .hybrid import AnyPlan, Hybrid, plans_of
 from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .passes import optimize
-from .plan import Plan, make_plan
+from .plan import Plan, Settings, make_plan
 from .result import public, result_type
 from .sources import as_graph, readable
 
@@ -34,10 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model", "from_onnx", "load", "save"]
 
-_MAX_PLANS = 16
 _MAX_VARIANTS = 4
-
-Shapes: TypeAlias = "tuple[tuple[int, ...], ...]"
 
 
 class Model(Caller, Around):
@@ -82,8 +80,10 @@ class Model(Caller, Around):
         self._outputs: dict[str, TensorType] | None = None
         self.optimized, self.log = optimize(readable(self.graph))
         self._packed: dict[Any, Array] = {}
-        self._plans: Cache[Shapes, AnyPlan] = Cache(self._make_plan, _MAX_PLANS)
-        self._variants: Cache[tuple[str, ...], Model] = Cache(self._make_variant, _MAX_VARIANTS)
+        self._plans = plans_of(self.optimized, partial(make_plan, settings=self.settings, packed=self._packed))
+        self._variants: Cache[tuple[str, ...], Model] = Cache(
+            partial(_variant, self.graph, self.settings), _MAX_VARIANTS
+        )
         self._profile: Profile | None = None
         names = tuple(self.graph.outputs)
         self._set_names(tuple(self.inputs), names)
@@ -116,12 +116,6 @@ class Model(Caller, Around):
         """
         given = bind_shapes(shapes or {}, self.inputs)
         return self._plans(tuple(given[k] for k in self.inputs))
-
-    def _make_plan(self, shapes: Shapes) -> AnyPlan:
-        return plan_any(self.optimized, dict(zip(self.inputs, shapes)), self._native_plan)
-
-    def _native_plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
-        return make_plan(graph, shapes, self.settings, self._packed)
 
     # ---- calls; the fast path is Caller's
 
@@ -199,19 +193,9 @@ class Model(Caller, Around):
         model = self._variants(names) if names else self
         return dict(zip(model.outputs, model.evaluate(bind_arguments((), inputs, self.inputs))))
 
-    def _make_variant(self, names: tuple[str, ...]) -> Model:
-        """This model with more outputs."""
-        values = self.graph.producers().keys() | self.graph.inputs.keys() | self.graph.constants.keys()
-        for n in names:
-            if n not in values:
-                raise InputError(f"unknown value {n!r}", where="capture", got=n, hint=suggest(n, values))
-        graph = self.graph.copy()
-        graph.outputs += [n for n in names if n not in graph.outputs]
-        return self.like(graph)
-
     def like(self, graph: Any) -> Model:
         """Another graph as a model with the settings of this one."""
-        return Model(graph, threads=self.settings.threads, precision=self._asked[1], isa=self.settings.isa)
+        return _like(graph, self.settings)
 
     def predict(self, x: Any, *, batch_size: int = 32, progress: bool = False) -> Any:
         """Run on a long array in batches along the first axis.
@@ -328,6 +312,21 @@ class Model(Caller, Around):
         from .pickling import reduce
 
         return reduce(self, self._pickle_by, self._file, self._asked)
+
+
+def _like(graph: Any, settings: Settings) -> Model:
+    return Model(graph, threads=settings.threads, precision=settings.precision, isa=settings.isa)
+
+
+def _variant(graph: Graph, settings: Settings, names: tuple[str, ...]) -> Model:
+    """A model with more outputs. No method, so that no cycle keeps memory until a garbage collection."""
+    values = graph.producers().keys() | graph.inputs.keys() | graph.constants.keys()
+    for n in names:
+        if n not in values:
+            raise InputError(f"unknown value {n!r}", where="capture", got=n, hint=suggest(n, values))
+    graph = graph.copy()
+    graph.outputs += [n for n in names if n not in graph.outputs]
+    return _like(graph, settings)
 
 
 def load(path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32") -> Model:

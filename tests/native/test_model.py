@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ import networks
 from forwardpass.builder import Dense, Input, Sequential
 from forwardpass.errors import ConfigError, InputError
 from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.hybrid import Hybrid
 from forwardpass.ops import evaluate
+from forwardpass.plan import Plan
 from forwardpass.run import Model
 from tolerance import NETWORK
 
@@ -131,6 +135,34 @@ def test_predict_needs_a_row_per_row() -> None:
         model.predict(np.ones((4, 4), np.float32), batch_size=2)
     assert e.value.where == "output 'total'"
     assert model(np.ones((4, 4), np.float32)) == 16
+
+
+# ---- memory
+
+
+def _partly_native() -> Graph:
+    m = Maker(dtype=F32)
+    return m.graph(m("tests.Doubled", m("Relu", m.input("x", "N", 8)), out="y"))
+
+
+@pytest.mark.parametrize("make", [mlp, _partly_native])
+def test_plans_and_models_are_freed_without_the_garbage_collector(make: Callable[[], Graph]) -> None:
+    def plans() -> int:
+        return sum(isinstance(o, (Plan, Hybrid)) for o in gc.get_objects())
+
+    gc.collect()
+    before = plans()
+    gc.disable()
+    try:
+        model = Model(make(), threads=1)
+        for rows in range(1, 40):
+            model(np.ones((rows, 8), np.float32))
+        assert plans() - before <= 2 * 16
+        model.run({"x": np.ones((1, 8), np.float32)}, capture=["x"])
+        del model
+        assert plans() == before
+    finally:
+        gc.enable()
 
 
 # ---- capture
