@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .engines import Call, Options, load_engine
+from .engines import Call, NotApplicable, Options, load_engine
 from .process import private_stdout, serve
 from .scenarios import serve_poisson
 from .timing import Timer, clock_ns
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _load(job: Mapping[str, Any], inputs: Mapping[str, Any], answer: Callable[..., None]) -> Call | None:
-    """The model, called once; None where the engine is not installed. Answers either way."""
+    """The model, called once; None where the engine is not installed, or not for this model. Answers either way."""
     engine = load_engine(job["engine"])
     start = time.perf_counter()
     try:
@@ -56,7 +56,11 @@ def _load(job: Mapping[str, Any], inputs: Mapping[str, Any], answer: Callable[..
         answer({"status": "missing", "message": str(error)})
         return None
     imported, before = time.perf_counter(), memory()
-    made: Call = engine.load(job["model"], inputs, Options(job["threads"], job["precision"]))
+    try:
+        made: Call = engine.load(job["model"], inputs, Options(job["threads"], job["precision"]))
+    except NotApplicable as reason:
+        answer({"status": "missing", "message": str(reason), "version": version})
+        return None
     loaded = time.perf_counter()
     made.function(*made.args)
     first = time.perf_counter()

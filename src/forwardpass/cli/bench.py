@@ -46,7 +46,13 @@ def _report_file(text: str) -> Path:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("models", nargs="+", type=Path, metavar="MODEL", help="models: .onnx, or .npz for forwardpass alone")
-    add("--against", type=_words, default=[], metavar="A,B", help="engines: onnxruntime, openvino, torch, mnn")
+    add(
+        "--against",
+        type=_words,
+        default=[],
+        metavar="A,B",
+        help="engines: onnxruntime, openvino, torch, mnn, litert, ncnn",
+    )
     add("--threads", type=_numbers, default=[1], metavar="N,M", help="default: 1")
     add("--batch", type=_numbers, default=[], metavar="N,M", help="sizes of a free first dimension (default: 1)")
     add("--precision", type=_words, default=["float32"], metavar="A,B", help="of forwardpass (default: float32)")

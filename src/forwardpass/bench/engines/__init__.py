@@ -21,9 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Call", "Options", "engine_names", "load_engine"]
+__all__ = ["Array", "Call", "NotApplicable", "Options", "engine_names", "load_engine"]
 
 Array = npt.NDArray[Any]
+
+
+class NotApplicable(Exception):  # noqa: N818 - no fault: the engine sits this model out
+    """What an engine's `load` raises for a model or for inputs that it cannot run, with the reason."""
 
 
 @dataclass(frozen=True)
