@@ -40,7 +40,7 @@ def test_every_node_is_on_the_page(capsys: pytest.CaptureFixture[str], tmp_path:
     assert (report["nodes_before"], report["nodes_after"]) == (len(loaded.graph.nodes), len(loaded.optimized.nodes))
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed (apt-get install chromium)")
 def test_the_script_runs_in_a_browser(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Of the two graphs one is shown; a search marks nodes, and a chosen node is told with its edges."""
     file = tmp_path / "view.html"
