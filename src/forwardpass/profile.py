@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .graph import Array, Node
@@ -18,6 +19,8 @@ __all__ = ["Profile"]
 
 _MOST_EVENTS = 10_000
 """Of a trace: a long profile must not grow without end."""
+_MOST_TIMES = 500
+"""The latest times of a step, of which the median is taken."""
 
 
 class Profile(Report):
@@ -28,13 +31,16 @@ class Profile(Report):
     calls : int
         Calls that were timed.
     steps : list of dict
-        Per step: node, kernel, calls, nanoseconds (all calls together), flops and bytes (of one call).
+        Per step: node, kernel, calls, nanoseconds (all calls together), flops and bytes (of one call), and median: the
+        nanoseconds of one call, of the latest 500. What else the machine does disturbs the sum, but hardly the median,
+        which is what is printed.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.calls = 0
         self._rows: dict[int, tuple[Plan | Node, list[dict[str, Any]]]] = {}
+        self._times: dict[int, list[deque[int]]] = {}
         self._events: list[tuple[dict[str, Any], int]] = []
         self._lock = threading.Lock()
         self._outer: Profile | None = None
@@ -74,36 +80,48 @@ class Profile(Report):
                         for n, kernel, flops, nbytes in steps
                     ],
                 )
-            for row, ns in zip(self._rows[id(owner)][1], times):
+                self._times[id(owner)] = [deque(maxlen=_MOST_TIMES) for _ in steps]
+            for row, latest, ns in zip(self._rows[id(owner)][1], self._times[id(owner)], times):
                 row["calls"] += 1
                 row["nanoseconds"] += ns
+                latest.append(ns)
                 if len(self._events) < _MOST_EVENTS:
                     self._events.append((row, ns))
 
     @property
     def steps(self) -> list[dict[str, Any]]:
         """Per step of every plan that ran, and per node that ran by its definition."""
-        return [dict(row) for _, rows in self._rows.values() for row in rows]
+        with self._lock:
+            return [
+                row | {"median": sorted(latest)[len(latest) // 2]}
+                for key, (_, rows) in self._rows.items()
+                for row, latest in zip(rows, self._times[key])
+            ]
 
     @property
     def nanoseconds(self) -> int:
         """All steps of all calls together."""
-        return sum(s["nanoseconds"] for s in self.steps)
+        with self._lock:
+            return sum(row["nanoseconds"] for _, rows in self._rows.values() for row in rows)
+
+    @property
+    def typical(self) -> float:
+        """Nanoseconds of one call, from the medians of its steps."""
+        return sum(s["median"] * s["calls"] for s in self.steps) / max(self.calls, 1)
 
     def records(self) -> list[dict[str, Any]]:
         return self.steps
 
     def parts(self) -> Parts:
-        total = max(self.nanoseconds, 1)
+        typical = self.typical
         rows = []
         for s in self.steps:
-            each = s["nanoseconds"] / s["calls"]
-            figures = [f"{each / 1e3:.3f}", f"{100 * s['nanoseconds'] / total:.1f}"]
+            each = s["median"]
+            figures = [f"{each / 1e3:.3f}", f"{100 * each * s['calls'] / max(typical * self.calls, 1):.1f}"]
             figures += [f"{s[k] / each if each else 0.0:.1f}" for k in ("flops", "bytes")]
             rows.append([s["node"], s["kernel"], *figures])
-        mean = self.nanoseconds / max(self.calls, 1) / 1e3
         columns = ["node", "kernel", ">us", ">%", ">GFLOP/s", ">GB/s"]
-        return Parts([], columns, rows, ["", f"{self.calls} calls, {mean:.3f} us each in kernels"])
+        return Parts([], columns, rows, ["", f"{self.calls} calls, {typical / 1e3:.3f} us each in kernels"])
 
     def save_trace(self, path: str | os.PathLike[str]) -> None:
         """Write a Chrome trace (chrome://tracing, Perfetto) of the first 10,000 steps, one after another."""

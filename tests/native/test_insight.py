@@ -163,6 +163,17 @@ def test_profile(model: Model, shape: tuple[Any, ...], tmp_path: Path) -> None:
     assert ends == pytest.approx(profile.nanoseconds / 1e3)
 
 
+def test_a_call_that_was_disturbed_does_not_move_the_typical_one(model: Model) -> None:
+    profile = model.profile()
+    for ns in (10, 12, 11, 1_000_000, 13):
+        profile.record_definition(model.graph.nodes[0], ns)
+        profile.count()
+    assert profile.steps[0]["median"] == 12
+    assert profile.typical == 12
+    assert profile.nanoseconds == 1_000_046
+    assert "0.012" in str(profile)
+
+
 def test_profile_of_several_shapes_and_threads(model: Model, shape: tuple[Any, ...]) -> None:
     def work(rows: int) -> None:
         for _ in range(5):

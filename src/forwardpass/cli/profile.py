@@ -85,17 +85,17 @@ def _report(
     declined = {
         n.name or n.outputs[0]: plan.fallbacks[n.label] for n in model.optimized.nodes if n.label in plan.fallbacks
     }
-    total = max(found.nanoseconds, 1)
+    typical = found.typical
     steps = []
     for s in found.steps:
-        each = s["nanoseconds"] / s["calls"]
+        each = s["median"]
         known = reasons[s["node"], s["kernel"]]
         planned = known.pop(0) if known else {}
         steps.append(
             {
                 **{k: s[k] for k in ("node", "kernel", "calls", "flops", "bytes")},
                 "us": each / 1e3,
-                "share": s["nanoseconds"] / total,
+                "share": each * s["calls"] / max(typical * found.calls, 1),
                 "gflops": s["flops"] / each if each else 0.0,
                 "gbytes": s["bytes"] / each if each else 0.0,
                 "of_ceiling": ceilings.share(s["flops"], s["bytes"], each) if ceilings else None,
@@ -110,7 +110,7 @@ def _report(
         "isa": model.settings.isa,
         "threads": plan.threads,
         "calls": found.calls,
-        "us": found.nanoseconds / max(found.calls, 1) / 1e3,
+        "us": typical / 1e3,
         "flops": sum(s["flops"] * s["calls"] for s in found.steps) // max(found.calls, 1),
         "native_share": 1 - sum(s["share"] for s in steps if s["kernel"] == "definition"),
         "ceilings": ceilings.to_dict() if ceilings else None,

@@ -82,7 +82,7 @@ def _measured(
         return None, {}
     times: dict[str, float] = {}
     for step in found.steps:
-        times[step["node"]] = times.get(step["node"], 0.0) + step["nanoseconds"] / found.calls / 1e3
+        times[step["node"]] = times.get(step["node"], 0.0) + step["median"] * step["calls"] / found.calls / 1e3
     return types, times
 
 
