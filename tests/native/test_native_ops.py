@@ -32,6 +32,7 @@ DECLINED = {
     ("Dropout", "training_mode off"),
     ("Split", "sizes from a call"),
     ("Tile", "repeats from a call"),
+    ("CenterCropPad", "shape from a call"),
     ("TopK", "K from a call"),
     ("CumSum", "axis from a call"),
     ("CumProd", "axis from a call"),

@@ -234,19 +234,39 @@ def _center_crop_pad(attributes: Attributes, x: Array, shape: Array) -> Array:
     for axis, size in zip(_crop_axes(attributes, x.ndim), shape.ravel()):
         sizes[axis] = int(size)
     y = np.full(sizes, blank(x.dtype), x.dtype)
-    source, target = [], []
-    for old, new in zip(x.shape, sizes):
-        kept, crop, pad = min(old, new), max(0, old - new) // 2, max(0, new - old) // 2
-        source.append(slice(crop, crop + kept))
-        target.append(slice(pad, pad + kept))
-    y[tuple(target)] = x[tuple(source)]
+    cut = [_centred(old, new) for old, new in zip(x.shape, sizes)]
+    y[tuple(slice(to, to + kept) for kept, _, to in cut)] = x[tuple(slice(at, at + kept) for kept, at, _ in cut)]
     return y
+
+
+def _centred(old: int, new: int) -> tuple[int, int, int]:
+    """The elements of an axis that stay, where they start, and where they come to lie."""
+    return min(old, new), max(0, old - new) // 2, max(0, new - old) // 2
+
+
+def _lower_center_crop_pad(ctx: Lowering) -> str | None:
+    if ctx.constant(1) is None:
+        return "the shape is not constant"
+    if reason := move_reason(ctx):
+        return reason
+    x, y, dtype = given(ctx), ctx.output(), ctx.outputs[0].dtype
+    cut = [_centred(old, new) for old, new in zip(x.shape, y.shape)]
+    kept = [k for k, _, _ in cut]
+    reason = None
+    if any(to for _, _, to in cut) or any(k < n for k, n in zip(kept, y.shape)):
+        zero = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
+        reason = copy_step(ctx, Tensor(zero.buffer, (), (), zero.offset), y)
+    source, target = window_of(x, [at for _, at, _ in cut], kept), window_of(y, [to for _, _, to in cut], kept)
+    return reason or copy_step(ctx, source, target)
 
 
 operator(
     "CenterCropPad",
     infer=_infer_center_crop_pad,
     reference=_center_crop_pad,
+    lower=_lower_center_crop_pad,
+    typed=True,
+    strided=True,
     attributes={"axes": None},
     arity=(2, 2),
     cases=(
@@ -254,6 +274,8 @@ operator(
         Case(((5, 2), _ints(8, 5)), constants=(1,), name="pad"),
         Case(((5, 8, 3), _ints(7, 3)), {"axes": [-1, 1]}, constants=(1,), name="axes"),
         Case(((3, 4), _ints(4, 1)), name="shape from a call"),
+        Case((np.arange(20, dtype=np.uint8).reshape(5, 4), _ints(2, 7)), constants=(1,), name="bytes"),
+        Case(((0, 4), _ints(3, 3)), constants=(1,), name="from nothing"),
     ),
     narrow=True,
 )
