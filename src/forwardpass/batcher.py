@@ -238,17 +238,17 @@ class Batcher:
 
     def _alone(self, request: _Request) -> None:
         try:
-            request.future.set_result(self.model.as_result(self.model.evaluate(request.arrays)))
+            request.future.set_result(self.model.as_result(self.model.outputs_for(request.arrays)))
         except Exception as error:
             request.future.set_exception(error)
 
     def _together(self, batch: Sequence[_Request]) -> list[list[Array]]:
         """The outputs of each call."""
         if len(batch) == 1:
-            return [self.model.evaluate(batch[0].arrays)]
+            return [self.model.outputs_for(batch[0].arrays)]
         arrays = {k: np.concatenate([r.arrays[k] for r in batch]) for k in self.model.inputs}
         rows = sum(r.rows for r in batch)
-        whole = self.model.evaluate(arrays)
+        whole = self.model.outputs_for(arrays)
         for name, y in zip(self.model.outputs, whole):
             if y.shape[:1] != (rows,):
                 raise InputError(

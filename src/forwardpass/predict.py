@@ -29,7 +29,7 @@ def predict(model: Model, x: Any, batch_size: int, progress: bool) -> Any:
     with _progress(count) if progress else nullcontext(lambda done: None) as advance:
         for start in range(0, max(count, 1), batch_size):
             rows = min(batch_size, count - start)
-            parts = model.evaluate({k: a[start : start + rows] for k, a in arrays.items()})
+            parts = model.outputs_for({k: a[start : start + rows] for k, a in arrays.items()})
             if not whole:
                 whole = [_empty(name, count, rows, p) for name, p in zip(model.outputs, parts)]
             for all_rows, part in zip(whole, parts):

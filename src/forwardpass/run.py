@@ -120,7 +120,7 @@ class Model(Caller, Around):
     # ---- calls; the fast path is Caller's
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        return self.as_result(self.evaluate(bind_arguments(args, kwargs, self.inputs)))
+        return self.as_result(self.outputs_for(bind_arguments(args, kwargs, self.inputs)))
 
     def as_result(self, outputs: Sequence[Array]) -> Any:
         """What a call returns: the output itself, or a named tuple of several."""
@@ -132,7 +132,7 @@ class Model(Caller, Around):
         check_shapes(shapes, self.inputs)
         return list(values.values()), self._plans(tuple(shapes.values()))
 
-    def evaluate(self, bound: Mapping[str, Any]) -> list[Any]:
+    def outputs_for(self, bound: Mapping[str, Any]) -> list[Any]:
         """The outputs for a value of every input, in the order of the inputs."""
         arrays, plan = self._checked(bound)
         profile = self._profile
@@ -191,7 +191,7 @@ class Model(Caller, Around):
         """
         names = tuple(dict.fromkeys([capture] if isinstance(capture, str) else capture))
         model = self._variants(names) if names else self
-        return dict(zip(model.outputs, model.evaluate(bind_arguments((), inputs, self.inputs))))
+        return dict(zip(model.outputs, model.outputs_for(bind_arguments((), inputs, self.inputs))))
 
     def like(self, graph: Any) -> Model:
         """Another graph as a model with the settings of this one."""

@@ -154,7 +154,7 @@ class Stream:
         frames = {k: as_array(k, v, self.inputs[k]) for k, v in frames.items()}
         before = self.states or self._first(frames)
         bound = {k: before[k] if k in before else frames[k] for k in self.model.inputs}
-        results = dict(zip(self.model.outputs, self.model.evaluate(bound)))
+        results = dict(zip(self.model.outputs, self.model.outputs_for(bound)))
         after = {i: results[o] for i, o in self.pairs.items()}
         for name, value in after.items():
             if value.ndim != before[name].ndim or value.dtype != before[name].dtype:
