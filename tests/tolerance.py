@@ -125,3 +125,12 @@ FAST = 2e-5
 """Largest error of a product with precision "fast", relative to the product of the norms of its row and column."""
 BFLOAT16 = 2.0**-8
 """The same for "bfloat16": each of the two factors of a product is rounded to 8 bits."""
+
+KERAS_METRICS = {"rtol": 1e-6, "atol": 1e-6}
+"""A mean in float64 against Keras', which sums in float32."""
+
+PIXELS = 1.5
+"""Of 255, a resized picture against Pillow, which rounds to whole pixels after each of two passes."""
+
+PREPROCESSED = {"rtol": 4 * EPS32, "atol": 4e-6}
+"""A normalised pixel against the same formula in other steps: values up to 151 of float32."""

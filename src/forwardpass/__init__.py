@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import builder as builder
+    from . import metrics as metrics
     from .batcher import Batcher as Batcher
     from .custom import op as op
     from .errors import ConfigError as ConfigError
@@ -59,7 +60,9 @@ _HOME = {
     "show_config": "explanation",
 }
 
-__all__ = [*_HOME, "builder", "get_include"]
+_MODULES = ("builder", "metrics")
+
+__all__ = [*_HOME, *_MODULES, "get_include"]
 
 
 def get_include() -> str:
@@ -72,7 +75,7 @@ def get_include() -> str:
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in ("builder", "_native"):  # PyCapsule_Import reaches _native as an attribute
+    if name in (*_MODULES, "_native"):  # PyCapsule_Import reaches _native as an attribute
         return import_module(f".{name}", __name__)
     if name in _HOME:
         value = globals()[name] = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -1,14 +1,17 @@
-"""What a model has around its forward pass: other formats."""
+"""What a model has around its forward pass: measures of its answers, other formats."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import onnx
 
     from .graph import Graph
+    from .metrics import Measures, Metric
+    from .run import Model
 
 __all__ = ["Around"]
 
@@ -16,10 +19,50 @@ __all__ = ["Around"]
 class Around:
     """The methods of a model that its calls do not need; each imports what it needs when it is called."""
 
-    __slots__ = ()
-
     if TYPE_CHECKING:
         graph: Graph
+
+    # ---- measures
+
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        metrics: Iterable[str | Metric] = ("mean_squared_error",),
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Measures:
+        """How good the model's answers are.
+
+        Parameters
+        ----------
+        x
+            The input, or input name -> array, as for `predict`.
+        y
+            What is right, row by row: values, one-hot rows, or class numbers, as the metrics ask for.
+        metrics
+            Names such as "accuracy" of `forwardpass.metrics`, or functions `(y_true, y_pred) -> one number per row`.
+        batch_size
+            Rows per run. The result does not depend on it.
+        progress
+            Show a progress display.
+
+        Returns
+        -------
+        Measures
+            Name -> number: the mean over all rows, summed in float64.
+
+        Raises
+        ------
+        InputError
+            An unknown metric, or answers that do not fit `y`.
+        """
+        from .metrics import evaluate
+
+        return evaluate(cast("Model", self), x, y, metrics, batch_size, progress)
+
+    # ---- formats
 
     def to_onnx(self, path: str | os.PathLike[str] | None = None) -> onnx.ModelProto | None:
         """Write the model, as it was before the passes, as an ONNX file. Needs the package onnx.
