@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import builder as builder
     from . import metrics as metrics
+    from . import preprocess as preprocess
     from .batcher import Batcher as Batcher
     from .custom import op as op
     from .errors import ConfigError as ConfigError
@@ -60,7 +61,7 @@ _HOME = {
     "show_config": "explanation",
 }
 
-_MODULES = ("builder", "metrics")
+_MODULES = ("builder", "metrics", "preprocess")
 
 __all__ = [*_HOME, *_MODULES, "get_include"]
 

@@ -1,15 +1,16 @@
-"""What a model has around its forward pass: measures of its answers, other formats."""
+"""What a model has around its forward pass: pictures and labels, measures of its answers, other formats."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import onnx
 
     from .graph import Graph
+    from .labels import Classes
     from .metrics import Measures, Metric
     from .run import Model
 
@@ -21,6 +22,80 @@ class Around:
 
     if TYPE_CHECKING:
         graph: Graph
+
+    # ---- pictures
+
+    def with_preprocessing(self, mode: str = "none", *, input: str | None = None, **settings: Any) -> Model:  # noqa: A002
+        """The model for pictures of any size: uint8 [N, height, width, channels] in the place of an input.
+
+        Resizing, cropping and normalising become nodes of the graph, which are saved with it.
+
+        Parameters
+        ----------
+        mode
+            "none": 0 to 255; "unit": 0 to 1; "tf", "torch" or "caffe": those of `keras.applications`.
+        input
+            The input that takes the pixels; by default the first one.
+        **settings
+            Of `forwardpass.preprocess.Preprocessing`: size, fit, shorter, interpolation, antialias, scale, mean, std,
+            channels. By default pictures are stretched to the size of the input, smoothed as Pillow does.
+
+        Raises
+        ------
+        InputError
+            Settings that make no sense, or an input that takes no pictures.
+        """
+        from .preprocess.prefix import with_preprocessing
+        from .preprocess.settings import Preprocessing
+
+        model = cast("Model", self)
+        return model.like(with_preprocessing(self.graph, Preprocessing.of(mode, **settings), input))
+
+    @property
+    def labels(self) -> list[str] | None:
+        """The names of the classes in their order, of the metadata; None where there are none.
+
+        Set them to a list, or to a dict of class number to name; `save` and `to_onnx` keep them.
+        """
+        from .labels import labels_of
+
+        return labels_of(self.graph.metadata)
+
+    @labels.setter
+    def labels(self, labels: Sequence[str] | Mapping[int, str]) -> None:
+        from .labels import KEY, labels_text
+
+        graph = self.graph.copy()  # the caller's own keeps what it has
+        graph.metadata[KEY] = labels_text(labels)
+        self.graph = graph
+
+    def classify(self, image: Any, *, top: int = 5) -> Classes | list[Classes]:
+        """The most probable classes of a picture.
+
+        Parameters
+        ----------
+        image
+            A path, the bytes of a file, a picture of Pillow's (these need Pillow), or an array: one picture, or a
+            batch of them.
+        top
+            How many classes.
+
+        Returns
+        -------
+        Classes, or a list of them for a batch
+            Pairs of a label and its probability, best first. Without `labels` the label is the number of the class.
+            An output that is no Softmax counts as logits.
+
+        Raises
+        ------
+        InputError
+            The model does not give one row of scores for a picture, or takes none: see `with_preprocessing`.
+        FileError, UnsupportedError
+            The picture cannot be read, or Pillow is not installed.
+        """
+        from .preprocess.classify import classify
+
+        return classify(cast("Model", self), image, top)
 
     # ---- measures
 

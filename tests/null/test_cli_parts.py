@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forwardpass.cli import inputs, labels, make_parser, measure
+from forwardpass import labels
+from forwardpass.cli import inputs, make_parser, measure
 from forwardpass.cli.demo import choose, panel
 from forwardpass.cli.draw import bar, beside, image
 from forwardpass.cli.info import count_weights

@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
+from ..labels import class_names, top
 from .draw import bar, image, rows_of
-from .labels import class_names, top
 from .measure import Latency, latency, rate
 from .options import add_engine_arguments, positive
 from .plan_table import show_steps, steps_of

@@ -6,13 +6,13 @@ note: an input that a command silently reshaped is an answer nobody can trust.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, InputError, UnsupportedError, suggest
+from ..preprocess.pictures import CHANNELS_TO_MODE, opened, picture_of
 
 if TYPE_CHECKING:
     from ..graph import Array, Dim, TensorType
@@ -22,7 +22,6 @@ __all__ = ["ImageOptions", "assign", "fit", "read", "read_array", "read_image", 
 Note = Callable[[str], None]
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
-CHANNELS_TO_MODE = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -166,58 +165,24 @@ def read_image(path: Path, where: str, wanted: TensorType, options: ImageOptions
     """
     import numpy as np
 
-    try:
+    kind = picture_of(where, wanted)
+    picture = opened(path, CHANNELS_TO_MODE[kind.channels])
+    size = (kind.width or picture.width, kind.height or picture.height)
+    if picture.size != size:
         from PIL import Image
-    except ImportError:
-        raise UnsupportedError(
-            "reading images needs Pillow", where=str(path), hint="pip install forwardpass[cli]"
-        ) from None
-    height, width, channels, layout = _image_shape(where, wanted)
-    try:
-        with Image.open(path) as opened:
-            size = (width or opened.width, height or opened.height)
-            picture = opened.convert(CHANNELS_TO_MODE[channels])
-            if picture.size != size:
-                old = f"{picture.width} x {picture.height}"
-                note(f"input {where}: resized {old} to {size[0]} x {size[1]} pixels")
-                picture = picture.resize(size, Image.Resampling.BILINEAR)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise FileError(f"not a readable image: {problem}", where=str(path)) from None
-    values: Array = np.asarray(picture, np.float64).reshape(size[1], size[0], channels)
+
+        old = f"{picture.width} x {picture.height}"
+        note(f"input {where}: resized {old} to {size[0]} x {size[1]} pixels")
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    values: Array = np.asarray(picture, np.float64).reshape(size[1], size[0], kind.channels)
     if options.invert:
         values = 255 - values
     values = values * (options.maximum / 255)
-    if layout == "flat":
+    if kind.layout == "flat":
         values = values.reshape(-1)
-    elif layout == "NCHW":
+    elif kind.layout == "NCHW":
         values = values.transpose(2, 0, 1)
     if wanted.dtype.kind in "iu":
         values = np.rint(values)
     # The model itself rounds to types that NumPy lacks.
     return values[np.newaxis] if wanted.dtype.names else values[np.newaxis].astype(wanted.dtype)
-
-
-def _image_shape(where: str, wanted: TensorType) -> tuple[int | None, int | None, int, str]:
-    """Height, width (None where the image may decide), channels, and layout: NHWC, NCHW or flat."""
-    shape = wanted.shape or ()
-    if len(shape) == 4:
-        h, w, c = shape[1:]
-        layout = "NHWC"
-        if c not in CHANNELS_TO_MODE and h in CHANNELS_TO_MODE:
-            h, w, c, layout = w, c, h, "NCHW"
-        if isinstance(c, int) and c in CHANNELS_TO_MODE:
-            return _size(h), _size(w), c, layout
-    elif len(shape) == 2 and isinstance(shape[1], int):
-        side = math.isqrt(shape[1])
-        if side * side == shape[1]:
-            return side, side, 1, "flat"
-    raise InputError(
-        "this input does not take an image",
-        where=f"input {where}",
-        expected="[N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels, or [N, side * side]",
-        got=str(wanted),
-    )
-
-
-def _size(dim: Dim) -> int | None:
-    return dim if isinstance(dim, int) else None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..errors import FileError, InputError, UnsupportedError
+from ..labels import class_names, probabilities, top
 from .inputs import ImageOptions, assign, read
-from .labels import class_names, top
 from .options import add_engine_arguments, positive
 
 if TYPE_CHECKING:
@@ -112,9 +112,10 @@ def _describe(name: str, value: Any, graph: Graph, k: int | None) -> dict[str, A
     names = class_names(graph.metadata, value.shape[-1]) if value.ndim == 2 else None
     producer = graph.producers().get(name)
     if value.ndim == 2 and value.shape[1] > 1 and (names or k or (producer and producer.op == "Softmax")):
+        scores = probabilities(graph, name, value) if names and value.dtype.kind == "f" else value
         kind["top"] = [
             [{"class": i, "label": names[i] if names else str(i), "score": float(row[i])} for i in top(row, k or 3)]
-            for row in value
+            for row in scores
         ]
     return kind
 
