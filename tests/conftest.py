@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,10 @@ if WITHOUT_NATIVE:
     # None makes `import` raise ModuleNotFoundError, as if the module had not been built.
     sys.modules["forwardpass._native"] = sys.modules["forwardpass._call"] = None  # type: ignore[assignment]
     collect_ignore.append("native")
+
+# Keras would take TensorFlow, installed or not.
+os.environ.setdefault("KERAS_BACKEND", next((b for b in ("torch", "jax") if find_spec(b)), "tensorflow"))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)

@@ -31,6 +31,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+pytestmark = pytest.mark.frameworks
 Array = np.ndarray[Any, Any]
 ROWS, COLUMNS = 120, 6
 

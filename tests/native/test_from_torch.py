@@ -15,6 +15,7 @@ from torch_judge import F, check, cnn, judge, nn, of, seeded, torch
 import forwardpass as fp
 from forwardpass.formats import read_weights
 
+pytestmark = pytest.mark.frameworks
 few = settings(max_examples=12, deadline=None)
 
 

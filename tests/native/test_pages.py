@@ -42,9 +42,15 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
     run_page(page, tmp_path, ())
 
 
+def is_there(name: str) -> bool:
+    """Whether there is what a block needs: a package, or `models`, the folder of the real models."""
+    return bool(os.environ.get("FORWARDPASS_MODELS")) if name == "models" else find_spec(name) is not None
+
+
 WITH_PACKAGES = sorted({(page, b.needs) for page in pages() for b in examples(page) if b.needs})
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("page", "needs"), WITH_PACKAGES, ids=lambda v: page_id(v) if isinstance(v, Path) else ",".join(v)
 )

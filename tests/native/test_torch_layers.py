@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_judge import F, check, judge, nn, of, seeded, torch
 
+pytestmark = pytest.mark.frameworks
 few = settings(max_examples=12, deadline=None)
 
 

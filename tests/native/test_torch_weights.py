@@ -28,6 +28,8 @@ from forwardpass.builder import (
 )
 from forwardpass.formats import read_weights
 
+pytestmark = pytest.mark.frameworks
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:

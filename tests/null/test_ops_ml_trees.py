@@ -333,6 +333,7 @@ NAMES = ["logistic", "forest", "boosting", "support vectors", "binarized"]
 REGRESSIONS = ["regression", "boosted regression", "support vector regression"]
 
 
+@pytest.mark.frameworks
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # the converter reads what scikit-learn will drop
 @pytest.mark.parametrize(
     ("name", "classes"), [*((n, c) for n in NAMES for c in (2, 3)), *((n, 0) for n in REGRESSIONS)]
