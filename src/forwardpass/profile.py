@@ -107,7 +107,8 @@ class Profile(Report):
     @property
     def typical(self) -> float:
         """Nanoseconds of one call, from the medians of its steps."""
-        return sum(s["median"] * s["calls"] for s in self.steps) / max(self.calls, 1)
+        total: float = sum(s["median"] * s["calls"] for s in self.steps)
+        return total / max(self.calls, 1)
 
     def records(self) -> list[dict[str, Any]]:
         return self.steps

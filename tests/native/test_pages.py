@@ -24,10 +24,6 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-def is_there(name: str) -> bool:
-    return bool(os.environ.get("FORWARDPASS_MODELS")) if name == "models" else find_spec(name) is not None
-
-
 def run_page(page: Path, folder: Path, packages: tuple[str, ...]) -> None:
     # Relative ones would not be found from there.
     paths = [os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
