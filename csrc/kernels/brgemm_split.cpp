@@ -87,6 +87,7 @@ struct Loops {
     const std::uint32_t* b1 = b0 + b_panel();
     const std::uint32_t *a0 = now.parts[0].rows.a, *a1 = now.parts[(kM - 1) * kN].rows.a;
     const Step* const end = steps() + chunk.end;
+    for (int i = 0; i < kM * kN; ++i) fetch_results(now.parts[i]);
     clear_sums<kM * kN>(tiles);
     for (const Step* s = steps() + chunk.begin; s != end; ++s) {
       const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
@@ -100,6 +101,18 @@ struct Loops {
     store_sums<kM * kN>(tiles, now);
     now.first = chunk.begin == 0;
     now.last = chunk.end == p.n_steps;
+  }
+
+  // The memory that a tile's results go to, and what is added to them, on their way into L2 while it multiplies.
+  // Where the tile goes on in the next row of the output, this misses, and nothing more.
+  void fetch_results(const Part& part) const {
+    if constexpr (!kHasTiles) return;
+    const Rows& rows = part.rows;
+    const float* c = rows.c + rows.x * p.c_col + part.panel * kPairs;
+    for (int i = 0; i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
+    if (rows.residual == nullptr) return;
+    const float* r = rows.residual + rows.x * p.r_col + part.panel * kPairs;
+    for (int i = 0; i < rows.count; ++i) __builtin_prefetch(r + i * p.r_col, 0, 2);
   }
 
   void finish_all(Block& block) const {

@@ -37,8 +37,10 @@ _FMA = 1 / 88
 """Per product of float32."""
 _FMA_WEIGHTS = 0.04
 """Per byte of weights that FMA reads beside its products."""
-_WEIGHTS = 0.065
+_WEIGHTS = 0.075
 """Per byte of weights that tiles read."""
+_WEIGHTS_LARGE = 0.045
+"""The same for 4 MiB and more, which NumPy asks large pages for."""
 _WRITE = 0.06
 """Per byte of a result that does not stay in L2."""
 _FINISH = 28.0
@@ -140,9 +142,10 @@ class Products:
         height, width = self.padded
         whole = self.x.shape[3] // _BLOCK
         split = height * width * (whole * _SPLIT + (self.blocks - whole) * _SPLIT_PART)
-        weights = len(self.taps) * self.blocks * _BLOCK * self._columns * 2 * terms * _WEIGHTS
+        weights = len(self.taps) * self.blocks * _BLOCK * self._columns * 2 * terms
+        wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
         panels = self._columns // _PANEL
-        return panels * (products + rows * -(-count // tile_m) * _FINISH) + split + weights + self._write
+        return panels * (products + rows * -(-count // tile_m) * _FINISH) + split + wait + self._write
 
     def time_by_fma(self) -> float:
         """Nanoseconds for one image by FMA."""
