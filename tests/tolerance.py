@@ -95,6 +95,10 @@ FLUSHED = 2.0**-118
 DENORMAL = 2.0**-125
 """What is left of a denormal number, which counts as zero or as itself."""
 
+WINOGRAD = {"rtol": 1e-5, "atol": 4e-6}
+"""A convolution by Winograd's F(2x2, 3x3) against float64: operands and results of size about 1, sums of up to 2,700
+products. Its transforms add what later cancels, so an error is relative to the largest outputs."""
+
 NOT_WORSE = 1.15
 """Our error over that of the sequential sum. Where a layer has one sum both round alike and only the double rounding
 of the emulation differs; where it has several, ours is smaller but for the luck of the draw."""

@@ -57,7 +57,7 @@ void add_step(BoundProgram& self, const std::string& isa, const std::string& ker
   Operand in[kMaxInputs];
   for (std::size_t i = 0; i < inputs.size(); ++i) in[i] = operand_from(inputs[i], self.constants);
   std::vector<Range> parts;
-  for (const auto& [begin, end] : ranges) parts.push_back({begin, end});
+  for (const auto& [begin, end] : ranges) parts.push_back({begin, end, static_cast<std::int64_t>(parts.size())});
   self.program.add_step(require_table(isa).kernels[index], block.data.get(), in, operand_from(output, self.constants),
                         parts, barrier);
   self.params.push_back(std::move(block));

@@ -51,6 +51,7 @@ struct KernelArgs {
 struct Range {
   std::int64_t begin;
   std::int64_t end;
+  std::int64_t part = 0;  // which of the ranges that may run at the same time
 };
 
 // A kernel is single-threaded over its range, writes only the outputs of that range, allocates nothing, and its

@@ -13,6 +13,8 @@ constexpr std::int64_t kResidentBytes = 512 * 1024;
 
 // Bytes of B that stay in L2 while rows of C stream past.
 constexpr std::int64_t kStreamBytes = 320 * 1024;
+// Tiles that it takes to make up for the weights not being fetched ahead.
+constexpr std::int64_t kStreamTiles = 16;
 // Chains of additions that hide the latency of an FMA.
 constexpr int kChains = 8;
 
@@ -96,7 +98,8 @@ struct Loops {
   // For blocks of A that stay in L2: panels of B outside, so that B is read once per block and in order; then chunks,
   // so that a chunk of the panels stays in L1 while the block's tiles stream past it.
   void run(Range tiles, Range range) const {
-    if (p.n_chunks == 1 && 4 * kPanel * p.k * (range.end - range.begin) <= kStreamBytes) return run_rows(tiles, range);
+    const bool few_weights = 4 * kPanel * p.k * (range.end - range.begin) <= kStreamBytes;
+    if (p.n_chunks == 1 && few_weights && tiles.end - tiles.begin >= kStreamTiles) return run_rows(tiles, range);
     const std::int64_t row_bytes = 4 * p.k * p.tile_m;
     const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
     const std::int64_t count = groups(range);
@@ -192,8 +195,8 @@ void brgemm_f32(const KernelArgs& args, Range range) noexcept {
               (p.ow + p.tile_m - 1) / p.tile_m,
               (p.n + kPanel - 1) / kPanel};
   const std::int64_t all_tiles = p.batch * p.oh * loops.tiles_per_row;
-  const Range tiles = p.split_n ? Range{0, all_tiles} : range;
-  const Range panels = p.split_n ? range : Range{0, loops.panels};
+  const Range tiles = p.split_n ? Range{0, all_tiles, 0} : range;
+  const Range panels = p.split_n ? range : Range{0, loops.panels, 0};
   for (std::int64_t g = 0; g < p.groups; ++g) {
     if (loops.narrow(tiles)) {
       loops.run_narrow(tiles, panels);

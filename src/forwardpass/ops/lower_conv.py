@@ -1,4 +1,5 @@
-"""How nhwc.Conv becomes steps: `depthwise_f32` where every channel is its own group, else `brgemm_f32`."""
+"""How nhwc.Conv becomes steps: `depthwise_f32` where every channel is its own group, `winograd_f32` where it pays, else
+`brgemm_f32`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from ..graph import Array
 from .lower import GRAIN, dims, dtype_reason, given
 from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, rows_of, tile_rows, vector
 from .lower_split import conv_on_tiles
+from .lower_winograd import on_winograd
 from .registry import Lowering, Tensor
 
 __all__ = ["lower_conv", "products"]
@@ -37,6 +39,8 @@ def lower_conv(ctx: Lowering) -> str | None:
     groups, channels, m = int(ctx.attributes["group"]), x.shape[3], w.shape[3]
     if groups == channels == m and groups > 1 and residual is None:
         return _depthwise(ctx, start, w, out)
+    if on_winograd(ctx, start, w, out, residual, sum_length(channels)):
+        return None
     return _brgemm(ctx, start, w, out, residual, groups)
 
 
