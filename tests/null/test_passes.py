@@ -189,7 +189,26 @@ _COMPOSED: dict[str, Any] = {
         m("Mul", m.const(0.5), x),
         m("Add", m("Tanh", m("Mul", _cubic(m, x), m.const(np.sqrt(2 / np.pi)))), m.const(1.0)),
     ),
+    "Gelu of tanh of products": lambda m, x: m(
+        "Mul",
+        m("Mul", x, m("Add", m.const(1.0), m("Tanh", m("Mul", m.const(np.sqrt(2 / np.pi)), _products(m, x))))),
+        m.const(0.5),
+    ),
+    "Gelu of tanh, fast": lambda m, x: m(
+        "Mul", m("Mul", m.const(0.5), x), m("Add", m.const(1.0), m("Tanh", _outside(m, x)))
+    ),
 }
+
+
+def _products(m: Maker, x: str) -> str:
+    """As torch.onnx writes it."""
+    return m("Add", x, m("Mul", m.const(0.044715), m("Mul", x, m("Mul", x, x))))
+
+
+def _outside(m: Maker, x: str) -> str:
+    """As Hugging Face's gelu_fast has it."""
+    square = m("Mul", m("Mul", x, m.const(0.044715)), x)
+    return m("Mul", m("Mul", x, m.const(np.sqrt(2 / np.pi))), m("Add", m.const(1.0), square))
 
 
 def _cubic(m: Maker, x: str) -> str:

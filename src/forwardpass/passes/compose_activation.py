@@ -111,14 +111,31 @@ def _gelu(view: View, x: str, f: str, scale: float) -> tuple[str, dict[str, obje
         inner, c = _scaled(view, erf.inputs[0])
         return ("Gelu", {"approximate": "none"}) if inner == x and _close(c, math.sqrt(0.5)) else None
     tanh = _from(view, plus_one[0], "Tanh")
-    inner, c = ("", 0.0) if tanh is None else _scaled(view, tanh.inputs[0])
-    add = _from(view, inner, "Add")
-    if add is None or not _close(c, math.sqrt(2 / math.pi)) or x not in add.inputs:
-        return None
-    cubed, c = _scaled(view, add.inputs[1 - add.inputs.index(x)])
-    power = _with_scalar(view, cubed, "Pow")
-    fits = power == (x, 3.0) and _close(c, 0.044715)
+    fits = tanh is not None and _gelu_argument(view, x, tanh.inputs[0])
     return ("Gelu", {"approximate": "tanh"}) if fits else None
+
+
+def _gelu_argument(view: View, x: str, value: str) -> bool:
+    """Whether the value is sqrt(2 / pi) (x + 0.044715 x^3), or the same with x outside."""
+    inner, c = _scaled(view, value)
+    add = _from(view, inner, "Add")
+    if add is not None and x in add.inputs and _close(c, math.sqrt(2 / math.pi)):
+        cubed, c = _scaled(view, add.inputs[1 - add.inputs.index(x)])
+        return _close(c, 0.044715) and (_with_scalar(view, cubed, "Pow") == (x, 3.0) or _product(view, cubed, x, 3))
+    product = _from(view, value, "Mul")
+    scale, values = (0.0, []) if product is None else _factors(view, product)
+    if not _close(scale, math.sqrt(2 / math.pi)) or len(values) != 2 or x not in values:
+        return False
+    plus_one = _with_scalar(view, values[1 - values.index(x)], "Add")
+    square = None if plus_one is None or plus_one[1] != 1 else _from(view, plus_one[0], "Mul")
+    scale, values = (0.0, []) if square is None else _factors(view, square)
+    return _close(scale, 0.044715) and values == [x, x]
+
+
+def _product(view: View, value: str, x: str, power: int) -> bool:
+    """Whether the value is x times x, so many times."""
+    node = _from(view, value, "Mul")
+    return node is not None and _factors(view, node) == (1.0, [x] * power)
 
 
 _FORMS: tuple[Callable[[View, str, str, float], tuple[str, dict[str, object]] | None], ...] = (
