@@ -4,6 +4,7 @@
 // of its exponentials) is corrected from block to block. The blocks and the order within them depend on the place of
 // a key alone, so hidden keys behind the last one that is seen change no bit.
 #include "lanes.hpp"
+#include "transpose.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -268,6 +269,28 @@ class Tile {
   alignas(64) float scores_[kScores];
 };
 
+// kLanes columns of a panel, of which `left` exist. Where their elements follow each other along K, they are read in
+// squares that are transposed in registers.
+void pack_columns(const PackHeadsParams& p, const float* in, float* out, int left) {
+  std::int64_t k = 0;
+  if (p.in_n == 1) {
+    for (; k < p.k && left >= kLanes; ++k) store(out + k * kPanel, load(in + k * p.in_k));
+    for (; k < p.k; ++k) store(out + k * kPanel, load(in + k * p.in_k, left > 0 ? left : 0));
+    return;
+  }
+  if (p.in_k == 1) {
+    for (; k + kLanes <= p.k; k += kLanes) {
+      Vec v[kLanes];
+      for (int i = 0; i < kLanes; ++i) v[i] = i < left ? load(in + i * p.in_n + k) : zero();
+      transpose(v);
+      for (int i = 0; i < kLanes; ++i) store(out + (k + i) * kPanel, v[i]);
+    }
+  }
+  for (; k < p.k; ++k) {
+    for (int i = 0; i < kLanes; ++i) out[k * kPanel + i] = i < left ? in[i * p.in_n + k * p.in_k] : 0.0f;
+  }
+}
+
 }  // namespace
 
 void attention_f32(const KernelArgs& args, Range range) noexcept {
@@ -284,18 +307,7 @@ void pack_heads_f32(const KernelArgs& args, Range range) noexcept {
     const float* in = static_cast<const float*>(args.in[0]) + image / p.groups * p.in_batch +
                       image % p.groups * p.in_group + first * p.in_n;
     float* out = static_cast<float*>(args.out) + u * p.k * kPanel;
-    for (std::int64_t k = 0; k < p.k; ++k, in += p.in_k, out += kPanel) {
-      for (int j = 0; j < kPanel; j += kLanes) {
-        const int left = cols - j;
-        if (left >= kLanes) {
-          store(out + j, p.in_n == 1 ? load(in + j) : gather(in + j * p.in_n, p.in_n));
-        } else if (p.in_n == 1) {
-          store(out + j, load(in + j, left > 0 ? left : 0));
-        } else {
-          for (int i = 0; i < kLanes; ++i) out[j + i] = i < left ? in[(j + i) * p.in_n] : 0.0f;
-        }
-      }
-    }
+    for (int j = 0; j < kPanel; j += kLanes) pack_columns(p, in + j * p.in_n, out + j, cols - j);
   }
 }
 
