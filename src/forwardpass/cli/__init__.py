@@ -25,6 +25,7 @@ COMMANDS = (
     "demo",
     "run",
     "info",
+    "features",
     "check",
     "convert",
     "profile",
