@@ -52,11 +52,11 @@ def test_shapes_that_contradict_each_other(capsys: pytest.CaptureFixture[str], t
 
 
 def test_a_format_that_is_not_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    file = tmp_path / "model.tflite"
+    file = tmp_path / "model.gguf"
     file.write_bytes(b"TFL3")
     status, report = as_json(capsys, "check", file)
     assert status == 1
-    assert "LiteRT" in report["problems"][0]["got"]
+    assert "GGUF" in report["problems"][0]["got"]
 
 
 def test_no_such_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from .weights import WEIGHTS, read_weights
 
 __all__ = ["READERS", "load_graph", "read_weights"]
 
-READERS = {".npz": "npz", ".onnx": "onnx", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+READERS = {
+    ".npz": "npz",
+    ".onnx": "onnx",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    ".tflite": "tflite",
+}
 """Suffix -> the module of this package that reads it."""
 
 _KNOWN = {
@@ -22,7 +29,6 @@ _KNOWN = {
     ".pkl": "pickle",
     ".joblib": "pickle",
     ".safetensors": "safetensors",
-    ".tflite": "LiteRT",
     ".gguf": "GGUF",
     ".pb": "TensorFlow",
     ".xml": "OpenVINO",
@@ -77,5 +83,7 @@ def _sniff(path: str) -> str:
     # A zip file begins with its first entry; one of a Keras model is the text of its arguments or of its version.
     if start[:4] == b"PK\3\4" and start[30:].startswith((b"metadata.json", b"config.json")):
         return ".keras"
+    if start[4:8] == b"TFL3":
+        return ".tflite"
     marks = {b"PK\3\4": ".npz", b"PK\5\6": ".npz", b"\x89HDF": ".h5", b"\x93NUM": ".npy", b"GGUF": ".gguf"}
     return marks.get(start[:4], "")
