@@ -126,6 +126,12 @@ def on_tiles(kernel: str) -> list[Case]:
     return one(kernel, "Conv", *values, constants=[1, 2], label=label, beside=beside, **how)
 
 
+def attention(kernel: str) -> list[Case]:
+    beside = {"attention_f32", "pack_heads_f32", *COPIES} - {kernel}
+    values = [normal(1, 4, 64, 32), normal(1, 4, 64, 33)[..., 1:].copy(), normal(1, 4, 64, 34)[..., 2:].copy()]
+    return one(kernel, "Attention", *values, label="4 heads of 64x32", beside=beside)
+
+
 def where(kernel: str) -> list[Case]:
     condition = whole(0, 2, ROWS, COLUMNS, dtype="bool")
     return one(kernel, "Where", condition, normal(ROWS, COLUMNS), normal(ROWS, COLUMNS + 1)[:, 1:].copy())
@@ -134,6 +140,8 @@ def where(kernel: str) -> list[Case]:
 KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
+    "attention_f32": attention,
+    "pack_heads_f32": attention,
     "normalize_f32": layer_norm(1),
     "inverse_deviation_f32": layer_norm(3),
     "lrn_f32": lambda kernel: one(kernel, "LRN", normal(1, 32, 32, 32), size=5, label="32x32x32"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -170,6 +171,90 @@ def test_the_problems_mean_what_the_engine_computes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert {"gemm_1024", "cifar_cnn", "digits_cnn"} <= set(done.stdout.split())
+
+
+def test_what_asv_follows_runs() -> None:
+    """bench/asv.conf.json names a folder that exists, whose benchmarks run for all of their parameters."""
+    settings = json.loads((BENCH / "asv.conf.json").read_text(encoding="utf-8"))
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import networks\n"
+        "for name in networks.Networks.params:\n"
+        "    made = networks.Networks()\n"
+        "    made.setup(name)\n"
+        "    for way in (made.time_call, made.time_run_into, made.time_first_call):\n"
+        "        way(name)\n"
+        "    assert made.track_arena(name) >= 0\n"
+        "    print(name)\n"
+        "exec(networks.Start().timeraw_import())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    command = [sys.executable, "-c", script, str(BENCH / settings["benchmark_dir"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "cifar cnn" in done.stdout.splitlines()
+
+
+def test_the_chart_shows_what_the_report_says(tmp_path: Path) -> None:
+    def engine(*rounds: float) -> dict[str, Any]:
+        return {"status": "ok", "version": "1.2", "rounds_us": list(rounds)}
+
+    def result(model: str, batch: int, **engines: Any) -> dict[str, Any]:
+        return {"model": model, "batch": batch, "threads": 1, "engines": engines}
+
+    missing = {"status": "missing", "message": "not installed"}
+    results = [
+        result("one", 1, forwardpass=engine(1.0, 2.0, 4.0), rival=engine(3.0, 6.0, 40.0), absent=missing),
+        result("<two>", 1, forwardpass=engine(10.0), rival=engine(7.0), other=engine(2000.0)),
+        result("eight", 8, forwardpass=engine(1.0), rival=engine(2.0)),
+    ]
+    (tmp_path / "report.json").write_text(json.dumps({"machine": {"cpu": "a CPU"}, "results": results}))
+    command = [sys.executable, str(BENCH / "chart.py"), str(tmp_path / "report.json"), "-o", str(tmp_path / "c.svg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    root = ElementTree.parse(tmp_path / "c.svg").getroot()
+    titles = [t.text for t in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles == [
+        "one: rival takes 3.00 times as long",
+        "<two>: rival takes 0.70 times as long",
+        "<two>: other takes 200.00 times as long",
+    ]
+    words = " ".join(t.text or "" for t in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert "a CPU, batch 1, 1 thread" in words
+    assert "rival 1.2" in words
+    assert "absent" not in words
+    (tmp_path / "report.json").write_text(json.dumps({"machine": {"cpu": ""}, "results": []}))
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2
+
+
+def test_the_suite_writes_one_report_of_all_networks(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    environment.pop("FORWARDPASS_MODELS", None)
+    words = ["--only", "mlp-8,gru", "--against", "", "--rounds", "1", "--seconds", "0.01"]
+    words += ["--networks", str(tmp_path), "-o", str(tmp_path / "r.json")]
+    command = [sys.executable, str(BENCH / "suite.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    found = {(r["model"], r["batch"]) for r in report["results"]}
+    assert found == {("mlp-8-5-1", 1), ("mlp-8-5-1", 1024), ("gru-64-128-t32", 1), ("gru-64-128-t32", 16)}
+    assert all(r["engines"]["forwardpass"]["error"] < 1e-5 for r in report["results"])
+    assert "gru-64-128-t32" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize("question", ["call", "memory", "idle", "neighbours"])
+def test_behaviour_answers(question: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    words = ["--engines", "forwardpass", "--only", question, "--json", str(tmp_path / "a.json")]
+    command = [sys.executable, str(BENCH / "behaviour.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (answer,) = json.loads((tmp_path / "a.json").read_text())[question].values()
+    assert answer
+    if question == "memory":
+        assert answer["late_growth_mb"] < 100, answer
 
 
 def test_every_kernel_has_cases_with_the_same_bits_on_every_isa() -> None:
