@@ -84,8 +84,18 @@ def make_feeds(graph: Graph, args: argparse.Namespace, note: Note) -> dict[str, 
         given[name] = read(Path(file), name, graph.inputs[name], ImageOptions(), note)
     told = {**shapes(args.shape, graph.inputs), **{k: v.shape for k, v in given.items()}}
     sizes = full_shapes(graph.inputs, told, args.batch)
+    _tell_free(graph.inputs, told, sizes, note)
     source = np.random.default_rng(args.seed)
     return {k: given[k] if k in given else _random(graph, k, sizes[k], source) for k in graph.inputs}
+
+
+def _tell_free(inputs: Mapping[str, TensorType], told: Mapping[str, Any], sizes: Mapping[str, Any], note: Note) -> None:
+    """Note the shapes in which more than the batch was left open, since 1 is seldom what is meant."""
+    batches = {kind.shape[0] for kind in inputs.values() if kind.shape}
+    for name, kind in inputs.items():
+        if name not in told and any(not isinstance(d, int) and d not in batches for d in (kind.shape or ())[1:]):
+            shown = ",".join(map(str, sizes[name]))
+            note(f"input {name!r} is {kind}, taken as {shown}; --shape {name}=... gives other sizes")
 
 
 def _random(graph: Graph, name: str, shape: tuple[int, ...], source: Any) -> Array:

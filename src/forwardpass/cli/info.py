@@ -16,6 +16,7 @@ from .plan_table import show_steps, steps_of
 
 if TYPE_CHECKING:
     from ..graph import Graph, TensorType
+    from ..run import Model
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -41,11 +42,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     graph = model.graph
     sizes = count_weights(graph)
     given = shapes(args.shape, model.inputs)
-    memory = model.memory_plan(given or None)
+    planned = _planned(model, given)
     summary = model.summary(given or None)
-    nodes = summary.rows
-    plan = fp.explain(model, given or None)
-    steps = steps_of(plan)
     report = {
         "model": str(args.model),
         "name": graph.name,
@@ -54,16 +52,31 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "outputs": {k: describe(t) for k, t in model.outputs.items()},
         "operators": count_operators(graph),
         **sizes,
-        "flops": sum(s["flops"] for s in plan.steps),
-        "bytes_moved": sum(s["bytes"] for s in plan.steps),
         "native_nodes": summary.native,
         "native_time": summary.native_time,
-        "memory": {k: int(getattr(memory, k)) for k in ("total", "weights", "arena")},
-        "nodes": nodes,
-        "steps": steps,
+        "nodes": summary.rows,
+        **planned,
     }
     _show(console, report, model.inputs, model.outputs)
     return report
+
+
+def _planned(model: Model, given: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """What depends on the shapes; nothing of it where none are given, and sizes of 1 do not fit."""
+    import forwardpass as fp
+
+    try:
+        memory, plan = model.memory_plan(given or None), fp.explain(model, given or None)
+    except fp.Error as error:
+        if given:
+            raise
+        return {"flops": None, "bytes_moved": None, "memory": {}, "steps": [], "no_plan": str(error)}
+    return {
+        "flops": sum(s["flops"] for s in plan.steps),
+        "bytes_moved": sum(s["bytes"] for s in plan.steps),
+        "memory": {k: int(getattr(memory, k)) for k in ("total", "weights", "arena")},
+        "steps": steps_of(plan),
+    }
 
 
 def graphs(graph: Graph) -> Iterator[Graph]:
@@ -112,7 +125,8 @@ def _show(
     console.heading("operators")
     console.table(["operator", ">count"], list(report["operators"].items()))
     console.line(f"  {report['parameters']:,} parameters, {human_bytes(report['bytes'])} of constants")
-    console.line(f"  {report['flops']:,} operations and {human_bytes(report['bytes_moved'])} moved per call")
+    if report["flops"] is not None:
+        console.line(f"  {report['flops']:,} operations and {human_bytes(report['bytes_moved'])} moved per call")
     console.heading("nodes after optimisation")
     columns = ["node", "operator", "output", ">parameters", "runs"]
     console.table(columns, [_node_row(n) for n in report["nodes"]])
@@ -123,6 +137,9 @@ def _show(
         console.heading("plan")
         show_steps(console, report["steps"])
     memory = report["memory"]
+    if not memory:
+        console.line(f"  give --shape for the plan: sizes of 1 do not fit ({report['no_plan']})")
+        return
     console.heading("memory")
     console.table(["part", ">bytes", ">"], [(k, f"{v:,}", human_bytes(v)) for k, v in memory.items()])
 

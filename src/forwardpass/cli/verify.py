@@ -146,7 +146,15 @@ def _blame(row: dict[str, Any], other: str) -> str:
 
 def _number(errors: dict[str, Any] | None, key: str) -> str:
     value = errors.get(key) if errors else None
-    return "-" if value is None else f"{value:.2e}" if key == "relative" else f"{value:,.1f}"
+    return (
+        "-"
+        if value is None
+        else f"{value:.2e}"
+        if key == "relative"
+        else f"{value:,.1f}"
+        if value < 1e6
+        else f"{value:.1e}"
+    )
 
 
 def _show(console: Console, report: dict[str, Any]) -> None:
