@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <new>
+#include <string>
 #include <unordered_map>
 
 #include "program.hpp"
@@ -21,18 +22,31 @@ std::unordered_map<fp_model*, PyObject*>& owners() {
   return *map;
 }
 
+// What the exception says, without the class and the traceback that what() adds.
+std::string message_of(const py::error_already_set& e) {
+  try {
+    return py::cast<std::string>(py::str(e.value()));
+  } catch (const std::exception&) {
+    return e.what();
+  }
+}
+
 fp_model* load(const char* path, const char* precision, std::int32_t threads, std::int64_t batch, char* error,
                std::size_t error_size) {
   const py::gil_scoped_acquire gil;
+  std::string message;
   try {
     py::object owner = py::module_::import("forwardpass.embed").attr("bind")(path, precision, threads, batch);
     auto* model = reinterpret_cast<fp_model*>(owner.attr("handle").cast<std::uintptr_t>());
     owners()[model] = owner.release().ptr();
     return model;
+  } catch (const py::error_already_set& e) {
+    message = message_of(e);
   } catch (const std::exception& e) {
-    if (error != nullptr && error_size > 0) std::snprintf(error, error_size, "%s", e.what());
-    return nullptr;
+    message = e.what();
   }
+  if (error != nullptr && error_size > 0) std::snprintf(error, error_size, "%s", message.c_str());
+  return nullptr;
 }
 
 void release(fp_model* model) {
