@@ -18,7 +18,7 @@ try:
     import onnx
     from onnx.backend.base import Backend, BackendRep, namedtupledict
 except ImportError:
-    raise ImportError("forwardpass.backend needs the package onnx (pip install forwardpass[onnx])") from None
+    raise ImportError("forwardpass.backend needs the package onnx (pip install 'forwardpass[onnx]')") from None
 
 __all__ = ["ForwardpassBackend", "Prepared", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 

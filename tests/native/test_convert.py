@@ -199,7 +199,7 @@ def test_without_the_package_onnx(tmp_path: Path) -> None:
     words = ["convert", str(source), str(tmp_path / "m.npz")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 1
-    assert "pip install forwardpass[onnx]" in done.stderr
+    assert "pip install 'forwardpass[onnx]'" in done.stderr
     assert not (tmp_path / "m.npz").exists()
 
 

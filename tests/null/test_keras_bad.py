@@ -223,7 +223,7 @@ def test_mutants(suffix: str) -> None:
 def test_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = whole(tmp_path / "whole.h5")
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UnsupportedError, match=r"pip install forwardpass\[keras\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install 'forwardpass\[keras\]'"):
         load_graph(path)
 
 

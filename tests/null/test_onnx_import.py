@@ -93,7 +93,7 @@ def test_without_the_package_onnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     path = tmp_path / "model.onnx"
     onnx.save(MODELS["dense"](), path)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(fp.UnsupportedError, match=r"pip install forwardpass\[onnx\]") as e:
+    with pytest.raises(fp.UnsupportedError, match=r"pip install 'forwardpass\[onnx\]'") as e:
         load_graph(path)
     assert "\n" not in str(e.value)
 

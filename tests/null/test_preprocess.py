@@ -215,5 +215,5 @@ def test_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(UnsupportedError, match=r"reading images needs Pillow \(pip install forwardpass\[cli\]\)"):
+    with pytest.raises(UnsupportedError, match=r"reading images needs Pillow \(pip install 'forwardpass\[cli\]'\)"):
         decode("a.png")

@@ -77,7 +77,7 @@ def opened(source: Any, mode: str) -> Any:
         from PIL import Image
     except ImportError:
         raise UnsupportedError(
-            "reading images needs Pillow", where=where, hint="pip install forwardpass[cli]"
+            "reading images needs Pillow", where=where, hint="pip install 'forwardpass[cli]'"
         ) from None
     try:
         with Image.open(source if path else io.BytesIO(source)) as image:

@@ -240,7 +240,7 @@ def opened(source: str | bytes, where: str) -> Iterator[Group]:
     try:
         h5py = import_module("h5py")
     except ImportError:
-        hint = "pip install forwardpass[keras]"
+        hint = "pip install 'forwardpass[keras]'"
         raise UnsupportedError("reading HDF5 needs the package h5py", where=where, hint=hint) from None
     # An open file has no folder, so nothing could be found beside it.
     stream: Any = open(source, "rb") if isinstance(source, str) else io.BytesIO(source)  # noqa: SIM115

@@ -34,7 +34,7 @@ def package(purpose: str, where: str = "") -> ModuleType:
     try:
         import onnx
     except ImportError:
-        hint = "pip install forwardpass[onnx]"
+        hint = "pip install 'forwardpass[onnx]'"
         raise UnsupportedError(f"{purpose} needs the package onnx", where=where, hint=hint) from None
     return onnx
 
