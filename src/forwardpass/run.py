@@ -225,8 +225,8 @@ class Model(Caller, Around):
         ----------
         states
             State input -> the output that is its next value. By default they are found by their names: h and hn,
-            state and stateN, past_* and present_*, *_in and *_out and the like. A model that has none, but forward
-            recurrent layers, gets inputs and outputs for theirs.
+            state and stateN, `past_*` and `present_*`, `*_in` and `*_out` and the like. A model that has none, but
+            forward recurrent layers, gets inputs and outputs for theirs.
 
         Raises
         ------

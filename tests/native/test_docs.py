@@ -107,10 +107,11 @@ def test_the_index_leads_to_every_page() -> None:
     docs = ROOT / "docs"
     text = (docs / "index.md").read_text()
     contents = {line for b in blocks(docs / "index.md") for line in b.text.splitlines()}
-    for page in sorted(docs.glob("*.md")):
-        if page.stem != "index":
-            assert f"({page.name})" in text, page
-            assert page.stem in contents, page
+    for page in sorted([*docs.glob("*.md"), *docs.glob("tutorials/*.md")]):
+        name = page.relative_to(docs).with_suffix("").as_posix()
+        if name != "index":
+            assert f"({name}.md)" in text, page
+            assert name in contents or (name.startswith("tutorials/") and "tutorials/*" in contents), page
 
 
 @pytest.mark.parametrize("module", [fp, fp.builder, fp.metrics, fp.preprocess, errors], ids=lambda m: m.__name__)
