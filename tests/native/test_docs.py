@@ -40,10 +40,18 @@ def test_every_path_of_the_layout_exists() -> None:
         assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).exists(), name
 
 
+def anchors(page: Path) -> set[str]:
+    """Of the headings of a page, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        to = page.parent / target if target else page
+        assert target.startswith("https://") or to.exists(), target
+        assert not anchor or anchor in anchors(to), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
