@@ -58,13 +58,13 @@ class Measures(dict[str, float]):
 
 
 def mean_squared_error(y_true: Array, y_pred: Array) -> Array:
-    """The mean of (y_true - y_pred)^2 over the elements of each row."""
+    """The mean of `(y_true - y_pred)^2` over the elements of each row."""
     y, p = _alike("mean_squared_error", y_true, y_pred)
     return _row_means((y - p) ** 2)
 
 
 def mean_absolute_error(y_true: Array, y_pred: Array) -> Array:
-    """The mean of |y_true - y_pred| over the elements of each row."""
+    """The mean of `|y_true - y_pred|` over the elements of each row."""
     y, p = _alike("mean_absolute_error", y_true, y_pred)
     return _row_means(np.abs(y - p))
 
