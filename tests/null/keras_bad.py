@@ -211,6 +211,7 @@ CONFIGS: dict[str, tuple[Any, type[Error], str]] = {
     ),
     "a cycle": (LOOP, FileError, "the layers form a cycle"),
     "models too deep": (_deep(40, lambda m: sequential(m, name="s")), FileError, "models are nested too deeply"),
+    "models 100 deep": (_deep(100, lambda m: sequential(m, name="s")), FileError, "nested too deeply"),
     "wrappers too deep": (
         sequential(given("x", 3), _deep(40, lambda m: entry("TimeDistributed", "t", layer=m))),
         FileError,

@@ -167,7 +167,7 @@ def test_mutations(path: Path, graph: Graph, rng: np.random.Generator) -> None:
     """Bytes overwritten, moved, removed and inserted, mostly in headers."""
     data = path.read_bytes()
     marks = [k for k in range(len(data)) if data[k : k + 2] == b"PK" or data[k : k + 6] == b"\x93NUMPY"]
-    for _ in range(500):
+    for _ in range(1000):
         changed = bytearray(data)
         for _ in range(int(rng.integers(1, 4))):
             at = int(rng.choice(marks)) + int(rng.integers(0, 80))

@@ -17,6 +17,8 @@ from torch_files import (
     dictionary,
     integer,
     legacy,
+    name,
+    pickled,
     reader,
     storage,
     tensor,
@@ -106,25 +108,68 @@ def test_cut_short(kind: str, read: Read) -> None:
             read(data[:end])
 
 
+def _changed(data: bytes, rng: random.Random) -> bytes:
+    """The file with some bytes changed, cut out or put in."""
+    mutant = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
+        at = rng.randrange(len(mutant))
+        choice = rng.randrange(4)
+        if choice < 2:
+            mutant[at] ^= 1 << rng.randrange(8)
+        elif choice == 2:
+            mutant[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
+        else:
+            mutant[at] = rng.choice(b"(.tRQcq\x8a\x8b\xff\0Xb")
+    return bytes(mutant)
+
+
 @both
 def test_damaged(kind: str, read: Read) -> None:
     data, rng = sample(kind), random.Random(0)
     refused = 0
     for _ in range(1000):
-        mutant = bytearray(data)
-        for _ in range(rng.choice((1, 1, 1, 2, 5))):
-            at = rng.randrange(len(mutant))
-            choice = rng.randrange(4)
-            if choice < 2:
-                mutant[at] ^= 1 << rng.randrange(8)
-            elif choice == 2:
-                mutant[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
-            else:
-                mutant[at] = rng.choice(b"(.tRQcq\x8a\x8b\xff\0Xb")
         try:
-            found = read(bytes(mutant))
+            found = read(_changed(data, rng))
         except Error:
             refused += 1
         else:
             assert all(isinstance(v, np.ndarray) for v in found.values())
     assert refused > 300
+
+
+# ---- TorchScript: programs, which are never run from a file
+
+PLANTED = "open({!r}, 'w').write('ran')\n"
+
+
+def script(folder: Path) -> bytes:
+    """An archive as `torch.jit.save` lays it out, whose code would write a file."""
+    planted = PLANTED.format(str(folder / "planted")).encode()
+    module = name("builtins", "exec") + b"(" + text(planted.decode()) + b"tR"
+    more = {
+        "constants.pkl": pickled(b")"),
+        "code/__torch__.py": b"class Net(Module):\n  def forward(self, x):\n    " + planted,
+        "code/__torch__.py.debug_pkl": pickled(module),
+    }
+    return zipped(dictionary(SAMPLE), SAMPLE_DATA, more=more)
+
+
+def test_torchscript_is_refused(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"a TorchScript archive, not weights alone .*from_torch\(torch\.jit\.load"):
+        read(script(tmp_path))
+    assert not (tmp_path / "planted").exists()
+
+
+def test_damaged_torchscript(read: Read, tmp_path: Path) -> None:
+    """Whatever is damaged, no code of it runs; where the mark of a program is lost, what is left are weights."""
+    data, rng = script(tmp_path), random.Random(1)
+    refused = 0
+    for _ in range(1000):
+        try:
+            found = read(_changed(data, rng))
+        except Error:
+            refused += 1
+        else:
+            assert all(isinstance(v, np.ndarray) for v in found.values())
+        assert not (tmp_path / "planted").exists()
+    assert refused > 900
