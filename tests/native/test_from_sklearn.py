@@ -11,7 +11,7 @@ import pytest
 import forwardpass as fp
 from tolerance import REAL_MODEL
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra [frameworks])")
 
 from sklearn import linear_model, svm
 from sklearn.base import BaseEstimator, TransformerMixin

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900), py
 pytest.importorskip("h5py", reason="h5py is not installed (extra [keras])")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    keras = pytest.importorskip("keras", reason="keras is not installed", exc_type=ImportError)
+    keras = pytest.importorskip("keras", reason="Keras is not installed (extra [frameworks])", exc_type=ImportError)
     from keras_graphs import GRAPHS
     from keras_layers import CHAINS
 

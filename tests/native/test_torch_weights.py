@@ -131,7 +131,7 @@ def test_weights_on_the_builder(what: str, tmp_path: Path) -> None:
 
 
 def test_safetensors_as_the_package_writes_them(tmp_path: Path) -> None:
-    pytest.importorskip("safetensors", reason="safetensors is not installed")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (extra [frameworks])")
     from safetensors.torch import save_file
 
     state = {k: v.contiguous() for k, v in cnn().state_dict().items()}

@@ -13,7 +13,7 @@ import pytest
 import forwardpass as fp
 from tolerance import REAL_MODEL
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra [frameworks])")
 nn, F = torch.nn, torch.nn.functional
 
 Array = np.ndarray[Any, Any]

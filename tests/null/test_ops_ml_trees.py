@@ -309,7 +309,7 @@ def test_no_rows() -> None:
 
 
 def pipelines() -> dict[str, Any]:
-    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra [frameworks])")
     from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, RandomForestClassifier
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -339,7 +339,7 @@ REGRESSIONS = ["regression", "boosted regression", "support vector regression"]
     ("name", "classes"), [*((n, c) for n in NAMES for c in (2, 3)), *((n, 0) for n in REGRESSIONS)]
 )
 def test_exported_pipelines(name: str, classes: int) -> None:
-    skl2onnx = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed")
+    skl2onnx = pytest.importorskip("skl2onnx", reason="skl2onnx is not installed (extra [frameworks])")
     rng = np.random.default_rng(1)
     x = rng.standard_normal((80, 4)).astype(np.float32)
     score = x @ rng.standard_normal(4)
