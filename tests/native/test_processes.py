@@ -85,6 +85,7 @@ def test_multiprocessing(method: str, threads: int, file: Path, x: np.ndarray) -
         assert pool.map(partial(_rows, model), [x, x, x]) == [want] * 3
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("backend", ["loky", "threading"])
 @pytest.mark.parametrize("way", ["bytes", "path"])
 def test_joblib(backend: str, way: str, file: Path, x: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import forwardpass
 
+pytestmark = pytest.mark.frameworks  # scikit-learn brings it
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
 
 SCRIPT = """

@@ -22,9 +22,15 @@ HELP = "write a model of any format as an .npz file that runs with NumPy alone, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .npz, .onnx, .keras or .h5")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .npz, .onnx, .keras, .h5, .tflite")
     parser.add_argument(
         "target", type=_target, metavar="TARGET", help="the file to write, .npz or .onnx; an old one is replaced"
+    )
+    parser.add_argument(
+        "--network",
+        metavar="FILE.py:NAME",
+        help="for a file of weights alone (.pth, .safetensors, .weights.h5, ...): a network of forwardpass.builder, or "
+        "a function that makes it, in a Python file of yours, which is run",
     )
 
 
@@ -40,7 +46,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import forwardpass as fp
 
     with console.progress("reading", 1) as advance:
-        model = fp.load(args.source)
+        model = _with_weights(args.network, args.source) if args.network else fp.load(args.source)
         advance(1)
     with console.progress("planning", 1) as advance:
         # Before anything is written: a graph whose nodes contradict each other makes no file.
@@ -52,6 +58,24 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report = _report(args.source, args.target, model, rows, found)
     _show(console, report, model.inputs, found)
     return report
+
+
+def _with_weights(network: str, source: Path) -> Model:
+    """The network that a Python file of the caller makes, with the weights of a file."""
+    import runpy
+
+    from ..builder import Network
+    from ..errors import InputError
+
+    path, _, name = network.rpartition(":")
+    expected = "FILE.py:NAME, a network of forwardpass.builder or a function that makes one"
+    if not Path(path).is_file():
+        raise InputError("no such file", where="--network", expected=expected, got=network)
+    found = runpy.run_path(path).get(name)
+    found = found() if callable(found) else found
+    if not isinstance(found, Network):
+        raise InputError("not a network", where="--network", expected=expected, got=f"{name}: {type(found).__name__}")
+    return found.set_weights(source).model()
 
 
 def _write(graph: Graph, target: Path, progress: Callable[[int, int], None]) -> None:
