@@ -7,6 +7,10 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
+constexpr std::int64_t kL1Bytes = 24 * 1024;      // of rows that are read again
+constexpr std::int64_t kNearBytes = 1024 * 1024;  // an image that L2 holds
+constexpr std::int64_t kLeastBlock = 64;          // channels: whole vectors on every ISA, neighbouring lines
+
 // A group of pixels in a row and a vector of channels.
 struct Group {
   const DepthwiseParams* q;
@@ -14,10 +18,11 @@ struct Group {
   const float* weights;
   const float* bias;  // or null
   float* out;
-  std::int64_t tap_row;  // distance of two rows of taps
-  std::int64_t tap_col;  // distance of two taps of a row
-  std::int64_t step;     // distance of two pixels
-  int lanes;             // channels, at most kLanes
+  std::int64_t tap_row;   // distance of two rows of taps
+  std::int64_t tap_col;   // distance of two taps of a row
+  std::int64_t step;      // distance of two pixels
+  int lanes;              // channels, at most kLanes
+  std::int64_t channels;  // of this block
 };
 
 // Loads a vector and moves on to the next. The compiler may not look through the step: it would keep the
@@ -114,12 +119,12 @@ FP_INLINE void group(const Group& g) {
   finish<kP, kMasked>(g, acc);
 }
 
-// All channels of kP pixels that start at `g`.
+// All channels of the block, of kP pixels that start at `g`.
 template <int kK, int kStride, int kP>
 void pixels(Group g) noexcept {
   const DepthwiseParams& q = *g.q;
   float* const out = g.out;
-  std::int64_t left = q.c;
+  std::int64_t left = g.channels;
   for (; left >= kLanes; left -= kLanes) {
     group<kK, kStride, kP, false>(g);
     g.x += kLanes;
@@ -133,10 +138,10 @@ void pixels(Group g) noexcept {
   }
   if (!runs_on_rows(q.activation)) return;
   const RowFn activate = kActivationRows[q.activation];
-  if (q.out_col == q.c) {
-    activate(out, out, kP * q.c, q.alpha, q.beta);
+  if (q.out_col == g.channels) {
+    activate(out, out, kP * g.channels, q.alpha, q.beta);
   } else {
-    for (int p = 0; p < kP; ++p) activate(out + p * q.out_col, out + p * q.out_col, q.c, q.alpha, q.beta);
+    for (int p = 0; p < kP; ++p) activate(out + p * q.out_col, out + p * q.out_col, g.channels, q.alpha, q.beta);
   }
 }
 
@@ -174,6 +179,15 @@ RowOfGroups row_for(const DepthwiseParams& q) {
   return row_for<0, 0>(q.ow);
 }
 
+// Channels per block: the rows that a row of outputs reads stay in L1 for the next one. An image that comes from
+// beyond L2 is read in whole rows, as the hardware fetches ahead.
+std::int64_t block_of(const DepthwiseParams& q) {
+  const std::int64_t width = (q.ow - 1) * q.stride_w + (q.kw - 1) * q.dilation_w + 1;
+  const std::int64_t height = (q.oh - 1) * q.stride_h + (q.kh - 1) * q.dilation_h + 1;
+  if (4 * height * width * q.c > kNearBytes) return q.c;
+  return max_of(kLeastBlock, kL1Bytes / (4 * q.kh * width) / kLeastBlock * kLeastBlock);
+}
+
 }  // namespace
 
 void depthwise_f32(const KernelArgs& args, Range range) noexcept {
@@ -181,18 +195,25 @@ void depthwise_f32(const KernelArgs& args, Range range) noexcept {
   const RowOfGroups compute = row_for(q);
   Group g;
   g.q = &q;
-  g.weights = static_cast<const float*>(q.weights);
-  g.bias = static_cast<const float*>(q.bias);
   g.tap_row = q.dilation_h * q.in_row;
   g.tap_col = q.dilation_w * q.in_col;
   g.step = q.stride_w * q.in_col;
   g.lanes = kLanes;
-  for (std::int64_t i = range.begin; i < range.end; ++i) {
+  const std::int64_t block = block_of(q);
+  for (std::int64_t i = range.begin; i < range.end;) {  // image by image
     const std::int64_t batch = i / q.oh;
-    const std::int64_t oy = i % q.oh;
-    g.x = static_cast<const float*>(args.in[0]) + batch * q.in_batch + oy * q.stride_h * q.in_row;
-    g.out = static_cast<float*>(args.out) + batch * q.out_batch + oy * q.out_row;
-    compute(g);
+    const Range rows = {i % q.oh, min_of(q.oh, i % q.oh + range.end - i), 0};
+    for (std::int64_t c = 0; c < q.c; c += block) {
+      g.channels = min_of(block, q.c - c);
+      g.weights = static_cast<const float*>(q.weights) + c;
+      g.bias = q.bias ? static_cast<const float*>(q.bias) + c : nullptr;
+      for (std::int64_t oy = rows.begin; oy < rows.end; ++oy) {
+        g.x = static_cast<const float*>(args.in[0]) + batch * q.in_batch + oy * q.stride_h * q.in_row + c;
+        g.out = static_cast<float*>(args.out) + batch * q.out_batch + oy * q.out_row + c;
+        compute(g);
+      }
+    }
+    i += rows.end - rows.begin;
   }
 }
 
