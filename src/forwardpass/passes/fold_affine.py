@@ -153,4 +153,47 @@ def _per_input(vector: Array, weights: Array, node: Node) -> Array:
     return np.repeat(by_group, weights.shape[-1] // group, axis=1) if group > 1 else by_group
 
 
-PASS = Pass("fold_affine", (backward, forward))
+@rule(*OPS)
+def merge(view: View, node: Node) -> Result:
+    """(x * a + b) * c + d -> x * (a c) + (b c + d), as a normalisation and a layer's own scale and bias leave it."""
+    second = affine_of(view, node)
+    before = view.producer(second.x) if second is not None else None
+    first = affine_of(view, before) if before is not None and before.qualified in OPS else None
+    if second is None or before is None or first is None:
+        return None
+    reason = view.shared(second.x)
+    if reason is not None:
+        return Declined(reason)
+    x, y = view.type(first.x), view.type(node.outputs[0])
+    if x.shape is None or x.shape != y.shape or x.dtype != y.dtype or x.dtype.itemsize < 4:
+        return Declined(f"the shape of {first.x!r} is unknown or broadcast, or its dtype is narrow")
+    if first.shift is not None and not bool((np.abs(first.shift) <= _MOST_SHIFT).all()):
+        return Declined(f"{before.label} shifts by more than {_MOST_SHIFT:g}: the sum could cancel")
+    scale = _product(first.scale, second.scale)
+    carried = None if first.shift is None else _product(first.shift, second.scale)
+    shift = _sum(carried, second.shift)
+    constants = {}
+    for kind, value in (("scale", scale), ("shift", shift)):
+        if value is not None:
+            constants[view.fresh(f"{node.outputs[0]}_{kind}")] = rounded(value, x.dtype)
+    if not all(np.isfinite(c).all() for c in constants.values()):
+        return Declined("the merged constants are not finite")
+    op, domain = ("ScaleShift", "fused") if len(constants) == 2 else ("Add" if scale is None else "Mul", "")
+    made = Node(op, [first.x, *constants], list(node.outputs), {}, domain, node.name)
+    return Patch(f"took in {before.label}", [before, node], [made], constants)
+
+
+def _product(a: Array | None, b: Array | None) -> Array | None:
+    """a * b, where None is one."""
+    if a is None or b is None:
+        return b if a is None else a
+    return np.multiply(a, b, dtype=np.float64)
+
+
+def _sum(a: Array | None, b: Array | None) -> Array | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return np.add(a, b, dtype=np.float64)
+
+
+PASS = Pass("fold_affine", (backward, forward, merge))
