@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer
 from .ops import Operator, Tensor, find
@@ -51,6 +53,7 @@ class Storage:
                 continue
             self.tensors[name] = self._dense(name, "input", index)
         self._outputs = self._output_buffers()
+        self._parts = self._parts_of_wholes()
 
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.types[name].sizes
@@ -111,13 +114,58 @@ class Storage:
                 shape = self._shape(name)
                 self.tensors[name] = Tensor(self._outputs[name], shape, contiguous_strides(shape))
                 continue
-            pads = self._wanted_border(name, op)
-            if pads is not None:
-                self.halos[name] = pads
-                self.tensors[name] = self.bordered(self._shape(name), pads, name)
+            if name in self._parts:
+                self.tensors[name] = self._part(name)
+                continue
+            if self._define_bordered(name, op):
                 continue
             reused = self._in_place(node, op) if name == node.outputs[0] else None
             self.tensors[name] = reused or self._dense(name, "arena")
+
+    def _define_bordered(self, name: str, op: Operator) -> bool:
+        pads = self._wanted_border(name, op)
+        if pads is None:
+            return False
+        self.halos[name] = pads
+        self.tensors[name] = self.bordered(self._shape(name), pads, name)
+        return True
+
+    def _parts_of_wholes(self) -> dict[str, tuple[Node, int]]:
+        """Value -> the Concat along the last axis that it is written into, and where: those values whose producer and
+        readers can all live with the gaps between the pixels."""
+        producers = self.graph.producers()
+        found: dict[str, tuple[Node, int]] = {}
+        for node in self.graph.nodes:
+            if node.qualified != "Concat" or not node.outputs[0] or node.outputs[0] in self._outputs:
+                continue
+            axis, rank, start = node.attributes["axis"], len(self._known(node.outputs[0])), 0
+            for name in node.inputs if rank > 1 and axis in (-1, rank - 1) else ():
+                if name in producers and name not in found and self._may_have_gaps(name, producers[name]):
+                    found[name] = node, start
+                start += self._known(name)[-1]
+        return found
+
+    def _may_have_gaps(self, name: str, producer: Node) -> bool:
+        readers = self.consumers[name]
+        if name in self._outputs or name != producer.outputs[0] or self.types[name].dtype != np.float32:
+            return False
+        if not all(find(n).strided and not find(n).view for n in (producer, *readers)):
+            return False
+        # A convolution that pads would rather have its border; and a value lives in one place.
+        padded = any(n.qualified == "nhwc.Conv" and any(n.attributes.get("pads", ())) for n in readers)
+        return not padded and sum(n.inputs.count(name) for n in readers if n.qualified == "Concat") == 1
+
+    def _part(self, name: str) -> Tensor:
+        """Where a part of a whole lives. The first part of it defines the whole."""
+        node, start = self._parts[name]
+        whole = node.outputs[0]
+        if whole not in self.tensors:
+            if whole in self._parts:
+                self.tensors[whole] = self._part(whole)
+            elif not self._define_bordered(whole, find(node)):
+                self.tensors[whole] = self._dense(whole, "arena")
+        place = self.tensors[whole]
+        return Tensor(place.buffer, self._shape(name), place.strides, place.offset + start)
 
     def stand_in(self, node: Node) -> None:
         """Define the outputs of a node that has no kernel, so that those after it can be looked at too."""
