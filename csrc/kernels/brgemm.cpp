@@ -70,7 +70,7 @@ struct Loops {
     t.first = chunk == 0;
     t.last = chunk + 1 == p.n_chunks;
     t.ahead = reinterpret_cast<const char*>(b);
-    t.ahead_step = 0;
+    t.ahead_step = t.ahead_panel = 0;
     return t;
   }
 
@@ -134,14 +134,15 @@ struct Loops {
     Tile t = common(range, chunk);
     const std::int64_t n = range.end - range.begin;
     const std::int64_t count = tiles.end - tiles.begin;
+    // Each tile fetches its share of the chunk's rows, of all panels.
     const Ahead next = ahead(t, n);
+    const char* const from = reinterpret_cast<const char*>(b + range.begin * t.b_panel + next.offset);
+    t.ahead_panel = 4 * t.b_panel;
+    t.ahead_step = 4 * kPanel / count;
     Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = 0; i < count; ++i, at.next()) {
       move(t, at, range.begin);
-      const std::int64_t line = i * n * next.depth / count;
-      t.ahead =
-          reinterpret_cast<const char*>(t.b + next.offset + line / next.depth * t.b_panel + line % next.depth * kPanel);
-      t.ahead_step = 4 * kPanel * n / count;
+      t.ahead = from + 4 * (at.batch() * p.b_batch + i * next.depth / count * kPanel);
       kTiles.fn[at.rows()][n](t);
     }
   }

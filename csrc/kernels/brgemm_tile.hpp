@@ -20,11 +20,12 @@ struct Tile {
   float* c[kTileM];      // the rows of C and, where there is one, of the residual
   const float* residual[kTileM];
   const float* bias;
-  const char* ahead;        // B of a later tile, which goes to L2 beside this tile's work,
-  std::int64_t ahead_step;  // so many bytes of it per step along K
-  int cols;                 // columns of C that exist
-  bool first;               // C holds no partial sum yet
-  bool last;                // apply the epilogue
+  const char* ahead;  // what goes to L2 beside this tile's work: so many bytes per step along K, of each panel
+  std::int64_t ahead_step;
+  std::int64_t ahead_panel;
+  int cols;    // columns of C that exist
+  bool first;  // C holds no partial sum yet
+  bool last;   // apply the epilogue
 };
 
 // Brings a cache line into L2. There need be no memory there.
@@ -47,6 +48,7 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
   const float* panels[kGroupsB];
   const char* ahead = t.ahead;
   const std::int64_t ahead_step = t.ahead_step;
+  const std::int64_t ahead_panel = t.ahead_panel;
   if (entry == end) return;
 #pragma GCC unroll 8
   for (int g = 0; g < kGroupsA; ++g) rows[g] = t.a + 4 * g * lda;
@@ -60,7 +62,8 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
     const float* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
     while (panels[0] != last) {
-      prefetch_far(ahead);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPanels; ++j) prefetch_far(ahead + j * ahead_panel);
       ahead += ahead_step;
       Vec bv[kV];
 #pragma GCC unroll 16
