@@ -11,10 +11,14 @@ import numpy as np
 from .graph import Array
 from .records import record
 
-__all__ = ["ALIGNMENT", "Buffer", "aligned_empty", "dense", "is_dense", "place"]
+__all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense", "place"]
 
 ALIGNMENT = 64
 """Bytes; the size of a cache line."""
+
+_BLOCK_BYTES = 16 << 20
+_LARGE_BYTES = 4 << 20
+"""From here on NumPy asks the system for huge pages."""
 
 Kind = Literal["arena", "input", "output", "constant"]
 
@@ -95,6 +99,32 @@ def is_dense(array: Array) -> bool:
 def dense(array: Array) -> Array:
     """The array, or a copy that `is_dense`."""
     return array if is_dense(array) else np.require(array, requirements=["C", "A"])
+
+
+class Blocks:
+    """Arrays like those of `aligned_empty`, many to a block that is large enough for huge pages: the weights of a
+    network are read once per call, and each page of them needs its address translated.
+
+    Parameters
+    ----------
+    expected
+        Bytes of all arrays together, roughly. A small network gets arrays of their own.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._shares = expected >= _LARGE_BYTES
+        self._left = np.empty(0, np.float32)
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """An uninitialised float32 array that starts at a cache line."""
+        size = math.prod(shape)
+        if not self._shares or size * 4 >= _LARGE_BYTES:
+            return aligned_empty(shape)
+        step = -(-size * 4 // ALIGNMENT) * ALIGNMENT // 4
+        if step > self._left.size:
+            self._left = aligned_empty((_BLOCK_BYTES // 4,))
+        made, self._left = self._left[:size].reshape(shape), self._left[step:]
+        return made
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from . import _native
 from .dtypes import name_of
 from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer, aligned_empty, dense, is_dense
+from .memory import Blocks, Buffer, dense, is_dense
 from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
 from .ops.registry import FLOAT
@@ -93,6 +93,7 @@ class Planner:
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self._packed = packed
+        self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values()))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
         self.node: Node = Node("", [], [])
@@ -232,7 +233,7 @@ class Planner:
         b = dense(b)
         batch, k, n = b.shape
         panels = -(-n // self.panel)
-        out = aligned_empty((batch, panels, k, self.panel))
+        out = self._blocks.empty((batch, panels, k, self.panel))
         fields = {
             "batch": batch, "k": k, "n": n, "in_batch": k * n, "in_k": n, "in_n": 1,
             "out_batch": panels * k * self.panel,
@@ -244,7 +245,7 @@ class Planner:
         b = dense(b)
         taps, k, n = b.shape
         panels = -(-n // 16)
-        out = aligned_empty((panels, -(-k // 32), taps, self.terms, 16, 16))
+        out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
         fields = {"terms": self.terms, "taps": taps, "k": k, "n": n}
         _native.run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
         return out

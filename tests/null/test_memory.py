@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwardpass.memory import ALIGNMENT, Buffer, aligned_empty, place
+from forwardpass.memory import ALIGNMENT, Blocks, Buffer, aligned_empty, place
 
 SPANS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20), st.integers(0, 8)), max_size=30)
 
@@ -71,3 +71,17 @@ def test_aligned_empty(shape: tuple[int, ...]) -> None:
     assert array.flags.c_contiguous
     assert array.__array_interface__["data"][0] % ALIGNMENT == 0 or array.size == 0
     array[...] = 1
+
+
+@pytest.mark.parametrize("expected", [0, 64 << 20])
+def test_blocks_give_aligned_arrays_that_do_not_overlap(expected: int) -> None:
+    blocks = Blocks(expected)
+    shapes = [(3, 5), (1 << 20,), (2, 7, 16), (0,), (1,), (5 << 20,), (900, 1000), *[(1000, 999)] * 5]
+    arrays = [blocks.empty(s) for s in shapes]
+    for k, a in enumerate(arrays):
+        assert a.shape == shapes[k]
+        assert a.ctypes.data % ALIGNMENT == 0
+        a[...] = k
+    assert all((a == k).all() for k, a in enumerate(arrays))
+    shared = [a for a in arrays if a.nbytes < 4 << 20 and a.size]
+    assert len({id(a.base) for a in shared}) == (2 if expected else len(shared)), "small ones share a block"
