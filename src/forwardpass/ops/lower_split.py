@@ -35,11 +35,11 @@ _MOST_PARTS = 16
 # Nanoseconds on one core, for estimates; only their ratios count.
 _FMA = 1 / 88
 """Per product of float32."""
-_FMA_WEIGHTS = 0.04
+_FMA_WEIGHTS = 0.015
 """Per byte of weights that FMA reads beside its products."""
 _WEIGHTS = 0.075
 """Per byte of weights that tiles read."""
-_WEIGHTS_LARGE = 0.045
+_WEIGHTS_LARGE = 0.055
 """The same for 4 MiB and more, which NumPy asks large pages for."""
 _WRITE = 0.06
 """Per byte of a result that does not stay in L2."""
