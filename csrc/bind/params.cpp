@@ -90,6 +90,18 @@ struct Lister {
 #undef DIMS
 #undef PTR
 
+// Names alone: the values may be weights.
+std::string unknown_fields(const py::dict& values, const py::list& known) {
+  std::string text = "the kernel has no parameter";
+  for (const auto& [key, value] : values) {
+    const auto name = key.cast<std::string>();
+    bool found = false;
+    for (const py::handle field : known) found = found || field.cast<py::tuple>()[0].cast<std::string>() == name;
+    if (!found) text += " '" + name + "'";
+  }
+  return text + "; is the compiled module of another version than the package?";
+}
+
 template <class Params>
 ParamBlock fill(const py::dict& values) {
   static_assert(std::is_trivially_copyable_v<Params>);
@@ -99,7 +111,9 @@ ParamBlock fill(const py::dict& values) {
   Filler filler{values, block.keep_alive};
   visit(*params, filler);
   if (filler.used != values.size()) {
-    throw py::value_error("a field is not one of the kernel's parameters: " + std::string(py::str(values)));
+    Lister known;
+    visit(*params, known);
+    throw py::value_error(unknown_fields(values, known.fields));
   }
   return block;
 }
