@@ -114,6 +114,8 @@ def test_litert_runs_the_twin(batch: int, dense: str, weights: dict[str, np.ndar
     _twin(Path(dense).with_suffix(".tflite"), weights)
     found = _outputs(engine.load(dense, {"x": x}, Options()))
     np.testing.assert_allclose(found["y"], np.maximum(x @ weights["w"].T + weights["b"], 0), **NETWORK)
+    own = _outputs(engine.load(str(Path(dense).with_suffix(".tflite")), {"x": x}, Options()))
+    np.testing.assert_array_equal(own["y"], found["y"])
     with pytest.raises(NotApplicable, match="instead of"):
         engine.load(dense, {"x": np.ones((1, 9), np.float32)}, Options())
 
@@ -127,6 +129,24 @@ def test_images_are_turned_to_the_layout_of_the_twin() -> None:
     np.testing.assert_array_equal(litert._as_onnx(x.transpose(0, 2, 3, 1), (0, 2, 3, 4)), x)
     with pytest.raises(NotApplicable):
         litert._as_twin(x, (1, 5, 5, 5), "x")
+
+
+def test_a_file_of_litert_is_timed_with_both(
+    dense: str, weights: dict[str, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _engine("litert")
+    from forwardpass.cli import main
+
+    file = Path(dense).with_suffix(".tflite")
+    _twin(file, weights)
+    words = ["bench", str(file), "--against", "litert,onnxruntime", "--rounds", "1", "--seconds", "0.01", "--no-peak"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["results"][0]["engines"]
+    assert {k: v["status"] for k, v in found.items()} == {
+        "forwardpass": "ok",
+        "litert": "ok",
+        "onnxruntime": "missing",
+    }
 
 
 # ---- in a match

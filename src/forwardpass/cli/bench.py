@@ -45,7 +45,13 @@ def _report_file(text: str) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("models", nargs="+", type=Path, metavar="MODEL", help="models: .onnx, or .npz for forwardpass alone")
+    add(
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="models: .onnx; .tflite for litert; or any other for forwardpass alone",
+    )
     add(
         "--against",
         type=_words,

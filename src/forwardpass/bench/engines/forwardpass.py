@@ -9,7 +9,7 @@ import numpy as np
 
 from . import Array, Call, Options
 
-READS = (".npz", ".onnx")
+READS = (".npz", ".onnx", ".keras", ".h5", ".hdf5", ".tflite")
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) with XNNPACK, on the twin that lies beside a model: `model.tflite` beside `model.onnx`.
+"""LiteRT (TensorFlow Lite) with XNNPACK, on its own files or on a twin: `model.tflite` beside `model.onnx`.
 
 Nothing here converts. A twin may have its images channels-last: inputs are given, and outputs taken, as it has them.
 """
@@ -14,7 +14,7 @@ import numpy as np
 
 from . import Array, Call, NotApplicable, Options
 
-READS = (".onnx",)
+READS = (".onnx", ".tflite")
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -25,7 +25,6 @@ def version() -> str:
 
 
 def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
-    import onnx
     from ai_edge_litert.interpreter import Interpreter
 
     twin = Path(path).with_suffix(".tflite")
@@ -42,7 +41,7 @@ def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
         given.append((info["index"], array.astype(info["dtype"])))
     made.allocate_tensors()
     places = [info["index"] for info in made.get_output_details()]
-    outputs = onnx.load(path, load_external_data=False).graph.output
+    outputs = _own_outputs(made) if twin == Path(path) else _outputs_of(path)
 
     def call() -> list[Any]:
         for index, array in given:
@@ -51,7 +50,7 @@ def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
         return [made.get_tensor(index) for index in places]
 
     def named(result: list[Any]) -> dict[str, Array]:
-        return {o.name: _as_onnx(y, _shape(o)) for o, y in zip(outputs, result)}
+        return {name: _as_onnx(y, shape) for (name, shape), y in zip(outputs.items(), result)}
 
     return Call(call, (), named)
 
@@ -65,9 +64,22 @@ def _as_twin(x: Array, shape: tuple[int, ...], what: str) -> Array:
     raise NotApplicable(f"{what} has the shape {list(shape)} instead of {list(x.shape)}")
 
 
-def _shape(value: Any) -> tuple[int, ...]:
-    """Of an output; 0 for what is not known."""
-    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+def _outputs_of(path: str) -> dict[str, tuple[int, ...]]:
+    """The outputs of an ONNX file, and their shapes; 0 for what is not known."""
+    import onnx
+
+    found = onnx.load(path, load_external_data=False).graph.output
+    return {o.name: tuple(d.dim_value for d in o.type.tensor_type.shape.dim) for o in found}
+
+
+def _own_outputs(made: Any) -> dict[str, tuple[int, ...]]:
+    """The outputs in their order, by the names of the first signature where there is one."""
+    details = made.get_output_details()
+    names = {d["index"]: d["name"] for d in details}
+    if signatures := list(made.get_signature_list()):
+        runner = made.get_signature_runner(signatures[0])
+        names |= {d["index"]: name for name, d in runner.get_output_details().items()}
+    return {names[d["index"]]: tuple(d["shape"]) for d in details}
 
 
 def _as_onnx(y: Array, shape: tuple[int, ...]) -> Array:
