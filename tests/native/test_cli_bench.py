@@ -221,7 +221,8 @@ def test_the_first_engine_is_the_reference_where_there_is_none(model: Path) -> N
 
 
 def test_every_engine_has_its_three_names() -> None:
-    assert set(engines.engine_names()) == {"forwardpass", "mnn", "onnxruntime", "openvino", "torch"}
+    known = {"forwardpass", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "torch"}
+    assert set(engines.engine_names()) == known
     for name in engines.engine_names():
         engine = engines.load_engine(name)
         assert callable(engine.version)
