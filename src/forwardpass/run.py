@@ -120,6 +120,8 @@ class Model(Caller, Around):
     # ---- calls; the fast path is Caller's
 
     def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        if not args and kwargs and kwargs.keys() == self.inputs.keys():
+            return self(*[kwargs[name] for name in self.inputs])  # the fast path takes arguments in order
         return self.as_result(self.outputs_for(bind_arguments(args, kwargs, self.inputs)))
 
     def as_result(self, outputs: Sequence[Array]) -> Any:
