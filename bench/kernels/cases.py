@@ -33,7 +33,7 @@ def brgemm(kernel: str) -> list[Case]:
         x = normal(1, size, size, channels)
         return planned(kernel, f"conv 3x3 {channels}-{filters}", node, {"x": x}, weights)
 
-    return [linear(1, 512, 256), linear(196, 128, 256), linear(8, 5, 3), conv(16, 64, 64), conv(32, 3, 32)]
+    return [linear(1, 512, 256), linear(196, 128, 256), linear(8, 5, 3), conv(16, 24, 64), conv(32, 3, 32)]
 
 
 def depthwise(kernel: str) -> list[Case]:

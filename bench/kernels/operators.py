@@ -132,6 +132,20 @@ def attention(kernel: str) -> list[Case]:
     return one(kernel, "Attention", *values, label="4 heads of 64x32", beside=beside)
 
 
+def winograd(kernel: str) -> list[Case]:
+    values = (normal(1, 28, 28, 64), normal(3, 3, 64, 64), normal(64))
+    how = {"activation": "Relu", "kernel_shape": [3, 3], "domain": "nhwc"}
+    return one(kernel, "Conv", *values, constants=[1, 2], label="conv 3x3 64-64", **how)
+
+
+def nbits(kernel: str) -> list[Case]:
+    k, n, block = 512, 256, 32
+    codes = whole(0, 256, n, k // block, block // 2, dtype="uint8")
+    values = (normal(1, k), codes, np.abs(normal(n * (k // block))))
+    how = {"K": k, "N": n, "bits": 4, "block_size": block, "domain": "com.microsoft"}
+    return one(kernel, "MatMulNBits", *values, constants=[1, 2], label=f"1x{k}x{n}, 4 bits", **how)
+
+
 def where(kernel: str) -> list[Case]:
     condition = whole(0, 2, ROWS, COLUMNS, dtype="bool")
     return one(kernel, "Where", condition, normal(ROWS, COLUMNS), normal(ROWS, COLUMNS + 1)[:, 1:].copy())
@@ -140,6 +154,8 @@ def where(kernel: str) -> list[Case]:
 KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
+    "winograd_f32": winograd,
+    "nbits_f32": nbits,
     "attention_f32": attention,
     "pack_heads_f32": attention,
     "normalize_f32": layer_norm(1),
