@@ -108,6 +108,7 @@ def test_without_matplotlib(
     assert "drawing needs matplotlib (pip install forwardpass[plot])" in err
 
 
+@pytest.mark.frameworks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One panel per map, bright where the map is large."""

@@ -13,6 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "explain_prediction.
 pytestmark = [
     pytest.mark.skipif(not EXAMPLE.is_file(), reason="the examples are not part of this installation"),
     pytest.mark.filterwarnings("ignore"),  # of what the packages import
+    pytest.mark.frameworks,
 ]
 
 
