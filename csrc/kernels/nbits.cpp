@@ -8,6 +8,8 @@ namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
 constexpr int kGroup = 4;  // panels that a thread gets at a time
+// Vectors of one lane are too many to write out: the code would be a megabyte.
+constexpr int kUnrolled = kLaneVecs > 4 ? 1 : 64;
 
 FP_INLINE constexpr float power_of_two_at(int shift) { return static_cast<float>(1 << (23 - shift)); }
 
@@ -40,7 +42,7 @@ struct Tile {
       Vec x[kM];
 #pragma GCC unroll 8
       for (int i = 0; i < kM; ++i) x[i] = set1(a[i * a_row + kIndex]);
-#pragma GCC unroll 64
+#pragma GCC unroll kUnrolled
       for (int j = 0; j < kVecs; ++j) {
         Vec w = decode<kBits, kIndex>(word[j], kPoints ? 0.0f : static_cast<float>(1 << (kBits - 1)));
         if (kPoints) w = w - point[j];
@@ -58,14 +60,14 @@ struct Tile {
     Vec sums[kM][kVecs], point[kVecs];
 #pragma GCC unroll 8
     for (int i = 0; i < kM; ++i) {
-#pragma GCC unroll 64
+#pragma GCC unroll kUnrolled
       for (int j = 0; j < kVecs; ++j) sums[i][j] = zero();
     }
     for (int j = 0; j < kVecs; ++j) point[j] = kPoints ? load(at(points, b, j)) : zero();
     const std::int64_t end = min_of(p.k, (b + 1) * p.block);
     for (std::int64_t k = b * p.block; k < end; k += kPer) {
       IVec word[kVecs];
-#pragma GCC unroll 64
+#pragma GCC unroll kUnrolled
       for (int j = 0; j < kVecs; ++j) {
         const std::int32_t* w = words + j / kLaneVecs * panel_words + k / kPer * kVirtualLanes + j % kLaneVecs * kLanes;
         word[j] = bits(load(reinterpret_cast<const float*>(w)));
@@ -81,7 +83,7 @@ struct Tile {
       }
       add<kBits, kPoints, 0>(sums, word, point, x, x_row);
     }
-#pragma GCC unroll 64
+#pragma GCC unroll kUnrolled
     for (int j = 0; j < kVecs; ++j) {
       const Vec scale = load(at(scales, b, j));
 #pragma GCC unroll 8
