@@ -115,7 +115,7 @@ def attend(
 
 def _dense_mask(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None]:
     """The mask with a number for every key, one after another."""
-    if mask.shape[-1] == keys and (mask.strides[-1] == 1 or keys == 1):
+    if mask.shape and mask.shape[-1] == keys and (mask.strides[-1] == 1 or keys == 1):
         return mask, None
     copy = ctx.temporary((*mask.shape[:-1], keys))
     return copy, copy_step(ctx, mask, copy)
