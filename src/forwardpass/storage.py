@@ -140,6 +140,8 @@ class Storage:
                 continue
             axis, rank, start = node.attributes["axis"], len(self._known(node.outputs[0])), 0
             for name in node.inputs if rank > 1 and axis in (-1, rank - 1) else ():
+                if len(self._known(name)) != rank:
+                    break  # a shape that depends on data: there will be no plan
                 if name in producers and name not in found and self._may_have_gaps(name, producers[name]):
                     found[name] = node, start
                 start += self._known(name)[-1]
