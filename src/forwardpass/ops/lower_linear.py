@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
 _LANES = 16
 _CHAINS = 8
+_MOST_KEPT = 1024
+"""Of the answers to questions that all layers of a size ask."""
 
 
 def chunk_length(k: int, n: int) -> int:
@@ -71,6 +74,11 @@ def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]
     chunks
         The first entry of every chunk, and the number of entries at the end, int64.
     """
+    return _entries(tuple(segments), length)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _entries(segments: tuple[tuple[int, int], ...], length: int) -> tuple[Array, Array]:
     made: list[tuple[int, int, int]] = []
     chunks = [0]
     k = 0
@@ -90,27 +98,35 @@ def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]
         chunks.append(len(made))
     if len(chunks) == 1:  # K = 0: one empty chunk, so that the epilogue still runs
         chunks.append(0)
-    return np.array(made, np.int64).reshape(-1, 3), np.array(chunks, np.int64)
+    table, starts = np.array(made, np.int64).reshape(-1, 3), np.array(chunks, np.int64)
+    table.flags.writeable = starts.flags.writeable = False  # many plans share them
+    return table, starts
 
 
 def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
     """Rows of the register tiles for rows of `pixels` pixels: those that should take the fewest cycles. The choice
     does not change the result."""
-    panels = max(1, -(-n // ctx.panel))
-    rows = range(1, min(len(ctx.tile_panels), max(pixels, 1)) + 1)
-    return min(rows, key=lambda r: _tile_cycles(ctx, r, pixels, panels, k, length))
+    return _tile_rows(ctx.panel, tuple(ctx.tile_panels), pixels, max(1, -(-n // ctx.panel)), k, length)
 
 
-def _tile_cycles(ctx: Lowering, rows: int, pixels: int, panels: int, k: int, length: int) -> float:
+@lru_cache(maxsize=_MOST_KEPT)
+def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
+    rows = range(1, min(len(tile_panels), max(pixels, 1)) + 1)
+    return min(rows, key=lambda r: _tile_cycles(panel, tile_panels, r, pixels, panels, k, length))
+
+
+def _tile_cycles(
+    panel: int, tile_panels: tuple[int, ...], rows: int, pixels: int, panels: int, k: int, length: int
+) -> float:
     """Cycles for one row of `pixels` pixels, cut into tiles of `rows` pixels.
 
     A panel counts as one vector. A step along K takes half a cycle per FMA, but no less than the latency of one; loads
     run beside the FMAs and cost little, unless a chunk of the panels is too large for L1. Every tile costs its
     prologue and epilogue.
     """
-    groups = -(-panels // ctx.tile_panels[rows - 1])
+    groups = -(-panels // tile_panels[rows - 1])
     wide = panels / groups
-    from_l2 = 0.25 * wide if wide * ctx.panel * length * 4 > _L1_BYTES else 0.0
+    from_l2 = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
     step = max(rows * wide / 2, _LATENCY) + 0.03 * (rows + wide) + from_l2
     last = pixels % rows
     steps = pixels // rows * step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,7 @@ def _tiles_time(positions: int, tile_m: int) -> float:
     return -(-positions // tile_m) * max(4.6, 1.9 + 0.27 * tile_m)
 
 
+@lru_cache(maxsize=1024)
 def _tile_rows(positions: int) -> int:
     rows = range(1, min(_ROWS, max(positions, 1)) + 1)
     return min(rows, key=lambda r: (_tiles_time(positions, r), -r))

@@ -39,6 +39,8 @@ _TYPES = frozenset(
     | {"uint64", "uint32", "uint16", "uint8", "bool"}
 )
 """The rows of csrc/kernels/types.def."""
+_NAMES = {np.dtype(name): name for name in _TYPES}
+"""NumPy makes a dtype's name anew each time that it is asked for it."""
 
 Lower: TypeAlias = "Callable[[Lowering], str | None]"
 
@@ -46,7 +48,7 @@ Lower: TypeAlias = "Callable[[Lowering], str | None]"
 def kernel_type(ctx: Lowering, index: int) -> str:
     """The name in types.def of an input's element type, "" where it has none."""
     found = shapes.at(ctx.types, index)
-    return found.dtype.name if found is not None and found.dtype.name in _TYPES else ""
+    return "" if found is None else _NAMES.get(found.dtype, "")
 
 
 def _too_many() -> str:
