@@ -11,7 +11,7 @@ from ...errors import GraphError, UnsupportedError
 from ...graph import Array, Dim, TensorType
 from .. import shapes
 from ..linear import check_bias
-from ..registry import REQUIRED, Attributes, Constants, Types, operator
+from ..registry import REQUIRED, Attributes, Case, Constants, Types, operator
 from . import DOMAIN
 from .lower_attention import lower_multi_head
 from .scores import attend, check_attention_bias, check_heads, join, length_after, padding_mask, split
@@ -236,6 +236,9 @@ def _multi_head(attributes: Attributes, *given: Array | None) -> tuple[Array, ..
     return join(y), k, v, scores.astype(query.dtype)
 
 
+_KEYS = np.array([[1, 1, 1, 0], [0, 1, 1, 1]], np.int32)
+_QKV = ((2, 4, 24), (2, 4, 24), (2, 4, 15))
+
 operator(
     "MultiHeadAttention",
     domain=DOMAIN,
@@ -245,4 +248,9 @@ operator(
     arity=(1, 10),
     lower=lower_multi_head,
     typed=True,
+    cases=(
+        Case(_QKV, {"num_heads": 3}),
+        Case((*_QKV, (63,), _KEYS), {"num_heads": 3, "scale": 0.3}, constants=(3,), name="bias and mask"),
+        Case((*_QKV, None, None, (1, 1, 4, 4)), {"num_heads": 3, "unidirectional": 1}, name="added"),
+    ),
 )

@@ -9,7 +9,7 @@ from ...graph import Array, Dim, TensorType
 from .. import shapes
 from ..linear import check_bias
 from ..lower_nbits import lower_nbits, unpacked
-from ..registry import REQUIRED, Attributes, Constants, Types, operator
+from ..registry import REQUIRED, Attributes, Case, Constants, Types, operator
 from . import DOMAIN
 
 __all__ = ["unpacked"]
@@ -96,6 +96,17 @@ def _product(
     return np.asarray(y if bias is None else y + bias, a.dtype)
 
 
+def _case(n: int, k: int, bits: int, *, rows: int = 2, points: bool = False, name: str) -> Case:
+    """Weights in blocks of 16."""
+    blocks = -(-k // 16)
+    rng = np.random.default_rng(n)
+    b = rng.integers(0, 256, (n, blocks, 2 * bits), np.uint8)
+    scales = rng.uniform(0.1, 0.2, n * blocks).astype(np.float32)
+    zero = (rng.integers(0, 256, n * -(-blocks * bits // 8), np.uint8),) if points else ()
+    attributes = {"N": n, "K": k, "bits": bits, "block_size": 16}
+    return Case(((rows, k), b, scales, *zero), attributes, constants=tuple(range(1, 3 + len(zero))), name=name)
+
+
 operator(
     "MatMulNBits",
     domain=DOMAIN,
@@ -112,4 +123,9 @@ operator(
     },
     arity=(3, 6),
     lower=lower_nbits,
+    cases=(
+        _case(20, 32, 4, name="4 bits"),
+        _case(70, 48, 8, rows=1, points=True, name="8 bits, points"),
+        _case(5, 32, 4, rows=5, points=True, name="4 bits, points"),
+    ),
 )
