@@ -27,6 +27,7 @@ from . import (
     merge_transposes,
     merge_views,
     split_attention,
+    standard_gelu,
     to_linear,
 )
 from .float_attributes import round_attributes
@@ -49,6 +50,7 @@ PIPELINE: tuple[Pass, ...] = (
     compose_activation.PASS,
     compose_norms.PASS,
     split_attention.PASS,
+    standard_gelu.PASS,
     # Before products with weights are no MatMul any more, and before Transposes move away from the heads.
     compose_attention.PASS,
     to_linear.PASS,
