@@ -20,7 +20,7 @@ CLASSIFIERS = [
     "mlp_digits_sklearn/mlp_digits",
     "silero_vad/silero_vad_16k_op15",
 ]
-SMALL = {"mlp_digits_sklearn/mlp_digits"}
+SMALL = {"mlp_digits_sklearn/mlp_digits", "silero_vad/silero_vad_16k_op15"}
 """No layer of theirs is large enough for tiles."""
 
 
