@@ -132,4 +132,4 @@ def aligned_empty(shape: tuple[int, ...]) -> Array:
     size = math.prod(shape)
     raw = np.empty(size * 4 + ALIGNMENT, np.uint8)
     start = -raw.__array_interface__["data"][0] % ALIGNMENT
-    return raw[start : start + size * 4].view(np.float32).reshape(shape)
+    return raw[start:][: size * 4].view(np.float32).reshape(shape)

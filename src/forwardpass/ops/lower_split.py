@@ -228,7 +228,7 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
     if not ctx.terms or weights is None or 0 in x.shape or not all(t.contiguous for t in tensors):
         return False
     k, n = weights.shape
-    rows_are_batch = len(x.shape) == 2
+    rows_are_batch = len(x.shape) <= 2
     if rows_are_batch and not _pays_for_one_row(ctx.terms, k, n):
         return False
     batch = 1 if rows_are_batch else x.shape[0]
