@@ -15,7 +15,7 @@ from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
 from .ops.registry import FLOAT
 from .records import field, record
-from .storage import Storage
+from .storage import Storage, contiguous_strides
 
 __all__ = ["NATIVE", "Planner", "Settings", "Step"]
 
@@ -230,15 +230,18 @@ class Planner:
         return self.packed(("dense", constant.name), lambda: dense(array))
 
     def pack_b(self, b: Array) -> Array:
-        b = dense(b)
         batch, k, n = b.shape
         panels = -(-n // self.panel)
         out = self._blocks.empty((batch, panels, k, self.panel))
+        # Transposed weights are read as they lie.
+        order = sorted(range(3), key=lambda axis: b.strides[axis], reverse=True)
+        source = dense(b.transpose(order))
+        strides = dict(zip(order, contiguous_strides(source.shape)))
         fields = {
-            "batch": batch, "k": k, "n": n, "in_batch": k * n, "in_k": n, "in_n": 1,
+            "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
-        _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [b], out, 0, batch * panels)
+        _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [source], out, 0, batch * panels)
         return out
 
     def pack_split(self, b: Array) -> Array:
