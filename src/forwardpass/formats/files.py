@@ -1,4 +1,5 @@
-"""Regular files: opened without a wait for whoever writes into a pipe, as a memory map, and their first bytes."""
+"""Regular files: opened without a wait for whoever writes into a pipe, as a memory map, their first bytes, and their
+names in errors."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from ..errors import FileError
+from ..errors import Error, FileError
 
-__all__ = ["first_bytes", "mapped", "opened"]
+__all__ = ["first_bytes", "mapped", "naming", "opened"]
 
 
 @contextmanager
@@ -71,3 +72,17 @@ def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
     """
     with opened(path) as (file, _):
         return file.read(count)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors from inside say which file they are about, before the place that they name."""
+    try:
+        yield
+    except Error as error:
+        if error.where.startswith(path):
+            raise
+        where = f"{path}: {error.where}" if error.where else path
+        raise type(error)(
+            error.message, where=where, expected=error.expected, got=error.got, hint=error.hint
+        ) from error

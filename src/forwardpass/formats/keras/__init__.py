@@ -12,10 +12,10 @@ from importlib import import_module
 from typing import Any
 
 from ...builder.layer import Layer as BuilderLayer
-from ...errors import Error, FileError, UnsupportedError
+from ...errors import FileError, UnsupportedError
 from ...graph import Array, Graph
 from ..archive import Archive, excerpt
-from ..files import first_bytes
+from ..files import first_bytes, naming
 from .config import Layer, is_model, parse_json
 from .hdf5 import opened
 from .model import Importer
@@ -50,17 +50,10 @@ def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     """
     text = os.fsdecode(path)
     try:
-        graph = _archive(text) if _is_archive(text) else _hdf5(text)
-    except Error as error:
-        if error.where.startswith(text):
-            raise
-        where = f"{text}: {error.where}" if error.where else text
-        raise type(error)(
-            error.message, where=where, expected=error.expected, got=error.got, hint=error.hint
-        ) from error
+        with naming(text):
+            return _archive(text) if _is_archive(text) else _hdf5(text)
     except RecursionError:
         raise FileError("the model is nested too deeply", where=text) from None
-    return graph
 
 
 def read_weights(path: str | os.PathLike[str], layers: dict[str, BuilderLayer], where: str) -> dict[str, Array]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-from ...errors import Error, UnsupportedError
+from ...errors import UnsupportedError
 from ...graph import Graph, TensorType
-from ..files import mapped
+from ..files import mapped, naming
 from ..keras.emitter import Emitter
 from . import elementwise, images, shapes  # noqa: F401 - which fill the table of operators
 from .call import KINDS, Call, Values
@@ -50,15 +50,8 @@ def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     unknown = sorted({o.kind for o in parsed.operators} - KINDS.keys())
     if unknown:
         raise UnsupportedError("operators that are not read", where=text, got=", ".join(unknown))
-    try:
+    with naming(text):
         return _graph(parsed, os.path.splitext(os.path.basename(text))[0])
-    except Error as error:
-        if error.where.startswith(text):
-            raise
-        where = f"{text}: {error.where}" if error.where else text
-        raise type(error)(
-            error.message, where=where, expected=error.expected, got=error.got, hint=error.hint
-        ) from error
 
 
 def _graph(parsed: Parsed, name: str) -> Graph:
