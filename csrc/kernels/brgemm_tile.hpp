@@ -28,6 +28,8 @@ struct Tile {
   bool last;   // apply the epilogue
 };
 
+constexpr int kRowsThatFetch = 4;
+
 // Brings a cache line into L2. There need be no memory there.
 FP_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
@@ -62,9 +64,12 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
     const float* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
     while (panels[0] != last) {
+      // Tiles of few rows wait for loads alone: another one per panel would only keep them longer.
+      if constexpr (kM >= kRowsThatFetch) {
 #pragma GCC unroll 8
-      for (int j = 0; j < kPanels; ++j) prefetch_far(ahead + j * ahead_panel);
-      ahead += ahead_step;
+        for (int j = 0; j < kPanels; ++j) prefetch_far(ahead + j * ahead_panel);
+        ahead += ahead_step;
+      }
       Vec bv[kV];
 #pragma GCC unroll 16
       for (int j = 0; j < kV; ++j) {
