@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import subprocess
 from pathlib import Path
@@ -117,22 +115,10 @@ def digits(microseconds: float) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on, and how busy it was."""
-    from forwardpass import show_config
+    """What was measured on, how busy it was, and which commit."""
+    from forwardpass.cli import bench_report
 
-    config = show_config()
-    return {
-        "cpu": config.cpu,
-        "caches": config.caches,
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "isas": [i["name"] for i in config.isas if i["available"]],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "numpy": config.numpy,
-        "forwardpass": config.version,
-        "commit": _commit(),
-        "load_average": os.getloadavg()[0],
-    }
+    return {**bench_report.machine(), "commit": _commit()}
 
 
 def _commit() -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import h5py
 from keras_bad import CONFIGS, HDF5, zeros
 from keras_files import call, entry, functional, given, h5_file, keras_bytes, sequential, tensor
 from keras_mutants import MODEL, STORED, whole
+from refusals import refusal
 
 from forwardpass.errors import Error, FileError, UnsupportedError
 from forwardpass.formats import load_graph
@@ -32,18 +32,7 @@ LITTLE = 24 << 20
 def refused(path: Path, kind: type[Error] = FileError) -> str:
     """The message of the error, after checking that it names the file, is short, and cost little memory."""
     load_graph(whole(path.with_name("whole.h5")))  # imports what the first model imports
-    tracemalloc.start()
-    try:
-        with pytest.raises(Error) as e:
-            load_graph(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert type(e.value) is kind, e.value
-    assert peak < LITTLE
-    assert str(e.value).startswith(str(path))
-    assert len(str(e.value)) < 2000
-    return str(e.value)
+    return refusal(path, kind, memory=LITTLE, length=2000)
 
 
 @pytest.mark.parametrize("name", HDF5)

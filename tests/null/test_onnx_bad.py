@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import onnx
@@ -13,9 +12,9 @@ import onnx_mutants
 import pytest
 from onnx_bad import BAD, FOLDERS
 from onnx_models import MODELS, external
+from refusals import refusal
 
 from forwardpass.errors import Error, FileError, GraphError
-from forwardpass.formats import load_graph
 from forwardpass.formats.onnx import graph_of, import_model
 from forwardpass.ops import infer_types
 
@@ -26,18 +25,7 @@ NULL = Path(__file__).parent
 def refused(path: Path, kind: type[Error]) -> str:
     """The message of the error, after checking that it names the file, is short, and cost little memory."""
     load_graph_once()
-    tracemalloc.start()
-    try:
-        with pytest.raises(Error) as e:
-            load_graph(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert type(e.value) is kind, e.value
-    assert peak < LITTLE
-    assert str(e.value).startswith(str(path))
-    assert len(str(e.value)) < 1000
-    return str(e.value)
+    return refusal(path, kind, memory=LITTLE, length=1000)
 
 
 def load_graph_once() -> None:

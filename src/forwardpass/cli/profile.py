@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..run import Model
     from .ceilings import Ceilings
 
-__all__ = ["HELP", "add_arguments", "profiled", "run"]
+__all__ = ["HELP", "add_arguments", "cells", "profiled", "run"]
 
 HELP = "time a model step by step: rates, share of what the machine can do, kernels and why they were picked"
 
@@ -126,24 +126,25 @@ def _why(step: dict[str, Any], planned: dict[str, Any], declined: dict[str, str]
     return "; ".join(filter(None, [planned.get("algorithm", ""), *dict.fromkeys(rewrites)])) or "the operator's kernel"
 
 
+def cells(step: dict[str, Any]) -> list[str]:
+    """What the tables of a terminal and of a page say of a step: node, kernel, us, %, GFLOP/s, GB/s, % of ceiling."""
+    return [
+        step["node"],
+        step["kernel"],
+        f"{step['us']:.3f}",
+        f"{100 * step['share']:.1f}",
+        f"{step['gflops']:.1f}",
+        f"{step['gbytes']:.1f}",
+        "-" if step["of_ceiling"] is None else f"{100 * step['of_ceiling']:.0f}",
+    ]
+
+
 def _show(console: Console, report: dict[str, Any], args: argparse.Namespace) -> None:
     settings = f"{report['precision']}, {report['isa']}, threads: {report['threads']}"
     console.line(f"{report['model']}  ({settings})", strong=True)
     console.heading("steps")
     columns = ["node", "kernel", ">us", ">%", ">GFLOP/s", ">GB/s", ">% of ceiling", "why"]
-    rows = [
-        [
-            s["node"],
-            s["kernel"],
-            f"{s['us']:.3f}",
-            f"{100 * s['share']:.1f}",
-            f"{s['gflops']:.1f}",
-            f"{s['gbytes']:.1f}",
-            "-" if s["of_ceiling"] is None else f"{100 * s['of_ceiling']:.0f}",
-            s["why"],
-        ]
-        for s in report["steps"]
-    ]
+    rows = [[*cells(s), s["why"]] for s in report["steps"]]
     console.table(columns, rows)
     console.line()
     console.line(f"{report['calls']} calls, {report['us']:.3f} us each in kernels and definitions", strong=True)

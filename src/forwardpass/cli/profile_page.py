@@ -6,6 +6,7 @@ from typing import Any
 
 from .page import page, table, text
 from .plots import COLOURS, Point, bars, roofline
+from .profile import cells
 
 __all__ = ["make_page"]
 
@@ -56,18 +57,4 @@ def _roofline(report: dict[str, Any], kernels: list[str]) -> str:
 
 def _table(steps: list[dict[str, Any]]) -> str:
     columns = ["node", "kernel", ">us", ">%", ">GFLOP/s", ">GB/s", ">% of ceiling", ">threads", "why"]
-    rows = [
-        [
-            s["node"],
-            s["kernel"],
-            f"{s['us']:.3f}",
-            f"{100 * s['share']:.1f}",
-            f"{s['gflops']:.1f}",
-            f"{s['gbytes']:.1f}",
-            "-" if s["of_ceiling"] is None else f"{100 * s['of_ceiling']:.0f}",
-            s["threads"],
-            s["why"],
-        ]
-        for s in steps
-    ]
-    return table(columns, rows)
+    return table(columns, [[*cells(s), s["threads"], s["why"]] for s in steps])
