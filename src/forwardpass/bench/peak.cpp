@@ -155,6 +155,16 @@ int peak_fma(const char* isa, double milliseconds, int repeats, double* rates_ou
   return found ? give(rates(found->fma, found->flops, milliseconds, repeats), rates_out) : -1;
 }
 
+// GFLOP/s of so many operations in the FMA loop. Nothing runs before, so that the clock is still what it was.
+double peak_fma_burst(const char* isa, double flops) {
+  const Isa* found = find_isa(isa);
+  if (found == nullptr) return -1;
+  const long iterations = std::max(1L, static_cast<long>(flops / found->flops));
+  const auto start = Clock::now();
+  found->fma(iterations);
+  return found->flops * static_cast<double>(iterations) / seconds_since(start) * 1e-9;
+}
+
 // GB/s of reading so many bytes over and over, the better of one stream and of eight. -2 where there is no memory.
 int peak_read(const char* isa, std::size_t bytes, double milliseconds, int repeats, double* rates_out) {
   const Isa* found = find_isa(isa);

@@ -30,6 +30,7 @@ class Loops:
 
     def __init__(self, path: str | Path) -> None:
         self._library = ctypes.CDLL(str(path))
+        self._library.peak_fma_burst.restype = ctypes.c_double
 
     def available(self, isa: str) -> bool:
         """Whether the ISA can be measured here."""
@@ -38,6 +39,10 @@ class Loops:
     def fma(self, isa: str, milliseconds: float, repeats: int) -> list[float]:
         """GFLOP/s of the FMA loop, run so long and so often."""
         return self._rates(self._library.peak_fma, isa, (), milliseconds, repeats)
+
+    def fma_burst(self, isa: str, flops: float) -> float:
+        """GFLOP/s of the FMA loop, run once for so many operations: at the clock that what ran before has left."""
+        return float(self._library.peak_fma_burst(isa.encode(), ctypes.c_double(flops)))
 
     def read(self, isa: str, nbytes: int, milliseconds: float, repeats: int) -> list[float]:
         """GB/s of reading so many bytes over and over."""

@@ -14,8 +14,8 @@ BATCH_NS = 100_000
 """Calls shorter than this are timed in batches about so long, so that reading the clock does not count."""
 MAX_SAMPLES = 20_000
 """Per turn and kind."""
-SLICE = 0.02
-"""Seconds of calls between two bursts of something else."""
+SLICE = 0.01
+"""Seconds of calls between two bursts of something else: long enough for the clock to settle at what they ask of it."""
 
 Loop = Callable[[int, Callable[..., Any], tuple[Any, ...]], int]
 
@@ -83,18 +83,18 @@ class Timer:
         Parameters
         ----------
         burst
-            Runs the other for about `SLICE` and gives its rate.
+            Runs the other for a moment and gives its rate.
 
         Returns
         -------
         dict
-            `rates`: of the bursts; `means`: ns per call in the slice behind each.
+            `means`: ns per call of each slice; `rates`: of the burst right behind it.
         """
         found: dict[str, list[float]] = {"rates": [], "means": []}
         end = time.perf_counter() + seconds
         while time.perf_counter() < end or len(found["rates"]) < 3:
-            found["rates"].append(burst())
             found["means"].append(statistics.median(self._sample(self.calls, SLICE)) / self.calls)
+            found["rates"].append(burst())
         return found
 
     def _sample(self, calls: int, seconds: float) -> list[int]:
