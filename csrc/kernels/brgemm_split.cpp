@@ -5,6 +5,7 @@
 // A sum that is not finite is not trusted: the terms of an infinity or NaN multiply to other things than it does, and
 // a term can overflow where the number would not. It is computed again in float32 from the sums of the terms, in the
 // order of brgemm_f32. Infinities and NaN stay in a sum, so none is missed.
+#include "brgemm_split_finish.hpp"
 #include "brgemm_split_step.hpp"
 #include "cursor.hpp"
 
@@ -13,43 +14,6 @@ namespace {
 
 // Of weights that stay in L2, so that nothing needs to fetch them ahead.
 constexpr std::int64_t kResidentWords = 512 * 1024 / 4;
-
-struct Step {
-  std::int64_t offset;  // into A, in words
-  std::int64_t valid;   // numbers of the block that are no filling
-};
-
-// One tile of positions. A position is a pixel of the output, or falls between two rows of it.
-struct Rows {
-  const std::uint32_t* a;
-  const float* residual;  // of the first position's row of pixels, as is c
-  float* c;
-  std::int64_t x;  // in that row
-  int count;
-};
-
-// The part of a tile that is in one row of the output.
-struct Pixels {
-  int first;  // in the tile
-  int count;
-  float* c;
-  const float* residual;
-};
-
-// One tile of sums: of some positions and a panel.
-struct Part {
-  Rows rows;
-  std::int64_t panel;
-};
-
-// The sums of up to four tiles, that go to C while the next ones multiply.
-struct Block {
-  alignas(64) float sums[4][256];
-  Part parts[4];
-  int count = 0;
-  int done = 0;
-  bool first, last;  // of the chunks of K
-};
 
 template <int kTiles>
 FP_INLINE void store_sums(const Tiles& tiles, Block& block) {
@@ -61,22 +25,22 @@ FP_INLINE void store_sums(const Tiles& tiles, Block& block) {
   block.done = 0;
 }
 
-struct Loops {
-  const BrgemmSplitParams& p;
+struct Loops : Finish {
   const std::uint32_t* a;
   const float* residual;
-  const std::uint32_t* b;
   float* c;
+  std::uint32_t* made;
   std::int64_t tiles_per_row;
   Tiles& tiles;
 
-  std::int64_t b_panel() const { return p.n_steps * p.terms * kTileWords; }
-  const Step* steps() const { return static_cast<const Step*>(p.steps); }
-
   Rows rows_at(const Cursor<BrgemmSplitParams>& at) const {
     const std::int64_t y = at.position() / p.span;
-    return {a + at.a(), residual ? residual + at.batch() * p.r_batch + (at.row() + y) * p.r_row : nullptr,
-            c + at.batch() * p.c_batch + (at.row() + y) * p.c_row, at.position() - y * p.span, at.rows()};
+    return {a + at.a(),
+            residual ? residual + at.batch() * p.r_batch + (at.row() + y) * p.r_row : nullptr,
+            c + at.batch() * p.c_batch + (at.row() + y) * p.c_row,
+            made ? made + at.batch() * p.made_batch + (at.row() + y) * p.made_row : nullptr,
+            at.position() - y * p.span,
+            at.rows()};
   }
 
   // The sums of the block's tiles over a chunk, and beside them those of the block before into C.
@@ -95,10 +59,11 @@ struct Loops {
       b0 += kTerms * kTileWords;
       b1 += kTerms * kTileWords;
       next.fetch();
-      finish_next(before);
+      finish_next<kTerms>(before);
     }
-    finish_all(before);
+    finish_all<kTerms>(before);
     store_sums<kM * kN>(tiles, now);
+    now.panels = kN;
     now.first = chunk.begin == 0;
     now.last = chunk.end == p.n_steps;
   }
@@ -108,159 +73,13 @@ struct Loops {
   void fetch_results(const Part& part) const {
     if constexpr (!kHasTiles) return;
     const Rows& rows = part.rows;
-    const float* c = rows.c + rows.x * p.c_col + part.panel * kPairs;
-    for (int i = 0; i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
+    if (p.makes != kInstead) {
+      const float* c = rows.c + rows.x * p.c_col + part.panel * kPairs;
+      for (int i = 0; i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
+    }
     if (rows.residual == nullptr) return;
     const float* r = rows.residual + rows.x * p.r_col + part.panel * kPairs;
     for (int i = 0; i < rows.count; ++i) __builtin_prefetch(r + i * p.r_col, 0, 2);
-  }
-
-  void finish_all(Block& block) const {
-    while (block.done < block.count) finish_next(block);
-  }
-
-  void finish_next(Block& block) const {
-    if (block.done >= block.count) return;
-    const Part& part = block.parts[block.done];
-    finish(part.rows, block.sums[block.done++], part.panel, block.first, block.last);
-  }
-
-  // The sums of one tile, which are dense, into C, where those of the chunks before are.
-  void finish(const Rows& rows, float* sums, std::int64_t panel, bool first, bool last) const {
-    if (!last) {
-      return each_row(rows, panel, [=, this](const Pixels& to, int cols) { add_chunk(sums, to, first, cols); });
-    }
-    if (!first) each_row(rows, panel, [=, this](const Pixels& to, int cols) { take_chunks(sums, to, cols); });
-    Vec sticky = zero();
-    for (int i = 0; i < kPairs * rows.count; i += kLanes) sticky = fma(load(sums + i), zero(), sticky);
-    if (any(is_nan(sticky))) [[unlikely]]
-      repair(rows, sums, panel);
-    const std::int64_t column = panel * kPairs;
-    each_row(rows, panel, [=, this](const Pixels& to, int cols) {
-      if (cols == kPairs) {
-        finish_pixels<true>(sums, to, column, cols);
-      } else {
-        finish_pixels<false>(sums, to, column, cols);
-      }
-    });
-  }
-
-  // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
-  template <class Act>
-  void each_row(const Rows& rows, std::int64_t panel, Act act) const {
-    const std::int64_t column = panel * kPairs;
-    const int cols = static_cast<int>(min_of(kPairs, p.n - column));
-    float* c_row = rows.c + column;
-    const float* r_row = rows.residual ? rows.residual + column : nullptr;
-    std::int64_t x = rows.x;
-    for (int i = 0; i < rows.count;) {
-      const int count = static_cast<int>(min_of(rows.count - i, max_of(p.width - x, 0)));
-      if (count > 0) act(Pixels{i, count, c_row + x * p.c_col, r_row ? r_row + x * p.r_col : nullptr}, cols);
-      i += static_cast<int>(p.span - x);
-      x = 0;
-      c_row += p.c_row;
-      if (r_row) r_row += p.r_row;
-    }
-  }
-
-  // A chunk's sums onto those of the chunks before, in C.
-  void add_chunk(const float* sums, const Pixels& to, bool first, int cols) const {
-    for (int i = 0; i < to.count; ++i) {
-      float* out = to.c + i * p.c_col;
-      for (int j = 0; j < cols; j += kLanes) {
-        const Vec sum = load(sums + (to.first + i) * kPairs + j);
-        const Vec y = first ? sum : load_valid(out + j, cols - j) + sum;
-        if (cols - j >= kLanes) {
-          store(out + j, y);
-        } else {
-          store(out + j, y, cols - j);
-        }
-      }
-    }
-  }
-
-  // The sums of the chunks before from C onto those of the last.
-  void take_chunks(float* sums, const Pixels& from, int cols) const {
-    for (int i = 0; i < from.count; ++i) {
-      float* sum = sums + (from.first + i) * kPairs;
-      for (int j = 0; j < cols; j += kLanes) {
-        store(sum + j, load_valid(from.c + i * p.c_col + j, cols - j) + load(sum + j));
-      }
-    }
-  }
-
-  // Bias, residual and activation.
-  template <bool kFull>
-  void finish_pixels(const float* sums, const Pixels& to, std::int64_t column, int cols) const {
-    const float* const bias = p.bias ? static_cast<const float*>(p.bias) + column : nullptr;
-    const std::int64_t c_col = p.c_col, r_col = p.r_col;
-    const bool clips = p.activation == k_relu || p.activation == k_clip;
-    const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
-    const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
-    sums += to.first * kPairs;
-    for (int j = 0; j < cols; j += kLanes) {
-      const int valid = kFull ? kLanes : cols - j;
-      const Vec shift = bias ? load_valid(bias + j, valid) : zero();
-      for (int i = 0; i < to.count; ++i) {
-        Vec y = load(sums + i * kPairs + j);
-        if (bias) y = y + shift;
-        if (to.residual) y = y + load_valid(to.residual + i * r_col + j, valid);
-        if (clips) y = min(high, max(low, y));
-        if (valid >= kLanes) {
-          store(to.c + i * c_col + j, y);
-        } else {
-          store(to.c + i * c_col + j, y, valid);
-        }
-      }
-    }
-    if (!runs_on_rows(p.activation)) return;
-    const RowFn activate = kActivationRows[p.activation];
-    for (int i = 0; i < to.count; ++i) activate(to.c + i * c_col, to.c + i * c_col, cols, p.alpha, p.beta);
-  }
-
-  // Puts what brgemm_f32 would have summed in place of the sums that are not finite.
-  [[gnu::noinline]] void repair(const Rows& rows, float* sums, std::int64_t panel) const {
-    const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
-    for (int i = 0; i < rows.count; ++i) {
-      for (int j = 0; j < cols; j += kLanes) {
-        float* at = sums + i * kPairs + j;
-        const Vec y = load(at);
-        const Mask bad = ~(abs(y) <= set1(0x1.fffffep127f));
-        if (any(bad)) store(at, select(bad, exact(rows.a + i * p.a_col, panel, j), y));
-      }
-    }
-  }
-
-  // kLanes columns of a row of the product as brgemm_f32 sums them: the taps one after another.
-  Vec exact(const std::uint32_t* row, std::int64_t panel, int column) const {
-    Vec total = zero(), sum = zero();
-    const std::uint32_t* tiles_of_panel = b + panel * b_panel() + column;
-    const std::int64_t taps = p.taps, blocks = p.n_steps / taps;
-    std::int64_t count = 0;
-    bool first = true;
-    for (std::int64_t i = 0; i < p.n_steps; ++i) {
-      const std::int64_t s = i % blocks * taps + i / blocks;
-      const std::uint32_t* tile = tiles_of_panel + s * p.terms * kTileWords;
-      for (std::int64_t k = 0; k < steps()[s].valid; ++k) {
-        Vec x = zero(), w = zero();
-        for (std::int64_t t = p.terms - 1; t >= 0; --t) {
-          const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
-          x = x + half(iset1(static_cast<std::int32_t>(*word)), k);
-          w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
-        }
-        sum = fma(x, w, sum);
-        if (++count < p.chunk && !(i + 1 == p.n_steps && k + 1 == steps()[s].valid)) continue;
-        total = first ? sum : total + sum;
-        sum = zero();
-        first = false;
-        count = 0;
-      }
-    }
-    return total;
-  }
-
-  FP_INLINE Vec half(IVec words, std::int64_t k) {
-    return from_bits(k < kPairs ? shift_left<16>(words) : high_half(words));
   }
 
   // Tiles of pixels in parts that stay in L2, with all panels, chunk by chunk.
@@ -281,7 +100,7 @@ struct Loops {
         }
       }
     }
-    for (Block& block : blocks) finish_all(block);
+    for (Block& block : blocks) finish_all<kTerms>(block);
   }
 
   template <int kTerms>
@@ -323,16 +142,21 @@ struct Loops {
   }
 };
 
+std::uint32_t* made_by(const BrgemmSplitParams& p, const KernelArgs& args) {
+  if (p.makes == kInstead) return static_cast<std::uint32_t*>(args.out);
+  return p.makes ? const_cast<std::uint32_t*>(static_cast<const std::uint32_t*>(args.in[2])) : nullptr;
+}
+
 }  // namespace
 
 void brgemm_split_f32(const KernelArgs& args, Range range) noexcept {
   const BrgemmSplitParams& p = params_of<BrgemmSplitParams>(args);
   Tiles tiles(static_cast<int>(p.tile_m));
-  const Loops loops{p,
+  const Loops loops{{p, static_cast<const std::uint32_t*>(p.b)},
                     static_cast<const std::uint32_t*>(args.in[0]),
                     static_cast<const float*>(args.in[1]),
-                    static_cast<const std::uint32_t*>(p.b),
                     static_cast<float*>(args.out),
+                    made_by(p, args),
                     (p.ow + p.tile_m - 1) / p.tile_m,
                     tiles};
   const Range all_tiles = {0, p.batch * p.oh * loops.tiles_per_row};

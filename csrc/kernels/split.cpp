@@ -11,16 +11,17 @@ FP_INLINE void clear(float* out, std::int64_t n) {
 
 // `plane` is the distance from one block of channels to the next.
 template <int kTerms>
-void split_row(const SplitParams& p, const float* in, float* out, std::int64_t plane) {
+void split_row(const SplitParams& p, bool inside, const float* in, float* out, std::int64_t plane) {
   constexpr std::int64_t kPixel = kTerms * kPairs;
   for (std::int64_t c = 0; c < p.c; c += kBlock, out += plane) {
     const std::int64_t valid = min_of(kBlock, p.c - c);
-    if (in == nullptr) {
+    if (!inside) {
       clear(out, (p.pad_left + p.w + p.pad_right) * kPixel);
       continue;
     }
     clear(out, p.pad_left * kPixel);
     clear(out + (p.pad_left + p.w) * kPixel, p.pad_right * kPixel);
+    if (p.border_only) continue;
     const float* from = in + c;
     float* to = out + p.pad_left * kPixel;
     if (valid == kBlock) {
@@ -42,8 +43,9 @@ void split(const SplitParams& p, const float* in, float* out, Range range) {
   const std::int64_t image = (p.c + kBlock - 1) / kBlock * height * row;
   for (std::int64_t u = range.begin; u < range.end; ++u) {
     const std::int64_t n = u / height, y = u % height - p.pad_top;
-    const float* from = y >= 0 && y < p.h ? in + n * p.in_batch + y * p.in_row : nullptr;
-    split_row<kTerms>(p, from, out + n * image + u % height * row, height * row);
+    const bool inside = y >= 0 && y < p.h;
+    const float* from = inside && !p.border_only ? in + n * p.in_batch + y * p.in_row : nullptr;
+    split_row<kTerms>(p, inside, from, out + n * image + u % height * row, height * row);
   }
 }
 

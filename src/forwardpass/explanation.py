@@ -132,7 +132,9 @@ def _tiles(p: dict[str, Any]) -> str:
     rows, k = p["batch"] * p["oh"] * p["ow"], int(p["steps"][:, 1].sum())
     products = p["terms"] * (p["terms"] + 1) // 2
     parts = [f"{rows}x{p['n']}x{k}", f"bf16x{products} tiles of {p['tile_m']} rows"]
-    return ", ".join([*parts, *(["split by columns"] if p["split_n"] else []), *filter(None, [p.get("activation")])])
+    parts += ["split by columns"] if p["split_n"] else []
+    parts += filter(None, [p.get("activation")])
+    return ", ".join([*parts, *(["splits the result"] if p["makes"] else [])])
 
 
 class Config(Report):

@@ -19,6 +19,7 @@ from .ops.evaluate import infer_types
 from .partition import split
 from .planner import NATIVE, Planner, Settings, Step
 from .records import record
+from .split_epilogue import split_in_epilogues
 
 if TYPE_CHECKING:
     from .explanation import Steps
@@ -200,7 +201,7 @@ def make_plan(
     if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
         raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
-    steps = planner.steps
+    steps = split_in_epilogues(planner.steps)
     threads = split(steps, settings.threads)
     for k, s in enumerate(steps):
         for t in [*s.inputs, s.output]:

@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "planner",
             "result",
             "sources",
+            "split_epilogue",
             "storage",
         }
     ),

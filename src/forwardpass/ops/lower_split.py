@@ -292,7 +292,7 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
     fields: dict[str, Any] = {
         "terms": terms, "batch": batch, "h": x.shape[1], "w": x.shape[2], "c": channels,
         "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2],
-        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right,
+        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right, "border_only": 0,
     }  # fmt: skip
     ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * terms * x.size)
     rows, count, span, tile_m = p.positions()
@@ -319,7 +319,7 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
         "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
         "bias": None if bias is None else vector(ctx, bias, n),
         "chunk_steps": chunk_steps, "tile_m": tile_m, "block": _together(p, terms, tile_m, chunk_steps),
-        "split_n": split_n, **epilogue(ctx),
+        "split_n": split_n, "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * channels
     ctx.step("brgemm_split_f32", params, [split, residual], out, units=panels if split_n else units, flops=flops)

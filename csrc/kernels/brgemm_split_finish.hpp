@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of the sums of brgemm_split: chunks added up, sums that are not finite computed again, epilogues, and
+// the operand of the next product.
+#pragma once
+#include "terms.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+// What BrgemmSplitParams' `makes` says.
+constexpr std::int64_t kInstead = 1;
+constexpr std::int64_t kBeside = 2;
+
+struct Step {
+  std::int64_t offset;  // into A, in words
+  std::int64_t valid;   // numbers of the block that are no filling
+};
+
+// One tile of positions. A position is a pixel of the output, or falls between two rows of it.
+struct Rows {
+  const std::uint32_t* a;
+  const float* residual;  // of the first position's row of pixels, as are c and made
+  float* c;
+  std::uint32_t* made;
+  std::int64_t x;  // in that row
+  int count;
+};
+
+// The part of a tile that is in one row of the output.
+struct Pixels {
+  int first;  // in the tile
+  int count;
+  float* c;
+  const float* residual;
+  std::uint32_t* made;
+};
+
+// One tile of sums: of some positions and a panel.
+struct Part {
+  Rows rows;
+  std::int64_t panel;
+};
+
+// The sums of up to four tiles, that go to C while the next ones multiply.
+struct Block {
+  alignas(64) float sums[4][256];
+  Part parts[4];
+  int panels;  // per tile of positions, side by side in `parts`
+  int count = 0;
+  int done = 0;
+  bool first, last;  // of the chunks of K
+};
+
+struct Finish {
+  const BrgemmSplitParams& p;
+  const std::uint32_t* b;
+
+  std::int64_t b_panel() const { return p.n_steps * p.terms * kTileWords; }
+  const Step* steps() const { return static_cast<const Step*>(p.steps); }
+
+  template <int kTerms>
+  void finish_all(Block& block) const {
+    while (block.done < block.count) finish_next<kTerms>(block);
+  }
+
+  template <int kTerms>
+  void finish_next(Block& block) const {
+    if (block.done >= block.count) return;
+    const int first = block.done;
+    const Part& part = block.parts[first];
+    if (!p.makes || !block.last) {
+      ++block.done;
+      return finish(part.rows, block.sums[first], part.panel, block.first, block.last);
+    }
+    block.done += block.panels;
+    for (int n = 0; n < block.panels; ++n) finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
+    make<kTerms>(part.rows, block.sums[first], block.panels > 1 ? block.sums[first + 1] : nullptr, part.panel);
+  }
+
+  // The sums of one tile, which are dense, into C, where those of the chunks before are.
+  void finish(const Rows& rows, float* sums, std::int64_t panel, bool first, bool last) const {
+    if (!last) {
+      return each_row(rows, panel, [=, this](const Pixels& to, int cols) { add_chunk(sums, to, first, cols); });
+    }
+    complete(rows, sums, panel, first);
+    const std::int64_t column = panel * kPairs;
+    each_row(rows, panel, [=, this](const Pixels& to, int cols) {
+      if (cols == kPairs) {
+        finish_pixels<true>(sums, to, column, cols, to.c, p.c_col);
+      } else {
+        finish_pixels<false>(sums, to, column, cols, to.c, p.c_col);
+      }
+    });
+  }
+
+  // The sums of all chunks, and what brgemm_f32 makes of those that are not finite.
+  void complete(const Rows& rows, float* sums, std::int64_t panel, bool first) const {
+    if (!first) each_row(rows, panel, [=, this](const Pixels& to, int cols) { take_chunks(sums, to, cols); });
+    Vec sticky = zero();
+    for (int i = 0; i < kPairs * rows.count; i += kLanes) sticky = fma(load(sums + i), zero(), sticky);
+    if (any(is_nan(sticky))) [[unlikely]]
+      repair(rows, sums, panel);
+  }
+
+  // As finish, with the results in place of the sums, and in C only beside what is made.
+  void finish_sums(const Rows& rows, float* sums, std::int64_t panel, bool first) const {
+    complete(rows, sums, panel, first);
+    const std::int64_t column = panel * kPairs;
+    each_row(rows, panel, [=, this](const Pixels& to, int cols) {
+      float* const results = sums + to.first * kPairs;
+      finish_pixels<false>(sums, to, column, cols, results, kPairs);
+      for (int i = 0; p.makes == kBeside && i < to.count; ++i) {
+        for (int j = 0; j < cols; j += kLanes) {
+          const Vec y = load(results + i * kPairs + j);
+          if (cols - j >= kLanes) {
+            store(to.c + i * p.c_col + j, y);
+          } else {
+            store(to.c + i * p.c_col + j, y, cols - j);
+          }
+        }
+      }
+    });
+  }
+
+  // The results of two panels as a block of the next product's operand. Behind the last column are zeros.
+  template <int kTerms>
+  void make(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
+    const std::int64_t pixel = kTerms * kPairs;
+    const std::int64_t valid = p.n - panel * kPairs;
+    const std::int64_t block = panel / 2 * p.made_block;
+    each_row(rows, panel, [=](const Pixels& to, int) {
+      float* out = reinterpret_cast<float*>(to.made + block);
+      for (int i = to.first; i < to.first + to.count; ++i, out += pixel) {
+        for (int j = 0; j < kPairs; j += kLanes) {
+          const Vec rest = high ? load_valid(high + i * kPairs + j, valid - kPairs - j) : zero();
+          store_terms<kTerms>(load_valid(low + i * kPairs + j, valid - j), rest, out + j, kPairs);
+        }
+      }
+    });
+  }
+
+  // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
+  template <class Act>
+  void each_row(const Rows& rows, std::int64_t panel, Act act) const {
+    const std::int64_t column = panel * kPairs;
+    const int cols = static_cast<int>(min_of(kPairs, p.n - column));
+    float* c_row = rows.c + column;
+    const float* r_row = rows.residual ? rows.residual + column : nullptr;
+    std::uint32_t* made_row = rows.made;
+    std::int64_t x = rows.x;
+    for (int i = 0; i < rows.count;) {
+      const int count = static_cast<int>(min_of(rows.count - i, max_of(p.width - x, 0)));
+      if (count > 0) {
+        act(Pixels{i, count, c_row + x * p.c_col, r_row ? r_row + x * p.r_col : nullptr,
+                   made_row ? made_row + x * p.terms * kPairs : nullptr},
+            cols);
+      }
+      i += static_cast<int>(p.span - x);
+      x = 0;
+      c_row += p.c_row;
+      if (r_row) r_row += p.r_row;
+      if (made_row) made_row += p.made_row;
+    }
+  }
+
+  // A chunk's sums onto those of the chunks before, in C.
+  void add_chunk(const float* sums, const Pixels& to, bool first, int cols) const {
+    for (int i = 0; i < to.count; ++i) {
+      float* out = to.c + i * p.c_col;
+      for (int j = 0; j < cols; j += kLanes) {
+        const Vec sum = load(sums + (to.first + i) * kPairs + j);
+        const Vec y = first ? sum : load_valid(out + j, cols - j) + sum;
+        if (cols - j >= kLanes) {
+          store(out + j, y);
+        } else {
+          store(out + j, y, cols - j);
+        }
+      }
+    }
+  }
+
+  // The sums of the chunks before from C onto those of the last.
+  void take_chunks(float* sums, const Pixels& from, int cols) const {
+    for (int i = 0; i < from.count; ++i) {
+      float* sum = sums + (from.first + i) * kPairs;
+      for (int j = 0; j < cols; j += kLanes) {
+        store(sum + j, load_valid(from.c + i * p.c_col + j, cols - j) + load(sum + j));
+      }
+    }
+  }
+
+  // Bias, residual and activation, into rows that are `step` apart.
+  template <bool kFull>
+  void finish_pixels(const float* sums, const Pixels& to, std::int64_t column, int cols, float* out,
+                     std::int64_t step) const {
+    const float* const bias = p.bias ? static_cast<const float*>(p.bias) + column : nullptr;
+    const std::int64_t r_col = p.r_col;
+    const bool clips = p.activation == k_relu || p.activation == k_clip;
+    const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
+    const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
+    sums += to.first * kPairs;
+    for (int j = 0; j < cols; j += kLanes) {
+      const int valid = kFull ? kLanes : cols - j;
+      const Vec shift = bias ? load_valid(bias + j, valid) : zero();
+      for (int i = 0; i < to.count; ++i) {
+        Vec y = load(sums + i * kPairs + j);
+        if (bias) y = y + shift;
+        if (to.residual) y = y + load_valid(to.residual + i * r_col + j, valid);
+        if (clips) y = min(high, max(low, y));
+        if (valid >= kLanes) {
+          store(out + i * step + j, y);
+        } else {
+          store(out + i * step + j, y, valid);
+        }
+      }
+    }
+    if (!runs_on_rows(p.activation)) return;
+    const RowFn activate = kActivationRows[p.activation];
+    for (int i = 0; i < to.count; ++i) activate(out + i * step, out + i * step, cols, p.alpha, p.beta);
+  }
+
+  // Puts what brgemm_f32 would have summed in place of the sums that are not finite.
+  [[gnu::noinline]] void repair(const Rows& rows, float* sums, std::int64_t panel) const {
+    const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
+    for (int i = 0; i < rows.count; ++i) {
+      for (int j = 0; j < cols; j += kLanes) {
+        float* at = sums + i * kPairs + j;
+        const Vec y = load(at);
+        const Mask bad = ~(abs(y) <= set1(0x1.fffffep127f));
+        if (any(bad)) store(at, select(bad, exact(rows.a + i * p.a_col, panel, j), y));
+      }
+    }
+  }
+
+  // kLanes columns of a row of the product as brgemm_f32 sums them: the taps one after another.
+  Vec exact(const std::uint32_t* row, std::int64_t panel, int column) const {
+    Vec total = zero(), sum = zero();
+    const std::uint32_t* tiles_of_panel = b + panel * b_panel() + column;
+    const std::int64_t taps = p.taps, blocks = p.n_steps / taps;
+    std::int64_t count = 0;
+    bool first = true;
+    for (std::int64_t i = 0; i < p.n_steps; ++i) {
+      const std::int64_t s = i % blocks * taps + i / blocks;
+      const std::uint32_t* tile = tiles_of_panel + s * p.terms * kTileWords;
+      for (std::int64_t k = 0; k < steps()[s].valid; ++k) {
+        Vec x = zero(), w = zero();
+        for (std::int64_t t = p.terms - 1; t >= 0; --t) {
+          const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
+          x = x + half(iset1(static_cast<std::int32_t>(*word)), k);
+          w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
+        }
+        sum = fma(x, w, sum);
+        if (++count < p.chunk && !(i + 1 == p.n_steps && k + 1 == steps()[s].valid)) continue;
+        total = first ? sum : total + sum;
+        sum = zero();
+        first = false;
+        count = 0;
+      }
+    }
+    return total;
+  }
+
+  FP_INLINE Vec half(IVec words, std::int64_t k) {
+    return from_bits(k < kPairs ? shift_left<16>(words) : high_half(words));
+  }
+};
+
+}  // namespace
+}  // namespace forwardpass::FORWARDPASS_ISA

@@ -1,0 +1,121 @@
+"""Products on matrix tiles that hand their result on split: the next product's operand is made by the epilogue, and no
+step of its own reads the result again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .ops import Tensor
+
+if TYPE_CHECKING:
+    from .memory import Buffer
+    from .planner import Step
+
+__all__ = ["split_in_epilogues"]
+
+_WORDS = 16
+"""Pairs of bfloat16 numbers of a block of 32."""
+_INSTEAD, _BESIDE = 1, 2
+"""Of float32 results, for `makes` of brgemm_split_f32."""
+_BESIDE_TERMS = 1
+"""Most terms that it pays to write beside the result: with more, a step of its own is as fast."""
+
+
+def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
+    """The steps of a plan, where `brgemm_split_f32` steps make the operands that `split_f32` steps would make of their
+    results. The results themselves are left out where nobody else reads them; what is split twice is split once."""
+    written = Counter(s.output.buffer for s in steps)
+    left: list[Step | None] = list(steps)
+    seen: dict[Hashable, tuple[int, Tensor]] = {}
+    for k, s in enumerate(steps):
+        # An operand that is made in parts, one after another in the same memory, is not there as a whole.
+        if s.kernel != "split_f32" or written[s.output.buffer] > 1:
+            continue
+        x = s.inputs[0]
+        assert x is not None
+        key = (x.buffer, x.offset, x.shape, x.strides, *s.params.items())
+        begin, made = seen.get(key, (0, None))
+        if made is not None and not _written(steps[begin + 1 : k], x.buffer):
+            _read_instead(steps[k + 1 :], s.output, made)
+            left[k] = None
+            continue
+        seen[key] = (k, s.output)
+        at = _producer(steps, k)
+        if at is not None and _make(steps[at], s, alone=_only_reader(steps, at, k)):
+            left[k] = _border(s)
+    kept = [s for s in left if s is not None]
+    read = {t.buffer for s in kept for t in s.inputs if t is not None}
+    # Borders of results that are left out.
+    return [s for s in kept if s.kernel != "halo_f32" or s.output.buffer.kind != "arena" or s.output.buffer in read]
+
+
+def _written(steps: Sequence[Step], buffer: Buffer) -> bool:
+    return any(s.output.buffer is buffer and s.kernel != "halo_f32" for s in steps)
+
+
+def _read_instead(steps: Sequence[Step], old: Tensor, new: Tensor) -> None:
+    for s in steps:
+        s.inputs = [new if t is not None and t.buffer is old.buffer else t for t in s.inputs]
+
+
+def _producer(steps: Sequence[Step], k: int) -> int | None:
+    """The step whose whole result step `k` splits, if it can do so itself."""
+    x, params = steps[k].inputs[0], steps[k].params
+    assert x is not None
+    for at in range(k - 1, -1, -1):
+        s = steps[at]
+        if s.output.buffer is x.buffer and s.kernel != "halo_f32":
+            same = (s.output.offset, s.output.shape, s.output.strides) == (x.offset, x.shape, x.strides)
+            return at if s.kernel == "brgemm_split_f32" and same and s.params["terms"] == params["terms"] else None
+    return None
+
+
+def _only_reader(steps: Sequence[Step], at: int, k: int) -> bool:
+    """Whether nobody but step `k` reads the result of step `at`."""
+    buffer = steps[at].output.buffer
+    if buffer.kind != "arena":
+        return False
+    for j in range(at + 1, len(steps)):
+        s = steps[j]
+        if j != k and any(t is not None and t.buffer is buffer for t in s.inputs):
+            return False
+        if s.output.buffer is buffer and s.kernel != "halo_f32":
+            break
+    return True
+
+
+def _make(product: Step, split: Step, *, alone: bool) -> bool:
+    """Let a product make what the step `split` would, where that pays."""
+    whole = product.params["n_steps"] <= product.params["chunk_steps"]
+    makes = _INSTEAD if alone and whole else _BESIDE
+    if product.params["makes"] or (makes == _BESIDE and split.params["terms"] > _BESIDE_TERMS):
+        return False
+    p, made = split.params, split.output
+    pixel = p["terms"] * _WORDS
+    width = p["pad_left"] + p["w"] + p["pad_right"]
+    block = (p["pad_top"] + p["h"] + p["pad_bottom"]) * width * pixel
+    first = made.offset + (p["pad_top"] * width + p["pad_left"]) * pixel
+    target = Tensor(made.buffer, made.shape, made.strides, first)
+    fields: dict[str, Any] = {
+        "makes": makes,
+        "made_batch": -(-p["c"] // (2 * _WORDS)) * block, "made_block": block, "made_row": width * pixel,
+    }  # fmt: skip
+    product.params = {**product.params, **fields}
+    if makes == _INSTEAD:
+        product.output = target
+    else:
+        product.inputs = [*product.inputs, target]
+    if product.params["split_n"]:
+        product.grain = 2
+    return True
+
+
+def _border(split: Step) -> Step | None:
+    """What is left of a step that splits: zeros around the images, if there are any."""
+    p = split.params
+    if not any(p[f"pad_{side}"] for side in ("top", "left", "bottom", "right")):
+        return None
+    split.params, split.inputs, split.flops = {**p, "border_only": 1}, [], 0
+    return split
