@@ -54,6 +54,27 @@ def _outputs(made: Call) -> Any:
     return made.outputs(made.function(*made.args))
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["mnn", "onnxruntime", "openvino", "torch"])
+def test_an_output_that_only_renames_keeps_its_name(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Optimisers drop the Identity, and may keep the other name."""
+    engine, x = _engine(name), rng.standard_normal((2, 8), dtype=np.float32)
+    nodes = [helper.make_node("Relu", ["x"], ["h"]), helper.make_node("Identity", ["h"], ["y"])]
+    found = _outputs(engine.load(_file(tmp_path / "m.onnx", nodes, {}, ["N", 8]), {"x": x}, Options()))
+    np.testing.assert_array_equal(found["y"], np.maximum(x, 0))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["mnn", "onnxruntime", "openvino", "torch"])
+def test_indices_are_read_as_what_they_are(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    engine, x = _engine(name), rng.integers(0, 9, (2, 5))
+    table = rng.standard_normal((9, 4), dtype=np.float32)
+    nodes = [helper.make_node("Gather", ["t", "x"], ["y"])]
+    path = _file(tmp_path / "m.onnx", nodes, {"t": table}, ["N", 5], TensorProto.INT64)
+    found = _outputs(engine.load(path, {"x": x}, Options()))
+    np.testing.assert_array_equal(found["y"], table[x])
+
+
 # ---- ncnn
 
 

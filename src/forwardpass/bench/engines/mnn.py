@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Array, Call, Options, by_name
+from . import Array, Call, NotApplicable, Options, by_name
 
 READS = (".onnx",)
 # What the command mnnconvert runs, without the log that it sends home. A process of its own, since it prints.
@@ -34,12 +34,14 @@ def module(source: str, inputs: Sequence[str], outputs: Sequence[str], threads: 
     with tempfile.TemporaryDirectory() as folder:
         converted = str(Path(folder, "model.mnn"))
         words = ["-f", "ONNX", "--modelFile", source, "--MNNModel", converted, "--bizCode", "bench"]
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", _CONVERT, *words],
-            check=True,
+            check=False,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "2"},  # on one, the converter crashes on recurrent layers
         )
+        if done.returncode:
+            raise NotApplicable(f"MNN's converter failed with the status {done.returncode}")
         config = {"backend": "CPU", "numThread": threads, "precision": _PRECISIONS.get(precision, precision)}
         manager = MNN.nn.create_runtime_manager((config,))
         return MNN.nn.load_module_from_file(converted, list(inputs), list(outputs), runtime_manager=manager)
@@ -51,7 +53,7 @@ def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
 
     names = [o.name for o in onnx.load(path, load_external_data=False).graph.output]
     made = module(path, list(inputs), names, options.threads, options.precision)
-    given = [expr.const(x, list(x.shape), expr.NCHW, _type(expr, x)) for x in inputs.values()]
+    given = [_variable(expr, x) for x in inputs.values()]
 
     def call() -> list[Any]:
         return [y.read() for y in made.forward(given)]
@@ -59,5 +61,8 @@ def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
     return Call(call, (), lambda result: by_name(names, result))
 
 
-def _type(expr: Any, x: Array) -> Any:
-    return {np.dtype(np.int32): expr.int, np.dtype(np.int64): expr.int64}.get(x.dtype, expr.float)
+def _variable(expr: Any, x: Array) -> Any:
+    """An input of a converted model, whose whole numbers are of 32 bits."""
+    whole = x.dtype.kind in "iu"
+    kept = x.astype(np.int32) if whole else x
+    return expr.const(kept, list(x.shape), expr.NCHW, expr.int if whole else expr.float)

@@ -39,6 +39,7 @@ def load(path: str, inputs: Mapping[str, Array], options: Options) -> Call:
     request = compiled(path, {k: x.shape for k, x in inputs.items()}, options.threads, options.precision)
 
     def outputs(result: Any) -> dict[str, Array]:
-        return {port.get_any_name(): np.array(value) for port, value in result.items()}
+        # A port has the names of all values that became one, such as those on both sides of an Identity.
+        return {name: np.array(value) for port, value in result.items() for name in port.get_names()}
 
     return Call(request.infer, (dict(inputs), True, True), outputs)
