@@ -84,11 +84,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     old = _old(args.compare)
     models = {path: _load(path) for path in args.models}
-    jobs = [(p, b, t) for p, b, t in product(args.models, args.batch or [None], args.threads)]
+    batches = args.batch or [None]
     entries = {t: _entries(args, t) for t in args.threads}
     schedule = Schedule(args.rounds, args.seconds, min(0.1, args.seconds), tuple(args.cpus))
     results = []
-    with console.progress("bench", sum(len(entries[t]) for *_, t in jobs) * (1 + args.rounds)) as advance:
+    turns = len(models) * len(batches) * sum(map(len, entries.values())) * (1 + args.rounds)
+    with console.progress("bench", turns) as advance:
         done = 0
 
         def step() -> None:
@@ -96,8 +97,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             done += 1
             advance(done)
 
-        for path, batch, threads in jobs:
-            results.append(_run(args, path, models[path], batch, threads, entries[threads], schedule, step, console))
+        for path, batch in product(models, batches):
+            job = _job(args, path, models[path], batch, console)
+            results += [_run(args, path, job, t, entries[t], schedule, step) for t in args.threads]
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "machine": machine(),
@@ -161,19 +163,16 @@ def _entries(args: argparse.Namespace, threads: int) -> list[Entry]:
 def _run(
     args: argparse.Namespace,
     path: Path,
-    model: Model,
-    batch: int | None,
+    job: Job,
     threads: int,
     entries: list[Entry],
     schedule: Schedule,
     step: Callable[[], None],
-    console: Console,
 ) -> dict[str, Any]:
     """All engines on one model, at one batch and number of threads."""
     from ..bench.engines import load_engine
     from ..bench.match import run_match
 
-    job = _job(args, path, model, batch, console)
     unread = f"does not read {path.suffix} files"
     found: dict[str, dict[str, Any]] = {e.name: {"status": "missing", "message": unread} for e in entries}
     able = [e for e in entries if path.suffix.lower() in load_engine(e.engine).READS]

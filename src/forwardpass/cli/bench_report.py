@@ -36,6 +36,7 @@ def annotate(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add `gflops` to all entries and `of_ceiling` to those of one call; returns the ceilings that were measured."""
     from .ceilings import Ceilings
 
+    measured: dict[tuple[str, int], Ceilings] = {}
     made: dict[tuple[str, int, int], Ceilings] = {}
     for result in results:
         flops, nbytes = result["flops"], result["weight_bytes"]
@@ -46,8 +47,11 @@ def annotate(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 (o["details"]["isa"] for o in result["engines"].values() if "isa" in o.get("details", {})), "scalar"
             )
             key = (isa, nbytes, result["threads"])
-            ceilings = made.setdefault(key, None) or Ceilings(*key)  # type: ignore[arg-type]
-            made[key] = ceilings
+            if key not in made:
+                known = measured.get(key[:2])
+                made[key] = known.of_threads(key[2]) if known else Ceilings(*key)
+                measured[key[:2]] = made[key]
+            ceilings = made[key]
             each = 1e3 * v["median_us"] / result["calls_per_query"]
             if result["scenario"] != "server":
                 v["gflops"] = flops / each

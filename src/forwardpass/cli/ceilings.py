@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Ceilings:
             self._measure(isa, nbytes)
         except (RuntimeError, OSError) as error:
             self.why_not = str(error).splitlines()[0]
+
+    def of_threads(self, threads: int) -> Ceilings:
+        """The same measurements for another number of threads."""
+        other = copy(self)
+        other.threads = threads
+        return other
 
     def _measure(self, isa: str, nbytes: int) -> None:
         from ..bench.peak import Peak
