@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,12 @@ def ask(engine: str, question: str, files: dict[str, str], threads: int) -> dict
     return found
 
 
+def versions(engines: list[str]) -> dict[str, str]:
+    """Of the other engines, and of PyTorch, which shares a process with them."""
+    found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
+    return {n: found[n] for n in dict.fromkeys(("torch", *engines)) if n in found}
+
+
 def told(found: dict[str, Any]) -> str:
     def value(v: Any) -> str:
         if isinstance(v, dict):
@@ -196,7 +203,10 @@ def main() -> int:
                 results.setdefault(question, {})[engine] = found = ask(engine, question, files, args.threads)
                 print(f"  {engine:<12} {told(found)}")
     if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+        from forwardpass.cli.bench_report import machine
+
+        written = {"machine": machine(), "threads": args.threads, "versions": versions(args.engines), **results}
+        args.json.write_text(json.dumps(written, indent=1) + "\n")
     return int(any("error" in found for answers in results.values() for found in answers.values()))
 
 

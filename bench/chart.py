@@ -1,6 +1,6 @@
 """The chart of the README: how many times as long other engines take, from a report of suite.py.
 
-    python bench/chart.py bench/results/NAME.json [-o bench/results/networks.svg] [--threads 1] [--every-batch]
+    python bench/chart.py bench/results/NAME.json [-o bench/results/NAME.svg] [--threads 1] [--every-batch]
 
 One picture for readers in light and in dark: the colours are the reader's choice.
 """
@@ -117,7 +117,7 @@ def foot_of(report: dict[str, Any], threads: int, every_batch: bool) -> list[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", type=Path)
-    parser.add_argument("-o", "--output", type=Path, default=Path("bench/results/networks.svg"))
+    parser.add_argument("-o", "--output", type=Path, help="default: beside the report")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--every-batch", action="store_true", help="not batch 1 alone")
     args = parser.parse_args()
@@ -125,8 +125,9 @@ def main() -> None:
     rows = list(rows_of(report, args.threads, args.every_batch))
     if not rows:
         parser.error("the report has no such results with another engine")
-    args.output.write_text(chart(rows, foot_of(report, args.threads, args.every_batch)), encoding="utf-8")
-    print(args.output)
+    output = args.output or args.report.with_suffix(".svg")
+    output.write_text(chart(rows, foot_of(report, args.threads, args.every_batch)), encoding="utf-8")
+    print(output)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,44 @@ def test_the_suite_writes_one_report_of_all_networks(tmp_path: Path) -> None:
     assert "gru-64-128-t32" in (tmp_path / "r.html").read_text()
 
 
+def _suite(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
+    environment.pop("FORWARDPASS_MODELS", None)
+    command = [sys.executable, str(BENCH / "suite.py"), "--against", "", "--rounds", "1", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_suite_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    out = tmp_path / "r.json"
+    common = ["--networks", str(tmp_path), "-o", str(out), "--seconds", "0.01"]
+    assert _suite("--only", "mlp-8", "--prepare", *common).returncode == 0
+    assert (tmp_path / "mlp-8-5-1.onnx").exists()
+    assert not out.exists()
+    assert _suite("--only", "mlp-8", *common).returncode == 0
+    first = json.loads(out.read_text())["results"]
+    done = _suite("--only", "mlp-8,mlp-16", "--resume", *common)
+    assert done.returncode == 0, done.stderr
+    whole = json.loads(out.read_text())["results"]
+    assert whole[: len(first)] == first
+    assert [r["model"] for r in whole[len(first) :]] == ["mlp-16-64-32-1"] * 2
+    other = _suite("--only", "cifar", "--resume", *common[:-1], "0.02")
+    assert other.returncode == 1
+    assert "other settings" in other.stderr
+
+
+def test_committed_charts_are_made_of_the_committed_reports(tmp_path: Path) -> None:
+    """The pictures of bench/results, each of the report beside it, and the README's one among them."""
+    charts = sorted((BENCH / "results").glob("*.svg"))
+    for chart in charts:
+        command = [sys.executable, str(BENCH / "chart.py"), str(chart.with_suffix(".json")), "-o", str(tmp_path / "c")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "c").read_text() == chart.read_text(), f"{chart.name} is not that of its report"
+    shown = re.findall(r"\]\((bench/results/[^)]*\.svg)\)", (BENCH.parent / "README.md").read_text())
+    assert {BENCH.parent / path for path in shown} == set(charts)
+
+
 @pytest.mark.parametrize("question", ["call", "memory", "idle", "neighbours"])
 def test_behaviour_answers(question: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
@@ -251,7 +290,9 @@ def test_behaviour_answers(question: str, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCH / "behaviour.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    (answer,) = json.loads((tmp_path / "a.json").read_text())[question].values()
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert written["machine"]["forwardpass"] == forwardpass.__version__
+    (answer,) = written[question].values()
     assert answer
     if question == "memory":
         assert answer["late_growth_mb"] < 100, answer
