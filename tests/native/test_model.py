@@ -165,6 +165,15 @@ def test_plans_and_models_are_freed_without_the_garbage_collector(make: Callable
         gc.enable()
 
 
+def test_run_by_name_has_no_longer_way_than_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = Model(mlp(), threads=1), np.ones((2, 8), np.float32)
+    want = model(x)
+    monkeypatch.setattr(Model, "_checked", None)
+    np.testing.assert_array_equal(model.run({"x": x})["y"], want)
+    with pytest.raises(TypeError):
+        model.run({"x": x[:1]})  # another shape has to be checked
+
+
 # ---- capture
 
 
