@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from cli_tools import MLP, Page, as_json, called, onnx_model
 
-from forwardpass.bench import engines, match
+from forwardpass.bench import engines, match, scenarios
 from forwardpass.bench.engines import Options
 from forwardpass.bench.match import Entry, Job, Schedule, run_match
 from forwardpass.bench.process import Process, WorkerError
@@ -81,8 +82,8 @@ def test_precisions_are_entries_of_one_engine(capsys: pytest.CaptureFixture[str]
 def test_an_engine_that_does_not_read_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     status, report = as_json(capsys, "bench", MLP, "--against", "onnxruntime", *QUICK)
     assert status == 0
-    missing = report["results"][0]["engines"]["onnxruntime"]
-    assert missing == {"status": "missing", "message": "does not read .npz files"}
+    other = report["results"][0]["engines"]["onnxruntime"]
+    assert other == {"status": "unable", "message": "does not read .npz files"}
 
 
 def test_an_engine_that_is_not_installed(
@@ -91,10 +92,15 @@ def test_an_engine_that_is_not_installed(
     (tmp_path / "blocked").mkdir()
     (tmp_path / "blocked" / "openvino.py").write_text("raise ImportError('not here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "blocked"))
-    status, report = as_json(capsys, "bench", model, "--against", "openvino", *QUICK)
-    assert status == 0
+    words = ("bench", model, "--against", "openvino", "--batch", "1,2", *QUICK)
+    status, out, err = called(capsys, *words)
+    assert status == 1, "what was asked for was not done"
+    assert out.count("missing: openvino is not installed (not here)") == 2
+    assert err.count("pip install openvino, or --python openvino=EXE") == 1
+    status, report = as_json(capsys, *words)
+    assert (status, report["ok"]) == (1, False)
     assert report["results"][0]["engines"]["openvino"]["status"] == "missing"
-    assert report["results"][0]["engines"]["forwardpass"]["status"] == "ok"
+    assert report["results"][0]["engines"]["forwardpass"]["status"] == "ok", "and is timed all the same"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +226,7 @@ def test_the_first_engine_is_the_reference_where_there_is_none(model: Path) -> N
     assert (found["status"], found["error"]) == ("ok", 0)
 
 
-def test_every_engine_has_its_three_names() -> None:
+def test_every_engine_has_its_four_names() -> None:
     known = {"forwardpass", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "torch"}
     assert set(engines.engine_names()) == known
     for name in engines.engine_names():
@@ -228,6 +234,7 @@ def test_every_engine_has_its_three_names() -> None:
         assert callable(engine.version)
         assert callable(engine.load)
         assert ".onnx" in engine.READS
+        assert engine.PACKAGES
     with pytest.raises(LookupError, match="onnxruntime"):
         engines.load_engine("nobody")
 
@@ -272,15 +279,45 @@ def test_errors_of_outputs() -> None:
     assert error_of({"i": np.array([1, 2])}, {"i": np.array([1, 3])})[0] == 0.5
 
 
-def test_the_server_counts_from_arrival() -> None:
-    """A call longer than the time between arrivals falls behind, and latency grows."""
-    import time
+class Clock:
+    """Time that passes by what is done: a look at it takes 100 ns, a call `call_s`."""
 
-    slow = serve_poisson(lambda: time.sleep(0.004), 1000.0, 0.1, 1)
-    assert slow[-1] > 5 * slow[0]
-    fast = serve_poisson(lambda: None, 200.0, 0.2, 1)
-    assert 10 < len(fast) < 100
-    assert serve_poisson(lambda: None, 200.0, 0.0, 1) == []
+    def __init__(self, call_s: float) -> None:
+        self.now, self.call_s = 0.0, call_s
+
+    def perf_counter(self) -> float:
+        self.now += 1e-7
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def call(self) -> None:
+        self.sleep(self.call_s)
+
+
+def test_the_server_counts_from_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call longer than the time between arrivals falls behind, and latency grows by what it is longer."""
+
+    def served(call_s: float, rate: float, seconds: float) -> list[int]:
+        clock = Clock(call_s)
+        monkeypatch.setattr(scenarios, "time", clock)
+        return serve_poisson(clock.call, rate, seconds, 1)
+
+    source, arrivals = random.Random(1), [0.0]
+    while arrivals[-1] < 0.1:
+        arrivals.append(arrivals[-1] + source.expovariate(1000.0))
+    slow = served(0.004, 1000.0, 0.1)
+    free, want = 0.0, []
+    for arrival in arrivals[1 : len(slow) + 1]:
+        free = max(free, arrival) + 0.004
+        want.append(free - arrival)
+    assert len(slow) > 20
+    np.testing.assert_allclose(np.array(slow) / 1e9, want, atol=1e-4)  # the looks at the clock
+    assert slow[-1] > 1e8, "given up when a query waits longer than the turn"
+    assert 10 < len(fast := served(0.0, 200.0, 0.2)) < 100
+    assert max(fast) < 1e6
+    assert served(0.0, 200.0, 0.0) == []
 
 
 def test_the_search_for_a_rate_closes_in() -> None:

@@ -158,8 +158,8 @@ def run_match(
     Returns
     -------
     dict of str to dict
-        Entry name -> `status` ("ok", "missing", "wrong", "failed"), `message`, `version`, and of those that are ok
-        the figures: see `_figures`.
+        Entry name -> `status` ("ok", "missing": not installed, "unable": not for this model, "wrong", "failed"),
+        `message`, `version`, and of those that are ok the figures: see `_figures`.
     """
     found: dict[str, dict[str, Any]] = {e.name: {"status": "missing", "message": ""} for e in entries}
     workers: dict[str, _Worker] = {}

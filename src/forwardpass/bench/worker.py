@@ -53,13 +53,13 @@ def _load(job: Mapping[str, Any], inputs: Mapping[str, Any], answer: Callable[..
     try:
         version = engine.version()
     except ImportError as error:
-        answer({"status": "missing", "message": str(error)})
+        answer({"status": "missing", "message": f"{job['engine']} is not installed ({error})"})
         return None
     imported, before = time.perf_counter(), memory()
     try:
         made: Call = engine.load(job["model"], inputs, Options(job["threads"], job["precision"]))
     except NotApplicable as reason:
-        answer({"status": "missing", "message": str(reason), "version": version})
+        answer({"status": "unable", "message": str(reason), "version": version})
         return None
     loaded = time.perf_counter()
     made.function(*made.args)

@@ -110,9 +110,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report["ceilings"] = None if args.no_peak else annotate(results)
     report["comparison"] = compare(report, old) if old else []
     report["ok"] = not any(c["regressed"] for c in report["comparison"]) and not any(
-        v["status"] in ("wrong", "failed") for r in results for v in r["engines"].values()
+        v["status"] in ("wrong", "failed", "missing") for r in results for v in r["engines"].values()
     )
     show(console, report)
+    _tell_missing(results, console)
     _write(args.output, report, console)
     return report
 
@@ -174,7 +175,7 @@ def _run(
     from ..bench.match import run_match
 
     unread = f"does not read {path.suffix} files"
-    found: dict[str, dict[str, Any]] = {e.name: {"status": "missing", "message": unread} for e in entries}
+    found: dict[str, dict[str, Any]] = {e.name: {"status": "unable", "message": unread} for e in entries}
     able = [e for e in entries if path.suffix.lower() in load_engine(e.engine).READS]
     for _ in range((len(entries) - len(able)) * (1 + schedule.rounds)):
         step()
@@ -192,6 +193,16 @@ def _run(
         "weight_bytes": own.get("weight_bytes"),
         "engines": found,
     }
+
+
+def _tell_missing(results: list[dict[str, Any]], console: Console) -> None:
+    """Note once how to get each engine that was asked for and is not there."""
+    from ..bench.engines import load_engine
+
+    missing = {k: v["message"] for r in results for k, v in r["engines"].items() if v["status"] == "missing"}
+    for name, message in missing.items():
+        packages = " ".join(load_engine(name).PACKAGES)
+        console.note(f"{message}: pip install {packages}, or --python {name}=EXE where an interpreter has it")
 
 
 def _job(args: argparse.Namespace, path: Path, model: Model, batch: int | None, console: Console) -> Job:

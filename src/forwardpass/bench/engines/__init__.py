@@ -5,6 +5,7 @@ A module defines
     version() -> str                                the engine's; ImportError where it is not installed
     load(path, inputs, options) -> Call             the model, ready for inputs of these shapes
     READS = (".onnx",)                              suffixes of the files that it takes
+    PACKAGES = ("onnxruntime",)                     what pip installs it by
 
 and imports its engine inside of these. What a `Call` returns belongs to the engine until the next call.
 """

@@ -10,6 +10,7 @@ import numpy as np
 from . import Array, Call, Options
 
 READS = (".npz", ".onnx", ".keras", ".h5", ".hdf5", ".tflite")
+PACKAGES = ("forwardpass",)
 
 
 def version() -> str:

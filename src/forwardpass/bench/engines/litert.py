@@ -15,6 +15,7 @@ import numpy as np
 from . import Array, Call, NotApplicable, Options
 
 READS = (".onnx", ".tflite")
+PACKAGES = ("ai-edge-litert",)
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 

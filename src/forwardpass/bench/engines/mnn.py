@@ -16,6 +16,7 @@ import numpy as np
 from . import Array, Call, NotApplicable, Options, by_name
 
 READS = (".onnx",)
+PACKAGES = ("MNN", "onnx")
 # What the command mnnconvert runs, without the log that it sends home. A process of its own, since it prints.
 _CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 _PRECISIONS = {"": "high", "float32": "high", "bfloat16": "low_bf16"}

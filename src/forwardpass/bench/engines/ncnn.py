@@ -16,6 +16,7 @@ import numpy as np
 from . import Array, Call, NotApplicable, Options
 
 READS = (".onnx",)
+PACKAGES = ("ncnn", "pnnx", "onnx")
 _NARROW = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_packed", "use_bf16_storage")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from . import Array, Call, Options, by_name
 
 READS = (".onnx",)
+PACKAGES = ("onnxruntime",)
 
 
 def version() -> str:

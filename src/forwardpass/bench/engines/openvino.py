@@ -10,6 +10,7 @@ import numpy as np
 from . import Array, Call, Options
 
 READS = (".onnx",)
+PACKAGES = ("openvino",)
 _PRECISIONS = {"": "f32", "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
