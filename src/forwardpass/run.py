@@ -334,26 +334,33 @@ def _variant(graph: Graph, settings: Settings, names: tuple[str, ...]) -> Model:
     return _like(graph, settings)
 
 
-def load(path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32") -> Model:
-    """Load a model file.
+def load(
+    path: str | os.PathLike[str], threads: int | None = None, precision: str = "float32", *, inputs: Any = None
+) -> Model:
+    """Load a model file: `.npz`, `.onnx`, `.keras`, `.h5`, `.tflite`, TorchScript's `.pt`, `.pt2`. No code of it runs.
 
     Parameters
     ----------
     path
-        An `.npz` model. The weights are memory-mapped.
+        The file. The weights of an `.npz` model are memory-mapped.
     threads, precision
         As for `Model`.
+    inputs
+        For TorchScript, which does not say them: the shapes of the inputs, by name or in order. Names in a shape are
+        axes that stay free; a shape means float32, a `TensorType` any type, an array is an example with a free batch.
 
     Raises
     ------
     FileError
         The file cannot be read, is damaged or unsafe.
+    InputError
+        `inputs` are missing, wrong, or given for a format that says them itself.
     UnsupportedError
         Its format or an operator is not supported.
     ConfigError
         A setting that is unknown or not available.
     """
-    model = Model(formats.load_graph(path), threads=threads, precision=precision)
+    model = Model(formats.load_graph(path, inputs=inputs), threads=threads, precision=precision)
     model._file = os.path.abspath(os.fsdecode(path))
     return model
 

@@ -102,22 +102,26 @@ def test_weights_of_safetensors(tmp_path: Path) -> None:
 @pytest.mark.frameworks
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_weights_and_programs_of_pytorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Weights are read; the files of programs, whose readers may run code, are PyTorch's own work."""
+    """Weights go onto a network; programs are one themselves, of which TorchScript does not say the shapes."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra [frameworks])")
     module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)).eval()
     inputs = torch.from_numpy(X)
     with torch.no_grad():
         want = module(inputs).numpy()
     torch.save(module.state_dict(), tmp_path / "w.pth")
-    np.testing.assert_allclose(with_builder(tmp_path / "w.pth")(X), want, rtol=1e-5, atol=1e-6)
     torch.export.save(torch.export.export(module, (inputs,)), tmp_path / "net.pt2")
     torch.jit.save(torch.jit.trace(module, inputs), tmp_path / "net.pt")
     capsys.readouterr()
-    for name in ("net.pt2", "net.pt"):
-        assert main(["convert", str(tmp_path / name), str(tmp_path / "net.npz")]) == 1
+    for name, words in (("net.pt", ()), ("w.pth", ()), ("net.pt2", ("--shape", "5,4"))):
+        assert main(["convert", str(tmp_path / name), str(tmp_path / "net.npz"), *words]) == 1
         assert name in capsys.readouterr().err
-    fp.save(fp.from_torch(torch.jit.load(tmp_path / "net.pt"), inputs), tmp_path / "net.npz")
-    np.testing.assert_allclose(fp.load(tmp_path / "net.npz")(X), want, rtol=1e-5, atol=1e-6)
+    for found in (
+        with_builder(tmp_path / "w.pth"),
+        converted(tmp_path / "net.pt", "--shape", "N,4"),
+        converted(tmp_path / "net.pt2"),
+        fp.from_torch(torch.jit.load(tmp_path / "net.pt"), inputs),
+    ):
+        np.testing.assert_allclose(found(X), want, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["nothing.py:build", "net.py:number", "net.py:unknown", "net.py"])

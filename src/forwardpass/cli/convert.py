@@ -22,7 +22,9 @@ HELP = "write a model of any format as an .npz file that runs with NumPy alone, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="the model: .npz, .onnx, .keras, .h5, .tflite")
+    parser.add_argument(
+        "source", type=Path, metavar="SOURCE", help="the model: .npz, .onnx, .keras, .h5, .tflite, .pt, .pt2"
+    )
     parser.add_argument(
         "target", type=_target, metavar="TARGET", help="the file to write, .npz or .onnx; an old one is replaced"
     )
@@ -31,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:NAME",
         help="for a file of weights alone (.pth, .safetensors, .weights.h5, ...): a network of forwardpass.builder, or "
         "a function that makes it, in a Python file of yours, which is run",
+    )
+
+    parser.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="[NAME=][TYPE:]SIZES",
+        help="for TorchScript, which does not say it: an input's shape, with names for axes that stay free, such as "
+        "x=N,3,224,224 or tokens=int64:N,128 (default type: float32); once for each input",
     )
 
 
@@ -43,10 +54,8 @@ def _target(text: str) -> Path:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    import forwardpass as fp
-
     with console.progress("reading", 1) as advance:
-        model = _with_weights(args.network, args.source) if args.network else fp.load(args.source)
+        model = _with_weights(args.network, args.source) if args.network else _loaded(args)
         advance(1)
     with console.progress("planning", 1) as advance:
         # Before anything is written: a graph whose nodes contradict each other makes no file.
@@ -58,6 +67,14 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     report = _report(args.source, args.target, model, rows, found)
     _show(console, report, model.inputs, found)
     return report
+
+
+def _loaded(args: argparse.Namespace) -> Model:
+    import forwardpass as fp
+
+    from .inputs import types
+
+    return fp.load(args.source, inputs=types(args.shape) if args.shape else None)
 
 
 def _with_weights(network: str, source: Path) -> Model:

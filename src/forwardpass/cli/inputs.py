@@ -17,7 +17,7 @@ from ..preprocess.pictures import CHANNELS_TO_MODE, opened, picture_of
 if TYPE_CHECKING:
     from ..graph import Array, Dim, TensorType
 
-__all__ = ["ImageOptions", "assign", "fit", "read", "read_array", "read_image", "shapes"]
+__all__ = ["ImageOptions", "assign", "fit", "read", "read_array", "read_image", "shapes", "types"]
 
 Note = Callable[[str], None]
 
@@ -88,6 +88,41 @@ def shapes(words: Sequence[str], inputs: Mapping[str, TensorType]) -> dict[str, 
             raise InputError("not a shape", where="--shape", expected="sizes such as 1,8,8,1", got=repr(sizes))
         given[name] = tuple(int(p) for p in parts)
     return given
+
+
+def types(words: Sequence[str]) -> dict[str, TensorType] | list[TensorType]:
+    """The types of inputs, from words such as `x=N,3,224,224` or `tokens=int64:N,128`; in order where none has a name.
+
+    Raises
+    ------
+    InputError
+        Something that is not a type, or some words with a name and some without.
+    """
+    named = {}
+    for word in words:
+        name, _, text = word.rpartition("=")
+        named[name] = _type(text)
+    if len(named) == len(words) and ("" not in named or len(words) == 1):
+        return list(named.values()) if "" in named else named
+    if set(named) == {""}:
+        return [_type(word) for word in words]
+    raise InputError("inputs with and without a name, or one twice", where="--shape", got=", ".join(words))
+
+
+def _type(text: str) -> TensorType:
+    import numpy as np
+
+    from ..formats.torch.objects import DTYPES
+    from ..graph import TensorType
+
+    kind, _, sizes = text.rpartition(":")
+    dtype = DTYPES.get(kind) if kind else np.dtype(np.float32)
+    parts = [p.strip() for p in sizes.split(",")] if sizes else []
+    if dtype is None or not all(p.isdecimal() or p.isidentifier() for p in parts):
+        raise InputError(
+            "not the type of an input", where="--shape", expected="such as N,3,224,224 or int64:N,128", got=repr(text)
+        )
+    return TensorType(dtype, tuple(int(p) if p.isdecimal() else p for p in parts))
 
 
 def read(path: Path, where: str, wanted: TensorType, options: ImageOptions, note: Note) -> Array:

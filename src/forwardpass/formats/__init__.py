@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import Any
 
-from ..errors import UnsupportedError
+from ..errors import InputError, UnsupportedError
 from ..graph import Graph
 from .files import first_bytes
 from .weights import WEIGHTS, read_weights
@@ -19,13 +20,13 @@ READERS = {
     ".h5": "keras",
     ".hdf5": "keras",
     ".tflite": "tflite",
+    ".pt": "torch",
+    ".pt2": "torch",
+    ".pth": "torch",
 }
 """Suffix -> the module of this package that reads it."""
 
 _KNOWN = {
-    ".pt": "PyTorch",
-    ".pt2": "PyTorch",
-    ".pth": "PyTorch",
     ".pkl": "pickle",
     ".joblib": "pickle",
     ".safetensors": "safetensors",
@@ -39,14 +40,13 @@ _KNOWN = {
 
 _WEIGHTS_HINT = "if it holds weights alone: build the network with forwardpass.builder, then set_weights(path)"
 _HINTS = {
-    ".pt2": "if you trust the file: forwardpass.from_torch(torch.export.load(path)), which runs code from it",
     ".pkl": "forwardpass.from_sklearn takes the estimator itself",
     ".joblib": "forwardpass.from_sklearn takes the estimator itself",
 }
 """Suffix -> what to do with such a file."""
 
 
-def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
+def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any = None) -> Graph:
     """Read a model file of any format that this version knows.
 
     Parameters
@@ -55,11 +55,15 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
         The file. Its suffix says the format; without a known suffix its first bytes do.
     verify
         Check the checksums of the weights, where the format has them.
+    inputs
+        The shapes of the inputs, for a format that does not say them: TorchScript.
 
     Raises
     ------
     FileError
         The file cannot be read or is damaged.
+    InputError
+        `inputs` are missing, wrong, or given for a format that says them itself.
     UnsupportedError
         The format is not read.
     """
@@ -73,7 +77,13 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
         hint = _HINTS.get(suffix, _WEIGHTS_HINT if suffix in WEIGHTS else "")
         raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file", hint=hint)
     module = import_module(f".{READERS[suffix]}", __name__)
-    graph: Graph = module.read(path, verify=verify)
+    if READERS[suffix] == "torch":
+        options = {"inputs": inputs}
+    elif inputs is None:
+        options = {}
+    else:
+        raise InputError("the file says the shapes of its inputs itself", where=text, expected="no inputs")
+    graph: Graph = module.read(path, verify=verify, **options)
     return graph
 
 

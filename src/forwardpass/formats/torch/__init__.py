@@ -1,6 +1,7 @@
 """PyTorch's files and programs.
 
-Files of weights are read here, without PyTorch and without running their pickles (`pickles`, `objects`, `containers`).
+Files of weights are read here, without PyTorch and without running their pickles (`pickles`, `objects`, `containers`);
+so are files of programs (`torchscript`, `packages`).
 """
 
 from __future__ import annotations
@@ -8,18 +9,68 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...errors import FileError
-from ...graph import Array
-from ..archive import excerpt
-from ..files import mapped
-from .containers import Container, LegacyFile, ZipFile
+from ...errors import FileError, InputError, UnsupportedError
+from ...graph import Array, Graph
+from ..archive import Archive, excerpt
+from ..files import first_bytes, mapped, naming
+from .containers import Container, LegacyFile, ZipFile, is_script, root_of
 from .objects import Tensor
 
-__all__ = ["read_weights"]
+__all__ = ["read", "read_weights"]
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 """Where training scripts put the weights among other things, the likeliest first."""
 _MAX_DEPTH = 4
+
+
+def read(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any = None) -> Graph:
+    """Read a program that `torch.jit.save` or `torch.export.save` wrote, without PyTorch. Nothing of it is run.
+
+    Parameters
+    ----------
+    path
+        The file.
+    verify
+        Of no effect, as for weights.
+    inputs
+        The shapes of the inputs, which TorchScript does not say: as for `forwardpass.load`.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read or is damaged.
+    InputError
+        `inputs` are missing, not those of the program, or given for a file that says them itself.
+    UnsupportedError
+        It is a file of weights, branches depend on the data, or operators are not known here.
+    """
+    text = os.fsdecode(path)
+    if first_bytes(path, 2) == b"PK":
+        with naming(text):
+            graph = _program(Archive(text), inputs)
+        if graph is not None:
+            return graph
+    if text.lower().endswith(".pt2"):
+        hint = "save it again with torch.export.save of PyTorch 2.9 or newer, or give from_torch the program"
+        raise UnsupportedError("no program in the file", where=text, expected="a file of torch.export.save", hint=hint)
+    hint = "if it holds weights alone: build the network with forwardpass.builder, then set_weights(path)"
+    raise UnsupportedError("no program in the file", where=text, expected="a TorchScript archive", hint=hint)
+
+
+def _program(archive: Archive, inputs: Any) -> Graph | None:
+    """The graph of a program, None where there is none in the file."""
+    root = root_of(archive)
+    if root is not None and is_script(archive, root):
+        from .inputs import types_of
+        from .torchscript import read_archive
+
+        return read_archive(archive, types_of(inputs))
+    from .packages import program_of, read_package
+
+    entry = program_of(archive)
+    if entry is not None and inputs is not None:
+        raise InputError("the file says the shapes of its inputs itself", where=archive.path, expected="no inputs")
+    return None if entry is None else read_package(archive, entry)
 
 
 def read_weights(path: str | os.PathLike[str], *, verify: bool = True) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..archive import Archive, excerpt
 from .objects import KNOWN, Storage, Tensor, storage_of
 from .pickles import Unpickler
 
-__all__ = ["Container", "LegacyFile", "ZipFile"]
+__all__ = ["Container", "Entries", "LegacyFile", "ZipFile", "is_script", "root_of", "unpickler"]
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_REPEATED_BYTES = 64 << 20
@@ -87,32 +88,31 @@ class Container:
         return self._storages[key]
 
 
-class ZipFile(Container):
-    """What `torch.save` writes since version 1.6: `NAME/data.pkl`, and one entry for each storage."""
+class Entries(Container):
+    """Storages that are entries of a zip archive.
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self._archive = Archive(path)
-        found = [m for m in self._archive.members if m.endswith("data.pkl") and m.count("/") <= 1]
-        if len(found) != 1:
-            raise FileError("not a PyTorch file", where=path, expected="an entry data.pkl")
-        self._root = found[0].removesuffix("data.pkl")
-        if f"{self._root}constants.pkl" in self._archive.members:
-            hint = "forwardpass.from_torch(torch.jit.load(path)) converts it"
-            raise FileError("a TorchScript archive, not weights alone", where=path, hint=hint)
-        order = f"{self._root}byteorder"
-        mark = bytes(self._archive.data(order)) if order in self._archive.members else b"little"
+    Parameters
+    ----------
+    root
+        What the names of the file's own entries begin with.
+    folder
+        Where below that the storages are.
+    """
+
+    def __init__(self, archive: Archive, root: str, folder: str) -> None:
+        super().__init__(archive.path)
+        self._archive, self._root, self._folder = archive, root, folder
+        order = f"{root}byteorder"
+        mark = bytes(archive.data(order)) if order in archive.members else b"little"
         if mark not in (b"little", b"big"):
-            raise FileError("unknown byte order", where=path, expected="little or big", got=excerpt(mark))
+            raise FileError("unknown byte order", where=archive.path, expected="little or big", got=excerpt(mark))
         self._order = mark.decode()
-        data = self._archive.data(found[0])
-        self.value = _unpickler(data, f"{path}: {excerpt(found[0])}").load()
 
     def swapped(self) -> bool:
         return self._order != sys.byteorder
 
     def bytes_of(self, storage: Storage) -> memoryview:
-        entry = f"{self._root}data/{storage.key}"
+        entry = f"{self._root}{self._folder}{storage.key}"
         if entry not in self._archive.members:
             raise FileError("the data of a storage is missing", where=self.where, expected=excerpt(entry))
         size = self._archive.members[entry].size
@@ -121,6 +121,33 @@ class ZipFile(Container):
             expected = f"{storage.nbytes} bytes"
             raise FileError("the storage has the wrong size", where=where, expected=expected, got=str(size))
         return self._archive.data(entry)
+
+
+class ZipFile(Entries):
+    """What `torch.save` writes since version 1.6: `NAME/data.pkl`, and one entry for each storage."""
+
+    def __init__(self, path: str) -> None:
+        archive = Archive(path)
+        root = root_of(archive)
+        if root is None:
+            raise FileError("not a PyTorch file", where=path, expected="an entry data.pkl")
+        if is_script(archive, root):
+            hint = "forwardpass.load(path, inputs=...) reads the program with its weights"
+            raise FileError("a TorchScript archive, not weights alone", where=path, hint=hint)
+        super().__init__(archive, root, "data/")
+        entry = f"{root}data.pkl"
+        self.value = unpickler(archive.data(entry), f"{path}: {excerpt(entry)}").load()
+
+
+def root_of(archive: Archive) -> str | None:
+    """What the names of a file's entries begin with, None where it has not one pickle."""
+    found = [m for m in archive.members if m.endswith("data.pkl") and m.count("/") <= 1]
+    return found[0].removesuffix("data.pkl") if len(found) == 1 else None
+
+
+def is_script(archive: Archive, root: str) -> bool:
+    """Whether the file is a TorchScript archive."""
+    return f"{root}constants.pkl" in archive.members
 
 
 class LegacyFile(Container):
@@ -133,7 +160,7 @@ class LegacyFile(Container):
         super().__init__(path)
         self._data = data
         seen: dict[str, Storage] = {}
-        pickle = _unpickler(data, path, seen)
+        pickle = unpickler(data, path, seen)
         if pickle.load() != _MAGIC or pickle.load() != _PROTOCOL:
             raise FileError("not a PyTorch file", where=path, expected="the mark of a legacy file")
         pickle.load()  # sizes of C's types, which say nothing about the data
@@ -171,17 +198,24 @@ class LegacyFile(Container):
         return self._data[begin:end]
 
 
-def _unpickler(data: memoryview, where: str, seen: dict[str, Storage] | None = None) -> Unpickler:
+def unpickler(
+    data: memoryview,
+    where: str,
+    seen: dict[str, Storage] | None = None,
+    kind: type[Unpickler] = Unpickler,
+    known: Mapping[str, Any] = KNOWN,
+) -> Unpickler:
+    """What reads the pickles of a file: names out of `known`, and storages as references alone."""
     if seen is None and len(data) > MAX_PICKLE_BYTES:
         expected = f"<= {MAX_PICKLE_BYTES} bytes"
         raise FileError("the pickle is too long", where=where, expected=expected, got=str(len(data)))
 
     def persistent(reference: Any) -> Storage:
         storage = storage_of(pickle, reference)
-        known = storage if seen is None else seen.setdefault(storage.key, storage)
-        if (known.nbytes, known.dtype) != (storage.nbytes, storage.dtype):
-            raise pickle.error("two sizes of one storage", expected=str(known.nbytes), got=str(storage.nbytes))
+        first = storage if seen is None else seen.setdefault(storage.key, storage)
+        if (first.nbytes, first.dtype) != (storage.nbytes, storage.dtype):
+            raise pickle.error("two sizes of one storage", expected=str(first.nbytes), got=str(storage.nbytes))
         return storage
 
-    pickle = Unpickler(data, where, KNOWN, persistent)
+    pickle = kind(data, where, known, persistent)
     return pickle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from .calls import Ref, Sym
 __all__ = ["Emitter", "Size"]
 
 Size = int | Sym
+MAX_FILLED = 1 << 26
+"""Elements of all constants together, and outputs of all nodes, that a program makes of sizes alone."""
 _ORDER = "buifc"
 
 
@@ -31,12 +34,15 @@ class Emitter(Context):
         What the values of the present call are called.
     zeros
         Values that are nothing but zeros.
+    filled
+        Elements of the constants that were made of a size alone.
     """
 
     def __init__(self, taken: Sequence[str]) -> None:
         super().__init__(taken)
         self.where = self.op = self.stem = ""
         self.zeros: set[str] = set()
+        self.filled = 0
         self.sizes: dict[str, str] = {}
         """Value of a size -> how the program writes it."""
         self._stated: dict[str, TensorType] = {}
@@ -54,6 +60,18 @@ class Emitter(Context):
     def refuse(self, message: str, got: object = "") -> UnsupportedError:
         """What to raise for arguments that this version does not support."""
         return UnsupportedError(message, where=self.where, got=str(got))
+
+    def fill(self, sizes: Sequence[int]) -> None:
+        """Refuse to make what a file asks for without holding it, if all of that together is large.
+
+        Raises
+        ------
+        UnsupportedError
+            It is.
+        """
+        self.filled += math.prod(max(s, 1) for s in sizes)
+        if self.filled > MAX_FILLED:
+            raise self.refuse(f"constants of more than {MAX_FILLED} elements", list(sizes))
 
     # ---- nodes
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ... import dtypes
+from ...errors import FileError
 from ...records import record
 from .pickles import Global, Unpickler
 
-__all__ = ["DTYPES", "KNOWN", "Storage", "Tensor", "storage_of"]
+__all__ = ["DTYPES", "KNOWN", "Storage", "Tensor", "storage_of", "tensor_of"]
 
 MAX_RANK = 32
 _LIMIT = 1 << 62
@@ -90,7 +91,11 @@ class Tensor:
         return math.prod(self.shape)
 
 
-def _sizes(pickle: Unpickler, value: Any, what: str) -> tuple[int, ...]:
+class _Complaining(Protocol):
+    def error(self, message: str, **fields: str) -> FileError: ...
+
+
+def _sizes(pickle: _Complaining, value: Any, what: str) -> tuple[int, ...]:
     """A tuple of integers that are not negative."""
     if not isinstance(value, (tuple, list)) or len(value) > MAX_RANK:
         raise pickle.error(f"wrong {what} of a tensor", expected=f"at most {MAX_RANK} integers")
@@ -99,10 +104,20 @@ def _sizes(pickle: Unpickler, value: Any, what: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _tensor(
-    pickle: Unpickler, storage: Any, offset: Any, shape: Any, strides: Any, dtype: np.dtype[Any] | None = None
+def tensor_of(
+    pickle: _Complaining, storage: Any, offset: Any, shape: Any, strides: Any, dtype: np.dtype[Any] | None = None
 ) -> Tensor:
-    """A tensor of which every element lies inside of its storage."""
+    """A tensor of which every element lies inside of its storage.
+
+    Parameters
+    ----------
+    pickle
+        What makes errors that say the place.
+    storage
+        A `Storage`; whatever else stands there, here and in the others, is an error.
+    dtype
+        Of the elements; None for that of the storage.
+    """
     if not isinstance(storage, Storage):
         raise pickle.error("a tensor without a storage")
     sizes, steps = _sizes(pickle, shape, "shape"), _sizes(pickle, strides, "strides")
@@ -123,7 +138,7 @@ def _tensor(
 def _tensor_v1(pickle: Unpickler, *arguments: Any) -> Tensor:
     if not 4 <= len(arguments) <= 7:
         raise pickle.error("wrong arguments of a tensor", got=f"{len(arguments)}")
-    return _tensor(pickle, *arguments[:4])
+    return tensor_of(pickle, *arguments[:4])
 
 
 def _tensor_v3(pickle: Unpickler, *arguments: Any) -> Tensor:
@@ -133,7 +148,7 @@ def _tensor_v3(pickle: Unpickler, *arguments: Any) -> Tensor:
     if not isinstance(dtype, np.dtype):
         raise pickle.error("not a dtype", got=arguments[6].name)
     storage, offset, shape, strides = arguments[:4]
-    return _tensor(pickle, storage, offset, shape, strides, dtype)
+    return tensor_of(pickle, storage, offset, shape, strides, dtype)
 
 
 def _parameter(pickle: Unpickler, *arguments: Any) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from .aten import OPERATORS
 from .calls import Call, Program, Ref, Sym
 from .emitter import Emitter
 
-__all__ = ["definition", "graph_of"]
+__all__ = ["definition", "emit", "finished", "graph_of", "unknown"]
 
 _SHOWN = 20
 
@@ -52,10 +52,14 @@ def graph_of(program: Program) -> Graph:
         e.constants[name] = array
         values[name] = Ref(name)
     for call in program.calls:
-        values[call.name] = _emit(e, call, values)
+        values[call.name] = emit(e, call, values)
+    return finished(e, [values.get(name) for name in program.outputs], program.name)
+
+
+def finished(e: Emitter, values: Sequence[Any], name: str) -> Graph:
+    """The graph whose outputs are these values."""
     outputs: list[str] = []
-    for name in program.outputs:
-        value = values.get(name)
+    for value in values:
         if not isinstance(value, Ref):
             value = Ref(e.value(np.asarray(value)))
         if value in e.inputs or value in e.constants or value in outputs:
@@ -63,7 +67,7 @@ def graph_of(program: Program) -> Graph:
             e.nodes.append(Node("Identity", [value], [copied], name=copied))
             value = Ref(copied)
         outputs.append(value)
-    graph = e.graph(outputs, program.name, {"producer": "pytorch"})
+    graph = e.graph(outputs, name, {"producer": "pytorch"})
     graph.prune()
     graph.verify()
     return graph
@@ -77,14 +81,20 @@ def _check(program: Program) -> None:
             name = f"{call.op}.{call.overload}"
             missing[name] = missing.get(name, 0) + 1
     if missing:
-        shown = [f"{name} ({count})" for name, count in sorted(missing.items())]
-        rest = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-        got = ", ".join(shown[:_SHOWN]) + rest
-        hint = "torch.onnx.export and forwardpass.from_onnx may know them"
-        raise UnsupportedError("operators of PyTorch that are not known here", where=program.name, got=got, hint=hint)
+        raise unknown(missing, program.name)
 
 
-def _emit(e: Emitter, call: Call, values: Mapping[str, Any]) -> Any:
+def unknown(missing: Mapping[str, int], where: str) -> UnsupportedError:
+    """What to raise for operators that are not known, with how often they occur."""
+    shown = [f"{name} ({count})" for name, count in sorted(missing.items())]
+    rest = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    got = ", ".join(shown[:_SHOWN]) + rest
+    hint = "torch.onnx.export and forwardpass.from_onnx may know them"
+    return UnsupportedError("operators of PyTorch that are not known here", where=where, got=got, hint=hint)
+
+
+def emit(e: Emitter, call: Call, values: Mapping[str, Any]) -> Any:
+    """The result of one call, whose arguments are values by name."""
     arguments = {k: _resolved(v, values) for k, v in call.arguments.items()}
     e.where, e.op, e.stem = f"node {call.name!r}: aten.{call.op}.{call.overload}", call.op, call.name
     if call.overload == "python" or (call.op in _NUMBERS | _COMPARED and not _has_tensor(arguments)):

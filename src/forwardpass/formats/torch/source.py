@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from ...errors import InputError
 from ...graph import Graph
-from .exported import read_exported, read_module, torch_module
-from .script import read_script
+from ..archive import Archive
+from .exported import quiet, read_exported, read_module, torch_module
 
 __all__ = ["graph_of_source"]
 
@@ -26,11 +27,27 @@ def graph_of_source(source: Any, example_inputs: Any, dynamic_shapes: Any) -> Gr
     if isinstance(source, torch.export.ExportedProgram):
         return read_exported(source)
     if isinstance(source, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
-        return read_script(source, example_inputs)
+        return _script(torch, source, example_inputs)
     if isinstance(source, torch.nn.Module):
         return read_module(source, example_inputs, dynamic_shapes)
     expected = "a torch.nn.Module, a torch.export.ExportedProgram or a TorchScript module"
     hint = ""
     if isinstance(source, str):
-        hint = "from_torch(torch.export.load(path)) or torch.jit.load(path) for a file that you trust"
+        hint = "forwardpass.load(path, inputs=...) reads TorchScript; for .pt2: from_torch(torch.export.load(path))"
     raise InputError("nothing that PyTorch runs", expected=expected, got=type(source).__name__, hint=hint)
+
+
+def _script(torch: Any, module: Any, example_inputs: Any) -> Graph:
+    """The graph of a TorchScript module, through the archive that it would be saved as."""
+    from .inputs import types_of
+    from .torchscript import read_archive
+
+    if example_inputs is None:
+        raise InputError("a TorchScript module needs example inputs", expected="a tensor or a tuple of them")
+    if getattr(module, "training", False):
+        raise InputError("the module is in training mode", hint="module.eval()")
+    saved = io.BytesIO()
+    with quiet():
+        torch.jit.save(module, saved)
+    name = getattr(module, "original_name", "") or "script"
+    return read_archive(Archive(name, saved.getvalue()), types_of(example_inputs))

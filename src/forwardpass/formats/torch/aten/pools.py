@@ -101,6 +101,7 @@ def adaptive_avg_pool(e: Emitter, self: Any, output_size: Any) -> Ref:
         swap = [*range(last + 1)]
         swap[axis], swap[last] = swap[last], swap[axis]
         moved = x if axis == last else e.node("Transpose", x, perm=swap)
+        e.fill([size, wanted])
         moved = e.node("MatMul", moved, _means(size, wanted, dtype).T)
         x = moved if axis == last else e.node("Transpose", moved, perm=swap)
     return unbatched(e, x, alone)

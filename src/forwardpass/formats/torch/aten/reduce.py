@@ -120,6 +120,14 @@ def var_mean(
     return _variance(e, self, dim, _correction(unbiased, correction), keepdim)
 
 
+@aten("std_mean")
+def std_mean(
+    e: Emitter, self: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None
+) -> tuple[Ref, Ref]:
+    variance, mean = _variance(e, self, dim, _correction(unbiased, correction), keepdim)
+    return e.node("Sqrt", variance), mean
+
+
 @aten("linalg_vector_norm", "norm")
 def vector_norm(
     e: Emitter, self: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None, p: Any = None

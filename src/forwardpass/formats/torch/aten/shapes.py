@@ -78,6 +78,11 @@ def t(e: Emitter, self: Any) -> Ref:
     return e.node("Transpose", self, perm=list(range(e.rank_of(self)))[::-1])
 
 
+@aten("mT")
+def transpose_of_matrices(e: Emitter, self: Any) -> Ref:
+    return transpose(e, self, -2, -1)
+
+
 @aten("movedim")
 def movedim(e: Emitter, self: Any, source: Any, destination: Any) -> Ref:
     sources = [e.axis(self, d) for d in (source if isinstance(source, list) else [source])]
@@ -133,6 +138,7 @@ def repeat_interleave(e: Emitter, self: Any, repeats: int, dim: int | None = Non
     if dim is None:
         raise e.refuse("repeat_interleave without an axis")
     axis = e.axis(self, dim)
+    e.fill([e.size_of(self, axis), repeats])
     places = np.repeat(np.arange(e.size_of(self, axis)), repeats)
     return e.node("Gather", self, places, axis=axis)
 
@@ -153,12 +159,13 @@ def _split(e: Emitter, x: Any, sizes: list[int], axis: int) -> list[Ref]:
     return e.nodes_of("Split", len(sizes), x, _ints(*sizes), axis=axis)
 
 
-@aten("split", "split_copy")
+@aten("split", "split_copy", "unsafe_split")
 def split(e: Emitter, self: Any, split_size: Any, dim: int = 0) -> list[Ref]:
     axis = e.axis(self, dim)
     if isinstance(split_size, list):
         return _split(e, self, split_size, axis)
     total = e.size_of(self, axis)
+    e.fill([total // max(split_size, 1)])
     return _split(e, self, [min(split_size, total - k) for k in range(0, total, split_size)], axis)
 
 
@@ -167,7 +174,7 @@ def split_with_sizes(e: Emitter, self: Any, split_sizes: list[int], dim: int = 0
     return _split(e, self, split_sizes, e.axis(self, dim))
 
 
-@aten("chunk")
+@aten("chunk", "unsafe_chunk")
 def chunk(e: Emitter, self: Any, chunks: int, dim: int = 0) -> list[Ref]:
     return split(e, self, -(-e.size_of(self, dim) // chunks), dim)
 
@@ -175,6 +182,7 @@ def chunk(e: Emitter, self: Any, chunks: int, dim: int = 0) -> list[Ref]:
 @aten("unbind")
 def unbind(e: Emitter, self: Any, dim: int = 0) -> list[Ref]:
     axis = e.axis(self, dim)
+    e.fill([e.size_of(self, axis)])
     parts = _split(e, self, [1] * e.size_of(self, axis), axis)
     return [e.node("Squeeze", p, _ints(axis)) for p in parts]
 
@@ -284,6 +292,7 @@ def to(e: Emitter, self: Any, dtype: Any = None, other: Any = None, **ignored: A
 def _filled(e: Emitter, sizes: Any, value: Any, dtype: Any) -> Ref:
     dtype = e.dtype_of(value) if dtype is None else dtype
     if all(isinstance(s, int) for s in sizes):
+        e.fill(sizes)
         made = Ref(e.add_constant(f"{e.stem}/constant", np.full(sizes, value, dtype)))
     else:
         made = e.node("ConstantOfShape", e.sizes_of(sizes), value=np.array([value], dtype))
@@ -311,6 +320,12 @@ def full_like(e: Emitter, self: Any, fill_value: Any = None, dtype: Any = None, 
     return _filled(e, sizes, value, dtype or e.dtype_of(self))
 
 
+@aten("eye")
+def eye(e: Emitter, n: int, m: int | None = None, dtype: Any = None, **ignored: Any) -> Ref:
+    e.fill([n, n if m is None else m])
+    return Ref(e.add_constant(f"{e.stem}/constant", np.eye(n, m, dtype=dtype or _FLOAT)))
+
+
 @aten("scalar_tensor")
 def scalar_tensor(e: Emitter, s: Any, dtype: Any = None, **ignored: Any) -> Ref:
     return Ref(e.cast(s, dtype or e.dtype_of(s)))
@@ -321,7 +336,8 @@ def arange(e: Emitter, end: Any, start: Any = 0, step: Any = 1, dtype: Any = Non
     values = (start, end, step)
     kind = dtype or (_FLOAT if any(isinstance(v, float) for v in values) else _WHOLE)
     if not any(isinstance(v, Sym) for v in values):
-        return Ref(e.add_constant(f"{e.stem}/constant", np.arange(*values).astype(kind)))
+        e.fill([int(abs(end - start) / abs(step or 1))])
+        return Ref(e.add_constant(f"{e.stem}/constant", np.arange(start, end, step).astype(kind)))
     return Ref(e.cast(e.node("Range", *(e.cast(v, _WHOLE) for v in values)), kind))
 
 
