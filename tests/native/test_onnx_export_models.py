@@ -35,7 +35,6 @@ OPERATORS = [o for o in registry.values() if o.cases and o.domain not in ("nhwc"
 
 UNCHECKED = {
     ("STFT", "odd window"): "onnx takes the length of the window for the number of its frequencies",
-    ("SimplifiedLayerNormalization", None): "onnxruntime has it in the domain of ONNX, which does not know it",
 }
 """Operator and case (all of them) that onnx's checker does not accept, and why."""
 

@@ -15,7 +15,7 @@ from onnx_nodes import checked, imported
 from forwardpass.dtypes import BFLOAT16
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
-from tolerance import ONNX_FLOAT32
+from tolerance import ONNX_FLOAT32, ROUNDED
 
 X = {"x": TensorType(FLOAT, ("N", 3))}
 
@@ -67,6 +67,22 @@ def test_names_that_only_onnxruntime_has() -> None:
     feeds = {k: np.random.default_rng(0).standard_normal(t.sizes).astype(np.float32) for k, t in inputs.items()}
     found, wanted = evaluate(imported(model), feeds)["y"], evaluate(graph, feeds)["y"]
     np.testing.assert_allclose(found, wanted, **ONNX_FLOAT32)  # exact where kernels compute it: test_onnx_export
+
+
+@pytest.mark.parametrize("axis", [-1, 1, -2])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_what_a_simplified_normalization_divided_by(axis: int, dtype: str) -> None:
+    kind = np.dtype(dtype)
+    inputs = {"x": TensorType(kind, ("N", 3, 4)), "s": TensorType(kind, (4,) if axis == -1 else (3, 4))}
+    node = Node("SimplifiedLayerNormalization", ["x", "s"], ["y", "r"], {"axis": axis, "epsilon": 0.01})
+    graph = Graph(inputs, ["y", "r"], [node])
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.standard_normal((2, 3, 4)).astype(kind), "s": np.ones(inputs["s"].sizes, kind)}
+    found, wanted = evaluate(imported(checked(graph)), feeds), evaluate(graph, feeds)
+    for name in graph.outputs:
+        assert (found[name].dtype, found[name].shape) == (wanted[name].dtype, wanted[name].shape)
+        tolerance = ROUNDED["float16"] if wanted[name].dtype == np.float16 else ONNX_FLOAT32
+        np.testing.assert_allclose(found[name], wanted[name], **tolerance)
 
 
 def test_trees_stay_where_they_are_not_deprecated() -> None:
