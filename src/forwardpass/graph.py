@@ -116,7 +116,7 @@ class Graph:
     nodes
         In topological order.
     constants
-        Name -> array: weights and other fixed values. Arrays may be read-only memory maps.
+        Name -> array, or a scalar of NumPy: weights and other fixed values. Arrays may be read-only memory maps.
     metadata
         Free text that travels with the model (author, labels, source).
     """
@@ -229,9 +229,12 @@ class Graph:
         """
         where = self.name or "graph"
         defined = set(self.inputs)
-        for name in self.constants:
+        for name, value in self.constants.items():
             if name in defined:
                 raise GraphError(f"value {name!r} is both an input and a constant", where=where)
+            if not isinstance(value, (np.ndarray, np.generic)):
+                got = type(value).__name__
+                raise GraphError(f"constant {name!r} is no array", where=where, expected="a NumPy array", got=got)
         defined |= self.constants.keys()
         later = set(self.producers())
         for n in self.nodes:

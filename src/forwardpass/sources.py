@@ -30,7 +30,12 @@ def as_graph(source: Any) -> Graph:
 
 def readable(graph: Graph) -> Graph:
     """The graph with constants that kernels can read: aligned and of native byte order."""
-    odd = [k for k, v in graph.constants.items() if not (v.flags.aligned and v.dtype.isnative)]
+    # A scalar of NumPy has no memory that a kernel could look into; what is neither, `Graph.verify` refuses.
+    odd = [
+        k
+        for k, v in graph.constants.items()
+        if isinstance(v, np.generic) or (isinstance(v, np.ndarray) and not (v.flags.aligned and v.dtype.isnative))
+    ]
     if odd:
         graph = graph.copy()
         for k in odd:
