@@ -9,7 +9,8 @@ import numpy as np
 from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
-from .registry import Attributes, Case, Constants, Types, operator
+from .lower_rotary import lower_rotary
+from .registry import Attributes, Case, Constants, Lowering, Types, operator
 
 
 def _head(attributes: Attributes, found: TensorType) -> tuple[Dim, Dim, Dim]:
@@ -76,6 +77,12 @@ def _rotary(attributes: Attributes, x: Array, cos: Array, sin: Array, positions:
     return np.asarray(result, dtype)
 
 
+def _lower(ctx: Lowering) -> str | None:
+    shape = ctx.outputs[0].sizes
+    size = shape[3] if len(shape) == 4 else shape[2] // ctx.attributes["num_heads"]
+    return lower_rotary(ctx, size, 1, None if shapes.at(ctx.types, 3) is None else 3)
+
+
 _TABLE: tuple[tuple[int, ...], ...] = ((10, 4), (10, 4))
 _POSITIONS = np.array([[0, 1, 2], [9, 4, 4]])
 
@@ -85,6 +92,8 @@ operator(
     reference=_rotary,
     attributes={"interleaved": 0, "num_heads": None, "rotary_embedding_dim": 0},
     arity=(3, 4),
+    lower=_lower,
+    typed=True,
     cases=(
         Case(((2, 3, 3, 8), *_TABLE, _POSITIONS), name="halves"),
         Case(((2, 3, 3, 8), *_TABLE, _POSITIONS), {"interleaved": 1}, name="interleaved"),

@@ -7,7 +7,8 @@ import numpy as np
 from ...errors import GraphError
 from ...graph import Array, Dim, TensorType
 from .. import shapes
-from ..registry import Attributes, Constants, Types, operator
+from ..lower_rotary import lower_rotary
+from ..registry import Attributes, Case, Constants, Lowering, Types, operator
 from . import DOMAIN
 
 __all__ = ["check_tables", "rotate"]
@@ -106,6 +107,16 @@ def _rotary(attributes: Attributes, x: Array, positions: Array, cosines: Array, 
     return y if x.ndim == 4 else y.transpose(0, 2, 1, 3).reshape(x.shape)
 
 
+def _lower(ctx: Lowering) -> str | None:
+    shape, tables = ctx.outputs[0].sizes, ctx.types[2]
+    assert tables is not None
+    size = shape[3] if len(shape) == 4 else _head_size(ctx.attributes, shape[2], tables.sizes[1])
+    assert isinstance(size, int)
+    return lower_rotary(ctx, size, 2, 1)
+
+
+_TABLES: tuple[tuple[int, ...], ...] = ((10, 4), (10, 4))
+
 operator(
     "RotaryEmbedding",
     domain=DOMAIN,
@@ -120,4 +131,11 @@ operator(
         "scale": 1.0,
     },
     arity=(4, 4),
+    lower=_lower,
+    typed=True,
+    cases=(
+        Case(((2, 3, 24), np.array([[0, 1, 2], [9, 4, 4]]), *_TABLES), name="a position each"),
+        Case(((2, 3, 24), np.array([4]), *_TABLES), {"interleaved": 1}, name="interleaved"),
+        Case(((2, 3, 3, 12), np.array([4]), *_TABLES), name="part of heads"),
+    ),
 )
