@@ -3,6 +3,7 @@
 // in blocks of 256: the scores of a tile and a block stay in L1, and what is known of a row (its maximum and the sum
 // of its exponentials) is corrected from block to block. The blocks and the order within them depend on the place of
 // a key alone, so hidden keys behind the last one that is seen change no bit.
+#include "indices.hpp"
 #include "lanes.hpp"
 #include "transpose.hpp"
 
@@ -93,9 +94,12 @@ class Tile {
     if (mask_) mask_ += batch * p.mask_batch + head * p.mask_head + first_ * p.mask_row;
     out_ = static_cast<float*>(args.out) + batch * p.out_batch + head * p.out_head + first_ * p.out_row;
     plain_ = !mask_ && p.softcap == 0.0f;
+    keys_ = p.length_bytes ? length(args, batch) : p.keys;
+    place_ = p.place + first_ + (p.from_end ? keys_ - p.queries : 0);
+    const float* sinks = static_cast<const float*>(p.sinks);
     for (std::int64_t i = 0; i < kMostRows; ++i) {
-      top_[i] = -kInf;
-      sum_[i] = 0.0f;
+      top_[i] = sinks ? sinks[head] : -kInf;
+      sum_[i] = sinks ? 1.0f : 0.0f;
     }
   }
 
@@ -111,7 +115,7 @@ class Tile {
     }
     for (std::int64_t i = 0; i < rows_; ++i) {
       float* row = out_ + i * p_.out_row;
-      if (top_[i] == -kInf) {
+      if (!started || top_[i] == -kInf) {
         fill_row(row, p_.value, p_.empty_nan ? __builtin_nanf("") : 0.0f);
       } else {
         scale_row(row, p_.value, 1.0f / sum_[i]);
@@ -120,11 +124,18 @@ class Tile {
   }
 
  private:
+  // How many keys a batch has.
+  std::int64_t length(const KernelArgs& args, std::int64_t batch) const {
+    const std::int64_t found = load_index(args.in[4], p_.length_bytes, batch) + p_.more;
+    if (found < p_.least || found > p_.keys) args.report(found);
+    return max_of(0, min_of(found, p_.keys));
+  }
+
   // The keys that query i of the tile sees.
   Span span(std::int64_t i) const {
-    const std::int64_t place = p_.place + first_ + i;
+    const std::int64_t place = place_ + i;
     const std::int64_t begin = max_of(0, place - p_.left);
-    return {min_of(begin, p_.keys), max_of(0, min_of(p_.keys, place + p_.right + 1))};
+    return {min_of(begin, keys_), max_of(0, min_of(keys_, place + p_.right + 1))};
   }
 
   BrgemmParams product(std::int64_t n, std::int64_t k) const {
@@ -255,6 +266,8 @@ class Tile {
   const AttentionParams& p_;
   std::int64_t first_;
   std::int64_t rows_;
+  std::int64_t keys_;   // of this batch
+  std::int64_t place_;  // of the first query among them
   const float* q_;
   const float* k_;
   const float* v_;

@@ -9,12 +9,13 @@ import pytest
 from planned import plan_of, run
 
 from forwardpass import _native
+from forwardpass.errors import InputError
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
 from tolerance import PROBABILITIES, native
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-NAMES = ("q", "k", "v", "mask", "past_key", "past_value")
+NAMES = ("q", "k", "v", "mask", "past_key", "past_value", "lengths")
 
 
 def attention(inputs: Arrays, outputs: int = 1, **attributes: Any) -> Graph:
@@ -126,6 +127,22 @@ def test_cache(past: int, outputs: int, isa: str, rng: np.random.Generator) -> N
 def test_present_without_past(isa: str, rng: np.random.Generator) -> None:
     inputs = draw(rng, q=(2, 5, 24), k=(2, 7, 24), v=(2, 7, 30))
     check(attention(inputs, 3, q_num_heads=3, kv_num_heads=3), inputs, isa)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("queries", [1, 9])
+def test_lengths_of_the_batch(queries: int, causal: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(4, 2, queries, 16), k=(4, 1, 300, 16), v=(4, 1, 300, 16))
+    for lengths in ((300, 9, 257, 31), (0, 3, 256, 299)):  # also of fewer keys than queries
+        inputs["lengths"] = np.array(lengths)
+        got = check(attention(inputs, is_causal=causal), inputs, isa)["y"]
+        inputs["k"][1, :, lengths[1] :] = np.nan
+        again = run(attention(inputs, is_causal=causal), inputs, isa)["y"]
+        np.testing.assert_array_equal(again, got)
+        inputs["k"][1, :, lengths[1] :] = 0
+    inputs["lengths"][2] = 301
+    with pytest.raises(InputError, match="out of range"):
+        run(attention(inputs, is_causal=causal), inputs, isa)
 
 
 def test_step_by_step_is_the_whole(isa: str, rng: np.random.Generator) -> None:

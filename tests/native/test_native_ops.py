@@ -14,10 +14,11 @@ from tolerance import native
 NATIVE = parameters(lambda operator: operator.lower is not None or operator.view)
 
 # Cases without a native kernel for another reason than their dtype. Those of Attention want the scores, which those of
-# test_attention.py and test_attention_microsoft.py do not.
+# test_attention.py, test_attention_microsoft.py and test_group_query.py do not.
 DECLINED = {
     *(("Attention", c.name) for c in registry["", "Attention"].cases),
     *(("com.microsoft.MultiHeadAttention", c.name) for c in registry["com.microsoft", "MultiHeadAttention"].cases),
+    *(("com.microsoft.GroupQueryAttention", c.name) for c in registry["com.microsoft", "GroupQueryAttention"].cases),
     ("OneHot", "integers"),
     ("GlobalLpPool", "p 3"),
     ("Trilu", "k from a call"),

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Array
+from ..records import record
 from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, transposed, window_of
 from .lower_linear import tile_rows
-from .lower_typed import cast_step, kernel_type
+from .lower_typed import cast_step, index_operand, kernel_type
 from .registry import Lowering, Tensor
 from .shapes import at
 
-__all__ = ["add_masks", "attend", "float_mask", "heads_of", "lower_attention", "present", "put_mask"]
+__all__ = ["Lengths", "add_masks", "attend", "float_mask", "heads_of", "lower_attention", "present", "put_mask"]
 
 _BLOCK = 256
 _SCORES = 28 * 256
@@ -23,6 +25,18 @@ _MOST_HEAD = 16 * _BLOCK
 """As in csrc/kernels/attention.cpp."""
 _UNBOUNDED = 1 << 40
 """A window that ends nowhere."""
+
+
+@record(frozen=True, slots=True)
+class Lengths:
+    """How many keys each batch has: element b of a dense tensor plus `more`, and at least `least`. With `from_end` the
+    last query of a batch is at its last key."""
+
+    tensor: Tensor
+    nbytes: int
+    more: int = 0
+    least: int = 0
+    from_end: bool = False
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
@@ -65,6 +79,8 @@ def attend(
     left: int = -1,
     right: int = -1,
     empty_nan: bool = False,
+    lengths: Lengths | None = None,
+    sinks: Array | None = None,
 ) -> str | None:
     """Emit attention for heads that lie anywhere in memory.
 
@@ -80,6 +96,10 @@ def attend(
         How many keys before and after its place a query sees; -1 for all.
     empty_nan
         Rows that see nothing are NaN; else zero.
+    lengths
+        Of the keys, where that depends on the batch.
+    sinks
+        A score per head that only adds to the sum of the softmax.
     """
     batch, heads, queries, size = q.shape
     groups, keys, value = k.shape[1], k.shape[2], v.shape[3]
@@ -105,11 +125,14 @@ def attend(
         "mask_batch": added[0], "mask_head": added[1], "mask_row": added[2],
         "place": place, "left": _UNBOUNDED if left < 0 else left, "right": _UNBOUNDED if right < 0 else right,
         "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan),
-        "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
+        "length_bytes": lengths.nbytes if lengths else 0, "more": lengths.more if lengths else 0,
+        "least": lengths.least if lengths else 0, "from_end": int(lengths is not None and lengths.from_end),
+        "sinks": sinks, "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
     flops = 2 * batch * heads * queries * keys * (size + value)
-    ctx.step("attention_f32", params, [q, packed_k, packed_v, mask], out, units=units if value else 0, flops=flops)
+    inputs = [q, packed_k, packed_v, mask, lengths.tensor if lengths else None]
+    ctx.step("attention_f32", params, inputs, out, units=units if value else 0, flops=flops)
     return None
 
 
@@ -163,8 +186,6 @@ def present(ctx: Lowering, past: Tensor | None, new: Tensor, output: int) -> tup
 
 def _declined(ctx: Lowering) -> str | None:
     a = ctx.attributes
-    if at(ctx.types, 6) is not None:
-        return "nonpad_kv_seqlen has no native kernel"
     if ctx.has_output(3):
         return "the scores are wanted"
     if a["softmax_precision"] not in (None, 1):
@@ -193,12 +214,18 @@ def lower_attention(ctx: Lowering) -> str | None:
         reason = reason or wrong
     if reason or failed:
         return reason or failed
+    lengths: Lengths | None = None
+    if at(ctx.types, 6) is not None:
+        found = index_operand(ctx, index=6)
+        if isinstance(found, str):
+            return found
+        lengths = Lengths(*found, from_end=True)
     scale = a["scale"] if a["scale"] is not None else 1 / math.sqrt(q.shape[3])
     right = a["right_window_size"]
     return attend(
         ctx, q, k, v, heads_of(ctx.output(), q.shape[1]), scale=scale, mask=mask, softcap=a["softcap"],
         place=0 if past is None else past.shape[2], left=a["left_window_size"],
-        right=0 if a["is_causal"] else right,
+        right=0 if a["is_causal"] else right, lengths=lengths,
     )  # fmt: skip
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ...errors import GraphError, UnsupportedError
 from ...graph import Array, Dim, TensorType
 from .. import shapes
-from ..registry import REQUIRED, Attributes, Constants, Types, operator
+from ..registry import REQUIRED, Attributes, Case, Constants, Types, operator
 from . import DOMAIN
+from .lower_group_query import lower_group_query
 from .rotary import check_tables, rotate
 from .scores import attend, check_attention_bias, check_heads, join, split
 
@@ -209,6 +210,12 @@ def _group_query(attributes: Attributes, *given: Array | None) -> tuple[Array, .
     return join(y), keys, values, chosen.astype(query.dtype)
 
 
+_HEADS = {"num_heads": 4, "kv_num_heads": 2}
+_NEW = ((2, 3, 32), (2, 3, 16), (2, 3, 16))
+_PAST = ((2, 2, 6, 8), (2, 2, 6, 8))
+_LAST, _TOTAL = np.array([6, 4], np.int32), np.array(7, np.int32)
+_TABLES: tuple[tuple[int, ...], ...] = ((10, 4), (10, 4))
+
 operator(
     "GroupQueryAttention",
     domain=DOMAIN,
@@ -216,4 +223,11 @@ operator(
     reference=_group_query,
     attributes=_ATTRIBUTES,
     arity=(1, 16),
+    lower=lower_group_query,
+    typed=True,
+    cases=(
+        Case((*_NEW, None, None, _LAST - 4, np.array(3, np.int32)), _HEADS, "prompt", (6,)),
+        Case((*_NEW, *_PAST, _LAST, _TOTAL, *_TABLES), {**_HEADS, "do_rotary": 1}, "past", (6,)),
+        Case((*_NEW, *_PAST, _LAST, _TOTAL), {**_HEADS, "local_window_size": 3, "softcap": 2.0}, "window", (6,)),
+    ),
 )
