@@ -73,6 +73,24 @@ def test_attention(rng: np.random.Generator, mask: str, attributes: Any) -> None
     judge("Attention", (*inputs, None, normal(rng, 1, 1, S, S)), (1, 2), DOMAIN, num_heads=N, **attributes)
 
 
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("unidirectional", [0, 1])
+@pytest.mark.parametrize("length", [1, S])
+def test_attention_with_a_past(rng: np.random.Generator, mask: str, unidirectional: int, length: int) -> None:
+    seen = mask_of(rng, mask, 3 + length)
+    if mask == "pairs":
+        seen = seen[:, :length]
+    inputs = (normal(rng, B, length, 10), normal(rng, 10, 3 * D) * np.float32(0.3), normal(rng, 3 * D), seen)
+    for outputs in (1, 2):
+        judge("Attention", (*inputs, normal(rng, 2, B, N, 3, H)), (1, 2), DOMAIN, outputs, num_heads=N,
+              unidirectional=unidirectional)  # fmt: skip
+
+
+def test_attention_whose_state_is_wanted(rng: np.random.Generator) -> None:
+    inputs = (normal(rng, B, S, 10), normal(rng, 10, 3 * D) * np.float32(0.3), normal(rng, 3 * D))
+    judge("Attention", inputs, (1, 2), DOMAIN, 2, num_heads=N, unidirectional=1)
+
+
 def test_attention_with_another_size_of_values(rng: np.random.Generator) -> None:
     sizes = [D, D, N * 5]
     inputs = (normal(rng, B, S, 10), normal(rng, 10, sum(sizes)) * np.float32(0.3))
