@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // rnn_f32, gru_f32, lstm_f32: all time steps of a recurrent layer, whose products with the input are known. At each
 // step brgemm multiplies the states of all rows with the recurrent weights, then the gates are calculated row by row.
-#include "kernels.hpp"
+#include "lstm_cell.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -108,6 +108,10 @@ class Block {
   // All gates from the states.
   void multiply_states(std::int64_t n) { multiply(p_.b, n, h_, p_.hidden, gates_, p_.bias); }
   float* gates() const { return gates_; }
+  // Of the states, packed.
+  const float* weights() const {
+    return static_cast<const float*>(p_.b) + direction_ * ((gate_columns() + kPanel - 1) / kPanel * p_.hidden * kPanel);
+  }
 
   // f(row) for the rows that have a step t.
   template <class F>
@@ -253,27 +257,49 @@ bool is_usual(const RecurrentParams& p) {
          !p.input_forget && p.clip == __builtin_inff();
 }
 
-// tanh(x) = t / (t + 2) with this t, which is accurate near zero; from x = 20 on the quotient is 1.
-FP_INLINE Vec tanh_part(Vec x) { return expm1(min(set1(40.0f), x + x)); }
-
-// The usual row in registers. Divisions are what takes time, so a product of two functions takes one: sigmoid(i)
-// tanh(g) is t / ((1 + e^-i) (t + 2)).
+// The usual row, where its vectors are no whole panels.
 void usual_lstm_row(const Row& r, std::int64_t n) {
   for_each_vector(n, [&](auto v) __attribute__((always_inline)) {
     const auto gate = [&](int k)
                           __attribute__((always_inline)) { return v.read(r.x + k * n) + v.read(r.gates + k * n); };
-    const Vec in = exp_plus_one(neg(gate(0))), keep = exp_plus_one(neg(gate(2))), two = set1(2.0f);
-    const Vec candidate = tanh_part(gate(3));
-    const Vec c = v.read(r.c) / keep + candidate / (in * (candidate + two));
-    v.write(r.c, c);
-    const Vec state = tanh_part(c);
-    v.write(r.h, state / (exp_plus_one(neg(gate(1))) * (state + two)));
+    const Cell made = usual_cell(gate(0), gate(1), gate(2), gate(3), v.read(r.c));
+    v.write(r.c, made.c);
+    v.write(r.h, made.h);
   });
+}
+
+constexpr std::int64_t kCellBatch = 16;  // rows whose weights stay in L1 from one group of rows to the next
+
+// A step of the usual LSTM in registers. Every second one goes backwards through the hidden units: the weights that
+// the one before it has read last are still in L1. Rows that have ended are left as they are.
+void lstm_cell_step(const Block& block, const RecurrentParams& p, std::int64_t t) {
+  const std::int64_t n = p.hidden;
+  CellRow rows[kCellBatch];
+  std::int64_t count = 0;
+  const auto flush = [&] {  // groups of even size: only a row that is alone is a group of one
+    const std::int64_t groups = (count + kCellRows - 1) / kCellRows;
+    const std::int64_t units = cell_vectors(static_cast<int>(count)) * kLanes;
+    for (std::int64_t at = 0; at < n; at += units) {
+      const std::int64_t column = t & 1 ? n - units - at : at;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const std::int64_t first = count * g / groups, end = count * (g + 1) / groups;
+        kCells.of[end - first](rows + first, block.weights(), n, column);
+      }
+    }
+    for (std::int64_t i = 0; i < count; ++i) fill_row(rows[i].h, n, rows[i].next);
+    count = 0;
+  };
+  block.for_each_row(t, [&](const Row& r) {
+    rows[count++] = {r.x, r.h, r.c, r.gates};
+    if (count == kCellBatch) flush();
+  });
+  flush();
 }
 
 void lstm_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   const std::int64_t n = p.hidden;
   const bool usual = is_usual(p);
+  if (usual && p.n_chunks == 1 && n % (2 * kPanel) == 0) return lstm_cell_step(block, p, t);
   block.multiply_states(4 * n);
   block.for_each_row(t, [=](const Row& r) { usual ? usual_lstm_row(r, n) : lstm_row(r, n); });
 }

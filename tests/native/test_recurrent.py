@@ -187,6 +187,52 @@ def test_row_alone_and_in_a_padded_batch(op: str, attributes: dict[str, Any], di
             assert state[:, row].tobytes() == own[:, 0].tobytes(), f"row {row}"
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("hidden", [32, 96])
+@pytest.mark.parametrize("batch", [1, 7, 17, 40])
+def test_usual_lstm(batch: int, hidden: int, direction: str) -> None:
+    """Without peepholes, in whole panels: products and gates in registers, for groups of rows."""
+    lengths = [(5 * k + 3) % 6 for k in range(batch)]
+    directions = 2 if direction == "bidirectional" else 1
+    arrays = draw("LSTM", 5, batch, 9, hidden, directions=directions, lengths=lengths, absent="p")
+    whole = check("LSTM", arrays, direction=direction)
+    for row in range(0, batch, 6):
+        one = {k: v[:, row : row + 1] if k in ("x", "h", "c") else v for k, v in arrays.items()}
+        one["lengths"] = arrays["lengths"][row : row + 1]
+        alone = native("LSTM", one, "scalar", direction=direction)
+        for got, want in zip(alone, whole):
+            assert np.ascontiguousarray(want[..., row : row + 1, :]).tobytes() == got.tobytes(), f"row {row}"
+
+
+@pytest.mark.parametrize(("op", "attributes"), VARIANTS)
+@pytest.mark.parametrize("hidden", [5, 32])
+def test_denormal_states_are_zero(op: str, attributes: dict[str, Any], hidden: int, isa: str) -> None:
+    arrays = draw(op, 3, 2, 4, hidden, absent="p")
+    zero, tiny = ({**arrays, "h": np.full_like(arrays["h"], v)} for v in (0, 1e-40))
+    if op == "LSTM":
+        zero["c"], tiny["c"] = (np.full_like(arrays["c"], v) for v in (0, 1e-40))
+    for got, want in zip(native(op, tiny, isa, **attributes), native(op, zero, isa, **attributes)):
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize(("op", "attributes"), VARIANTS[:-1])
+@pytest.mark.parametrize("hidden", [5, 32])
+def test_silence_decays_to_zero(op: str, attributes: dict[str, Any], hidden: int, isa: str) -> None:
+    """States that halve at each step do not stay among the denormal numbers, where every step would be slow."""
+    arrays = draw(op, 12, 1, 4, hidden, absent="bp")
+    for name in ("x", "w", "r"):
+        arrays[name] = np.zeros_like(arrays[name])
+    if op == "RNN":
+        arrays["r"][0] = np.eye(hidden) / 2
+    for name in ("h", "c"):
+        if name in arrays:
+            arrays[name] = np.full_like(arrays[name], 1e-36)
+    y, *states = native(op, arrays, isa, **attributes)
+    assert y[0].any()
+    assert not any(state.any() for state in states)
+    assert not ((y != 0) & (np.abs(y) < np.finfo(np.float32).tiny)).any()
+
+
 @pytest.mark.parametrize(("op", "attributes"), VARIANTS)
 def test_both_directions_are_two_layers(op: str, attributes: dict[str, Any], isa: str) -> None:
     arrays = draw(op, 6, 3, 10, 21, directions=2, lengths=[6, 2, 4])
