@@ -179,11 +179,11 @@ RowOfGroups row_for(const DepthwiseParams& q) {
   return row_for<0, 0>(q.ow);
 }
 
-// Channels per block: the rows that a row of outputs reads stay in L1 for the next one. An image that comes from
-// beyond L2 is read in whole rows, as the hardware fetches ahead.
-std::int64_t block_of(const DepthwiseParams& q) {
+// Channels per block: the rows that a row of outputs reads stay in L1 for the next one. Where `rows` of outputs read
+// more than L2 holds, they read whole rows, as the hardware fetches ahead.
+std::int64_t block_of(const DepthwiseParams& q, std::int64_t rows) {
   const std::int64_t width = (q.ow - 1) * q.stride_w + (q.kw - 1) * q.dilation_w + 1;
-  const std::int64_t height = (q.oh - 1) * q.stride_h + (q.kh - 1) * q.dilation_h + 1;
+  const std::int64_t height = (rows - 1) * q.stride_h + (q.kh - 1) * q.dilation_h + 1;
   if (4 * height * width * q.c > kNearBytes) return q.c;
   return max_of(kLeastBlock, kL1Bytes / (4 * q.kh * width) / kLeastBlock * kLeastBlock);
 }
@@ -199,10 +199,10 @@ void depthwise_f32(const KernelArgs& args, Range range) noexcept {
   g.tap_col = q.dilation_w * q.in_col;
   g.step = q.stride_w * q.in_col;
   g.lanes = kLanes;
-  const std::int64_t block = block_of(q);
   for (std::int64_t i = range.begin; i < range.end;) {  // image by image
     const std::int64_t batch = i / q.oh;
     const Range rows = {i % q.oh, min_of(q.oh, i % q.oh + range.end - i), 0};
+    const std::int64_t block = block_of(q, rows.end - rows.begin);
     for (std::int64_t c = 0; c < q.c; c += block) {
       g.channels = min_of(block, q.c - c);
       g.weights = static_cast<const float*>(q.weights) + c;
