@@ -47,20 +47,39 @@ const KernelTable& require_table(const std::string& isa) {
   return *table;
 }
 
-void add_step(BoundProgram& self, const std::string& isa, const std::string& kernel, const py::dict& params,
-              const py::sequence& inputs, py::handle output,
-              const std::vector<std::pair<std::int64_t, std::int64_t>>& ranges, bool barrier) {
-  const int index = require_kernel(kernel);
-  if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
-  if (ranges.size() != static_cast<std::size_t>(self.program.threads())) throw py::value_error("one range per thread");
-  ParamBlock block = make_params(index, params);
+using Ranges = std::vector<std::pair<std::int64_t, std::int64_t>>;
+
+// What a step works on, and which thread on which part.
+struct Work {
   Operand in[kMaxInputs];
-  for (std::size_t i = 0; i < inputs.size(); ++i) in[i] = operand_from(inputs[i], self.constants);
+  Operand out;
   std::vector<Range> parts;
-  for (const auto& [begin, end] : ranges) parts.push_back({begin, end, static_cast<std::int64_t>(parts.size())});
-  self.program.add_step(require_table(isa).kernels[index], block.data.get(), in, operand_from(output, self.constants),
-                        parts, barrier);
+
+  Work(BoundProgram& self, const py::sequence& inputs, py::handle output, const Ranges& ranges) {
+    if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
+    if (ranges.size() != static_cast<std::size_t>(self.program.threads())) {
+      throw py::value_error("one range per thread");
+    }
+    for (std::size_t i = 0; i < inputs.size(); ++i) in[i] = operand_from(inputs[i], self.constants);
+    out = operand_from(output, self.constants);
+    for (const auto& [begin, end] : ranges) parts.push_back({begin, end, static_cast<std::int64_t>(parts.size())});
+  }
+};
+
+void add_step(BoundProgram& self, const std::string& isa, const std::string& kernel, const py::dict& params,
+              const py::sequence& inputs, py::handle output, const Ranges& ranges, bool barrier) {
+  const int index = require_kernel(kernel);
+  const Work work(self, inputs, output, ranges);
+  ParamBlock block = make_params(index, params);
+  self.program.add_step(require_table(isa).kernels[index], block.data.get(), work.in, work.out, work.parts, barrier);
   self.params.push_back(std::move(block));
+}
+
+void add_slice(BoundProgram& self, std::size_t like, const py::sequence& inputs, py::handle output,
+               const Ranges& ranges, bool barrier) {
+  if (like >= self.program.steps()) throw py::value_error("no such step");
+  const Work work(self, inputs, output, ranges);
+  self.program.add_slice(like, work.in, work.out, work.parts, barrier);
 }
 
 TensorInfo info_from(const std::string& name, const std::string& type, const std::vector<std::int64_t>& shape) {
@@ -130,6 +149,8 @@ void bind_program(py::module_& module) {
           py::arg("name"), py::arg("type"), py::arg("shape"))
       .def("add_step", &add_step, py::arg("isa"), py::arg("kernel"), py::arg("params"), py::arg("inputs"),
            py::arg("output"), py::arg("ranges"), py::arg("barrier"))
+      .def("add_slice", &add_slice, py::arg("like"), py::arg("inputs"), py::arg("output"), py::arg("ranges"),
+           py::arg("barrier"), "The kernel and the parameters of an earlier step, on other operands and ranges.")
       .def(
           "finish", [](BoundProgram& self, std::size_t arena_bytes) { self.program.finish(arena_bytes); },
           py::arg("arena_bytes"))

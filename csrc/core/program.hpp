@@ -48,6 +48,11 @@ class Program {
   // wait after this step.
   void add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
                 const std::vector<Range>& ranges, bool barrier);
+  // The same kernel with the same parameters as an earlier step, on other operands and ranges.
+  void add_slice(std::size_t like, const Operand (&in)[kMaxInputs], const Operand& out,
+                 const std::vector<Range>& ranges, bool barrier) {
+    add_step(steps_[like].fn, args_[like].params, in, out, ranges, barrier);
+  }
   // Allocates the first context and starts the team's threads. Throws std::bad_alloc.
   void finish(std::size_t arena_bytes);
 

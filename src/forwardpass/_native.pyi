@@ -25,6 +25,14 @@ class Program:
         ranges: Sequence[tuple[int, int]],
         barrier: bool,
     ) -> None: ...
+    def add_slice(
+        self,
+        like: int,
+        inputs: Sequence[tuple[Any, ...] | None],
+        output: tuple[Any, ...],
+        ranges: Sequence[tuple[int, int]],
+        barrier: bool,
+    ) -> None: ...
     def finish(self, arena_bytes: int) -> None: ...
     def run_profiled(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> tuple[list[int], int, int]: ...
 

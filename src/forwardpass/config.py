@@ -78,7 +78,9 @@ def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
         )
     name = choose_isa(isa)
     info: dict[str, Any] = next(i for i in _native.isas() if i["name"] == name)
-    return Settings(name, info["panel"], info["tile_panels"], number, precision, info["tiles"])
+    return Settings(
+        name, info["panel"], info["tile_panels"], number, precision, info["tiles"], _native.cache_sizes()[1]
+    )
 
 
 def _error(problem: dict[str, str]) -> ConfigError:

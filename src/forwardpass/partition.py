@@ -19,22 +19,17 @@ _PROGRAM_US = 20.0
 
 
 def split(steps: Sequence[Step], threads: int) -> int:
-    """Give every step its ranges and barriers; return the number of threads that the program uses.
+    """Give every step its ranges; return the number of threads that the program uses.
 
     The parts never change a result: a kernel's output does not depend on the range that it is in.
     """
     total = sum(_microseconds(s) for s in steps)
     if threads == 1 or total < _PROGRAM_US or not any(_parts(s, threads) > 1 for s in steps):
         for s in steps:
-            s.ranges, s.barrier = [(0, s.units)], False
+            s.ranges = [(0, s.units)]
         return 1
     for s in steps:
         s.ranges = _ranges(s, _parts(s, threads), threads)
-    for s, following in zip(steps, [*steps[1:], None]):
-        # Steps that only the first thread works on follow each other without waiting; the end of the job is a
-        # barrier already.
-        alone = s.threads <= 1 and following is not None and following.threads <= 1
-        s.barrier = following is not None and not alone
     return threads
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _native
 from ._call import Bound
+from .depth_first import Chain, chains
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer, place
@@ -18,7 +19,9 @@ from .ops import Tensor
 from .ops.evaluate import infer_types
 from .partition import split
 from .planner import NATIVE, Planner, Settings, Step
-from .records import record
+from .records import field, record
+from .row_steps import cut_at_rows
+from .row_windows import Slice, tape, touch
 from .split_epilogue import split_in_epilogues
 
 if TYPE_CHECKING:
@@ -87,6 +90,10 @@ class Plan(Planned):
     ----------
     inputs, outputs
         Name -> type, shapes known.
+    tape
+        The steps, or parts of them, in the order in which they run.
+    chains
+        Steps that run together by blocks of rows, or could.
     arena_bytes
         Memory for intermediate values, per call that runs at the same time.
     threads
@@ -96,10 +103,12 @@ class Plan(Planned):
     inputs: dict[str, TensorType]
     outputs: dict[str, TensorType]
     steps: list[Step]
+    tape: list[Slice]
     buffers: list[Buffer]
     arena_bytes: int
     threads: int
     isa: str
+    chains: list[Chain] = field(default_factory=list)
     _bound: Bound | None = None
 
     __repr__ = Planned.__repr__  # instead of a record's
@@ -119,12 +128,15 @@ class Plan(Planned):
         """
         if self._bound is None:
             inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (self.inputs, self.outputs))
-            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, partial(_fault, self.steps))
+            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, partial(_fault, self._nodes()))
         return self._bound
 
-    def fault(self, step: int) -> InputError:
-        """The error of a step that met an index out of range in its data."""
-        return _fault(self.steps, step)
+    def fault(self, entry: int) -> InputError:
+        """The error of an entry of the tape that met an index out of range in its data."""
+        return _fault(self._nodes(), entry)
+
+    def _nodes(self) -> list[Node]:
+        return [self.steps[s.index].node for s in self.tape]
 
     @property
     def program(self) -> Any:
@@ -157,9 +169,9 @@ class Plan(Planned):
             raise InputError("not enough memory for the outputs", where=shapes) from None
 
 
-def _fault(steps: list[Step], step: int) -> InputError:
+def _fault(nodes: list[Node], entry: int) -> InputError:
     """`Plan.fault`, for who must not keep the plan: in a cycle its memory would wait for the garbage collector."""
-    return InputError("an index in the data is out of range", where=steps[step].node.label)
+    return InputError("an index in the data is out of range", where=nodes[entry].label)
 
 
 def make_plan(
@@ -203,14 +215,16 @@ def make_plan(
     planner.copy_plain_outputs()
     steps = split_in_epilogues(planner.steps)
     threads = split(steps, settings.threads)
-    for k, s in enumerate(steps):
-        for t in [*s.inputs, s.output]:
-            if t is not None:
-                t.buffer.touch(k)
-    buffers = [b for b in planner.storage.buffers if b.first >= 0]
+    found = chains(steps, threads, settings.l2) if settings.l2 else []
+    taken = [c for c in found if not c.declined]
+    for m in [m for c in taken for m in c.members]:
+        cut_at_rows(m, planner)
+    entries = tape(steps, taken, threads)
+    touch(steps, taken)
+    buffers = [b for b in planner.storage.buffers if b.first >= 0] + [b for c in taken for b in c.windows]
     arena_bytes = place(buffers)
     outputs = {o: types[o] for o in graph.outputs}
-    return Plan(inputs, outputs, steps, buffers, arena_bytes, threads, settings.isa)
+    return Plan(inputs, outputs, steps, entries, buffers, arena_bytes, threads, settings.isa, found)
 
 
 def _without(graph: Graph, known: Mapping[str, Array]) -> Graph:
@@ -236,9 +250,14 @@ def _build(plan: Plan) -> Any:
     for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
         for name, t in tensors.items():
             add(name, t.dtype.name, t.sizes)
-    for s in plan.steps:
+    made: dict[int, int] = {}
+    for k, s in enumerate(plan.tape):
         operands = [None if t is None else _operand(t) for t in s.inputs]
-        program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
+        like = made.setdefault(id(s.params), k)
+        if like == k:
+            program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
+        else:
+            program.add_slice(like, operands, _operand(s.output), s.ranges, s.barrier)
     try:
         program.finish(plan.arena_bytes)
     except MemoryError:

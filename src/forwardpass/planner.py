@@ -44,6 +44,8 @@ class Settings:
     threads: int
     precision: str
     tiles: bool = False
+    l2: int = 0
+    """Bytes of a core's second cache, for steps by blocks of rows; 0 for none of these."""
 
 
 @record(slots=True, eq=False)
@@ -59,7 +61,6 @@ class Step:
     flops: int
     node: Node
     ranges: list[tuple[int, int]] = field(default_factory=list)
-    barrier: bool = True
 
     @property
     def threads(self) -> int:

@@ -63,7 +63,10 @@ class Profile(Report):
         times, fault, _ = plan.program.run_profiled(inputs, outputs)
         if fault:
             raise plan.fault(fault - 1)
-        self._add(plan, [(s.node, s.kernel, s.flops, s.nbytes) for s in plan.steps], times)
+        totals = [0] * len(plan.steps)
+        for entry, ns in zip(plan.tape, times):
+            totals[entry.index] += ns
+        self._add(plan, [(s.node, s.kernel, s.flops, s.nbytes) for s in plan.steps], totals)
 
     def record_definition(self, node: Node, nanoseconds: int) -> None:
         """Add the time of a node that ran by its definition."""

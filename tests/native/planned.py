@@ -12,13 +12,13 @@ from forwardpass.graph import Graph
 from forwardpass.plan import Plan, Settings, make_plan
 
 
-def settings(isa: str, threads: int = 1) -> Settings:
+def settings(isa: str, threads: int = 1, l2: int = 0) -> Settings:
     info = next(i for i in _native.isas() if i["name"] == isa)
-    return Settings(isa, info["panel"], info["tile_panels"], threads, "portable")
+    return Settings(isa, info["panel"], info["tile_panels"], threads, "portable", l2=l2)
 
 
-def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threads: int = 1) -> Plan:
-    return make_plan(graph, shapes, settings(isa, threads), {})
+def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threads: int = 1, l2: int = 0) -> Plan:
+    return make_plan(graph, shapes, settings(isa, threads, l2), {})
 
 
 def run(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1) -> dict[str, Any]:

@@ -1,0 +1,311 @@
+"""Which steps run together by blocks of image rows, so that what is between them stays in the L2 of a core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .memory import Buffer
+from .ops import Tensor
+from .records import field, record
+from .row_steps import RowStep, row_step
+
+if TYPE_CHECKING:
+    from .planner import Step
+
+__all__ = ["Chain", "chains", "described"]
+
+Border = tuple["Step", int]
+
+_FAR = 40e3
+_NEAR = 100e3
+"""Bytes per microsecond that one core moves to and from L3, and L2."""
+_CALL_US = 0.5
+"""What a kernel spends around one range."""
+_WINDOWS = 1 / 2
+"""The part of L2 that the rows between the steps may take."""
+_WEIGHTS = 1 / 4
+"""The part of L2 that the weights may take."""
+_LITTLE = 1 / 4
+"""The part of L2 that an image between two chains may take, if it has half the bytes of the largest inside or less."""
+_LONGEST = 32
+"""Steps of a chain: finding one takes time that grows with their square."""
+_LEAVES = 3 / 4
+"""A step whose operands take more of L2 finds nothing there of what the step before wrote."""
+
+
+@record(slots=True, eq=False)
+class Chain:
+    """Steps that could run together.
+
+    Attributes
+    ----------
+    members
+        In the order of the plan, without those that zero borders.
+    first, last
+        Of all their steps, indexes in the plan.
+    between
+        What only they touch, with the step that zeroes its border and that step's index, if there is one.
+    parts
+        That the rows are cut into, one per thread.
+    rows
+        Of the last member's output per block; 0 where there is no room for any.
+    saved, spent
+        Microseconds that one thread does not wait for memory, and that it takes for the cuts.
+    declined
+        Why they run one after another; empty if they do not.
+    """
+
+    members: list[RowStep]
+    first: int
+    last: int
+    between: dict[Buffer, Border | None]
+    parts: int
+    rows: int = 0
+    blocks: int = 0
+    saved: float = 0.0
+    spent: float = 0.0
+    declined: str = ""
+    windows: list[Buffer] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        return self.members[-1].images
+
+    @property
+    def height(self) -> int:
+        """Rows of the last member's output."""
+        return self.members[-1].height
+
+    @property
+    def nbytes(self) -> int:
+        """Of the values between the members."""
+        return sum(b.nbytes for b in self.between)
+
+    def ends(self, row: int) -> tuple[list[int], dict[Buffer, int]]:
+        """Per member, behind the last row that the rows of the result above `row` need; and the same of the values
+        between them, counted through their borders."""
+        wanted: dict[Buffer, int] = {}
+        ends = [0] * len(self.members)
+        for k in range(len(ends) - 1, -1, -1):
+            m = self.members[k]
+            end = row if k == len(ends) - 1 else self._own(m, wanted.get(m.step.output.buffer, 0))
+            ends[k] = end
+            for t, read in zip(m.step.inputs, m.reads) if end else ():
+                if t is not None and read is not None and t.buffer in self.between:
+                    wanted[t.buffer] = max(wanted.get(t.buffer, 0), read.end(end))
+        return ends, wanted
+
+    def starts(self, row: int) -> list[int]:
+        """Per member, the first row that the rows of the result from `row` on need."""
+        wanted: dict[Buffer, int] = {}
+        starts = [0] * len(self.members)
+        for k in range(len(starts) - 1, -1, -1):
+            m = self.members[k]
+            starts[k] = row if k == len(starts) - 1 else self._own(m, wanted.get(m.step.output.buffer, 0))
+            for t, read in zip(m.step.inputs, m.reads):
+                if t is not None and read is not None and t.buffer in self.between:
+                    begin = read.begin(starts[k])
+                    wanted[t.buffer] = min(wanted.get(t.buffer, begin), begin)
+        return starts
+
+    def lowest(self, done: Sequence[int]) -> dict[Buffer, int]:
+        """The first row of each value between them that is read or written after so many rows of each member."""
+        found: dict[Buffer, int] = {}
+        for m, row in zip(self.members, done):
+            out = m.step.output
+            if out.buffer in self.between:
+                begin = row + out.offset // out.strides[1]
+                found[out.buffer] = min(found.get(out.buffer, begin), begin)
+            for t, read in zip(m.step.inputs, m.reads):
+                if t is not None and read is not None and t.buffer in self.between:
+                    begin = read.begin(row)
+                    found[t.buffer] = min(found.get(t.buffer, begin), begin)
+        return found
+
+    def _own(self, m: RowStep, row: int) -> int:
+        """A row of a value, counted through its border, as one of the member that writes it."""
+        out = m.step.output
+        return min(max(row - out.offset // out.strides[1], 0), m.height)
+
+
+def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
+    """The chains of a plan, those that are declined too.
+
+    Parameters
+    ----------
+    parts
+        Threads that each take some of the rows.
+    l2
+        Bytes of the second cache of a core.
+    """
+    if not any(s.output.buffer.nbytes > l2 * _WINDOWS for s in steps):
+        return []
+    uses = _uses(steps)
+    rows = [row_step(s, k) for k, s in enumerate(steps)]
+    found: list[Chain] = []
+    start = 0
+    while start < len(steps):
+        chain = _chain(steps, rows, start, uses, parts, l2)
+        if chain is None:
+            start += 1
+            continue
+        start = chain.last + 1
+        if len(chain.members) > 1 and chain.between:
+            _estimate(chain, l2)
+            if chain.saved:
+                found.append(chain)
+    return found
+
+
+@record(slots=True, eq=False)
+class _Use:
+    """Which steps touch a buffer, and whether all of them see images with the same rows in it."""
+
+    first: int
+    last: int
+    strides: tuple[int, ...]
+    by_rows: bool
+
+
+def _uses(steps: Sequence[Step]) -> dict[Buffer, _Use]:
+    found: dict[Buffer, _Use] = {}
+    for k, s in enumerate(steps):
+        for t in filter(None, [*s.inputs, s.output]):
+            b, strides = t.buffer, t.strides[:2]
+            use = found.get(b)
+            if use is None:
+                use = found[b] = _Use(k, k, strides, b.kind == "arena" and _is_image(t))
+            use.last = k
+            use.by_rows &= use.strides == strides and len(t.shape) == 4 and t.strides[3] == 1
+    return found
+
+
+def _is_image(t: Tensor) -> bool:
+    """Whether the buffer is images, one after another, each of rows, one after another."""
+    if len(t.shape) != 4 or t.strides[3] != 1 or 0 in t.shape:
+        return False
+    image, row = t.strides[:2]
+    return bool(row and image % row == 0 and t.buffer.size == t.shape[0] * image and t.shape[1] * row <= image)
+
+
+def _chain(
+    steps: Sequence[Step], rows: Sequence[RowStep | None], start: int, uses: dict[Buffer, _Use], parts: int, l2: int
+) -> Chain | None:
+    """The chain that begins at a step: up to where little crosses to the next one, or the last that can end it."""
+    members: list[RowStep] = []
+    borders: dict[Buffer, Border] = {}
+    best: Chain | None = None
+    weights = 0
+    for k in range(start, min(len(steps), start + _LONGEST)):
+        s, m = steps[k], rows[k]
+        if s.kernel == "halo_f32":
+            borders[s.output.buffer] = s, k
+            continue
+        weights += _weights(s)
+        if m is None or weights > l2 * _WEIGHTS or (members and m.images != members[0].images):
+            break
+        members.append(m)
+        between = _between(members, borders, uses, start)
+        if between is None:
+            continue
+        best = Chain(list(members), start, k, between, min(parts, m.images * m.height))
+        result = s.output.buffer
+        little = min(l2 * _LITTLE * max(parts, m.images), max((b.nbytes for b in between), default=0) / 2)
+        if uses[result].last <= k or result.nbytes <= little:
+            break
+    return best
+
+
+def _between(
+    members: Sequence[RowStep], borders: dict[Buffer, Border], uses: dict[Buffer, _Use], start: int
+) -> dict[Buffer, Border | None] | None:
+    """The values between the members; None where the last is not the only one whose output others see, or reads
+    something of them as a whole."""
+    result = members[-1].step.output.buffer
+    if result in borders:
+        return None
+    end = members[-1].index
+    found: dict[Buffer, Border | None] = {}
+    for m in members:
+        b = m.step.output.buffer
+        use = uses[b]
+        if m is not members[-1] and b is result:
+            return None
+        if b is not result:
+            if use.first < start or use.last > end or not use.by_rows:
+                return None
+            found[b] = borders.get(b)
+    if not set(borders) <= set(found):
+        return None
+    for m in members:
+        for t, read in zip(m.step.inputs, m.reads):
+            if t is not None and (t.buffer is result or (read is None and t.buffer in found)):
+                return None
+    return found
+
+
+def _weights(s: Step) -> int:
+    """Bytes of a layer's weights."""
+    found = s.params.get("b", s.params.get("weights"))
+    return 0 if found is None else int(found.nbytes)
+
+
+def _estimate(chain: Chain, l2: int) -> None:
+    """Choose the rows of a block, and weigh what they save against what they cost."""
+    for m in chain.members:
+        if m.step.nbytes > l2 * _LEAVES * chain.parts:
+            inputs = {t.buffer: None for t in m.step.inputs if t is not None and t.buffer in chain.between}
+            # Each line is written once and read once.
+            chain.saved += sum(2 * b.nbytes / chain.parts * (1 / _FAR - 1 / _NEAR) for b in inputs)
+    if not chain.saved:
+        return
+    room = l2 * _WINDOWS
+    one, two = (sum(_sizes(chain, rows).values()) for rows in (1, 2))
+    if one > room:
+        chain.declined = f"one row takes {one} bytes of L2, of which there are {int(room)}"
+        return
+    most = min(chain.height, 1 + int((room - one) / max(two - one, 1)))
+    chain.blocks = -(-chain.height // most)
+    chain.rows = -(-chain.height // chain.blocks)
+    moved = sum(_kept(chain).values()) * (chain.blocks - 1)
+    passes = -(-chain.images // chain.parts)
+    slices = passes * chain.blocks * len(chain.members)
+    chain.spent = slices * _CALL_US + passes * moved * 2 / _NEAR
+    if chain.blocks == passes == 1:
+        chain.declined = "there is room for all rows"
+    elif chain.saved <= chain.spent:
+        chain.declined = "it costs more than it saves"
+
+
+def _sizes(chain: Chain, rows: int) -> dict[Buffer, int]:
+    """Bytes of the windows for so many rows of the result, in the middle of an image."""
+    middle = max(0, chain.height // 2 - rows)
+    done, _ = chain.ends(middle)
+    low = chain.lowest(done)
+    _, wanted = chain.ends(min(middle + rows, chain.height))
+    return {b: 4 * max(end - low.get(b, 0), 0) * _row(b, chain) for b, end in wanted.items()}
+
+
+def _kept(chain: Chain) -> dict[Buffer, int]:
+    """Bytes of rows that two blocks need."""
+    done, wanted = chain.ends(max(1, chain.height // 2))
+    low = chain.lowest(done)
+    return {b: 4 * max(end - low.get(b, end), 0) * _row(b, chain) for b, end in wanted.items()}
+
+
+def _row(buffer: Buffer, chain: Chain) -> int:
+    """Elements of a row of a value, border included."""
+    found = next(m.step.output for m in chain.members if m.step.output.buffer is buffer)
+    return found.strides[1]
+
+
+def described(found: Sequence[Chain]) -> Iterator[dict[str, Any]]:
+    """What `explain` shows of chains."""
+    for c in found:
+        names = [m.step.node.name or m.step.node.outputs[0] for m in (c.members[0], c.members[-1])]
+        yield {
+            "first": names[0], "last": names[1], "steps": c.last - c.first + 1, "rows": c.rows, "blocks": c.blocks,
+            "bytes": c.nbytes, "window_bytes": sum(b.nbytes for b in c.windows),
+            "saved_us": c.saved, "spent_us": c.spent, "declined": c.declined,
+        }  # fmt: skip

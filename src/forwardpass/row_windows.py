@@ -1,0 +1,217 @@
+"""The tape of a plan: whole steps, and chains of steps by blocks of rows, in windows that hold some rows of what is
+between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from .depth_first import Chain
+from .memory import Buffer
+from .ops import Tensor
+from .ops.lower import MAX_RANK
+from .records import record
+from .row_steps import RowStep
+
+if TYPE_CHECKING:
+    from .planner import Step
+
+__all__ = ["Slice", "tape", "touch"]
+
+_NONE = (0,) * (MAX_RANK - 1)
+_ONE = (1, *_NONE)
+
+
+@record(slots=True, eq=False)
+class Slice:
+    """An entry of the tape: a step, or a part of one.
+
+    Attributes
+    ----------
+    index
+        Of the step in the plan.
+    ranges
+        Of the kernel, one per thread.
+    barrier
+        All threads wait after it.
+    """
+
+    index: int
+    kernel: str
+    params: dict[str, Any]
+    inputs: Sequence[Tensor | None]
+    output: Tensor
+    ranges: list[tuple[int, int]]
+    barrier: bool = False
+
+
+def whole(step: Step, index: int) -> Slice:
+    """A step in one piece."""
+    return Slice(index, step.kernel, step.params, step.inputs, step.output, step.ranges)
+
+
+def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Slice]:
+    """All steps in an order in which every value is written before it is read, chains by blocks of rows."""
+    at = {c.first: c for c in found}
+    runs: list[tuple[list[Slice], int]] = []
+    index = 0
+    while index < len(steps):
+        chain = at.get(index)
+        if chain is None:
+            runs.append(([whole(steps[index], index)], steps[index].threads))
+            index += 1
+        else:
+            runs.append((slices(chain, threads), chain.parts))
+            index = chain.last + 1
+    for (run, working), (_, following) in pairwise(runs):
+        # Where only the first thread works before and after, nobody waits; the end of the job is a barrier already.
+        run[-1].barrier = working > 1 or following > 1
+    return [s for run, _ in runs for s in run]
+
+
+def touch(steps: Sequence[Step], found: Sequence[Chain]) -> None:
+    """Note which steps touch which buffer: those of a chain run by turns. What is between them lives in their windows
+    alone."""
+    chain_of = {k: c for c in found for k in range(c.first, c.last + 1)}
+    replaced = {b for c in found for b in c.between}
+    for k, s in enumerate(steps):
+        chain = chain_of.get(k)
+        for t in [*s.inputs, s.output]:
+            if t is not None and t.buffer not in replaced:
+                t.buffer.touch(k if chain is None else chain.first)
+                t.buffer.touch(k if chain is None else chain.last)
+    for c in found:
+        for w in c.windows:
+            w.touch(c.first)
+            w.touch(c.last)
+
+
+def slices(chain: Chain, threads: int) -> list[Slice]:
+    """The chain's part of the tape. Each thread takes some rows of the result and what they need, in windows of its
+    own: no thread reads what another one writes."""
+    made: list[Slice] = []
+    total = chain.images * chain.height
+    for part in range(chain.parts):
+        rows = _Part(chain, part, threads)
+        made += rows.run(total * part // chain.parts, total * (part + 1) // chain.parts)
+        chain.windows += [w.memory for w in rows.windows.values()]
+    for m in chain.members:
+        m.step.ranges = _spans(made, m.index, threads)
+    return made
+
+
+def _spans(made: Sequence[Slice], index: int, threads: int) -> list[tuple[int, int]]:
+    """Per thread, what it computes of a step."""
+    spans = []
+    for t in range(threads):
+        ranges = [s.ranges[t] for s in made if s.index == index and s.ranges[t] != (0, 0)]
+        spans.append((min((r[0] for r in ranges), default=0), max((r[1] for r in ranges), default=0)))
+    return spans
+
+
+class _Window:
+    """Some rows of a value, for one thread. They lie as in the value, so that a kernel finds row r of image i where it
+    would be if the value began so many rows and images before the window."""
+
+    def __init__(self, chain: Chain, value: Buffer, part: int) -> None:
+        writer = next(m for m in chain.members if m.step.output.buffer is value)
+        border = chain.between[value]
+        out = writer.step.output
+        self.image, self.row = out.strides[:2]
+        self.pads = {} if border is None else border[0].params
+        self.top = self.pads.get("pad_top", 0)
+        self.bottom = self.top + out.shape[1]
+        self.index = writer.index if border is None else border[1]
+        self.memory = Buffer("arena", 0, f"{value.name}.rows" if chain.parts == 1 else f"{value.name}.rows{part}")
+        self.base = 0  # the row at its start
+        self.end = 0  # behind the last row that is there
+        self.rows = 0  # that it has room for
+        self.copy = {"rank": 1, "shape": (self.image, *_NONE), "in_stride": _ONE, "out_stride": _ONE}
+        self.zeros = {"rank": 1, "shape": (self.image, *_NONE), "out_stride": _ONE, "value": 0.0}
+
+    def at(self, image: int = 0) -> int:
+        """Where the value would begin."""
+        return -image * self.image - self.base * self.row
+
+    def dense(self) -> Tensor:
+        """The value as if it were all there."""
+        return Tensor(self.memory, (self.image,), (1,), self.at())
+
+    def forget(self, lowest: int) -> tuple[Tensor, Tensor, int] | None:
+        """Make room: drop the rows above `lowest`. Returns what is to be copied where, and how many rows, unless
+        nothing is, or the rows would overlap those that they replace."""
+        if lowest == self.end:
+            self.base = lowest
+        elif 0 < self.end - lowest <= lowest - self.base:
+            source, self.base = self.dense(), lowest
+            return source, self.dense(), self.end - lowest
+        return None
+
+
+class _Part:
+    """The rows that one thread computes."""
+
+    def __init__(self, chain: Chain, part: int, threads: int) -> None:
+        self.chain, self.part, self.threads = chain, part, threads
+        self.windows = {b: _Window(chain, b, part) for b in chain.between}
+        self.made: list[Slice] = []
+
+    def run(self, first: int, last: int) -> list[Slice]:
+        """The slices for rows of the result, counted through all images."""
+        height = self.chain.height
+        for image in range(first // height, -(-last // height)):
+            self._image(image, max(first - image * height, 0), min(last - image * height, height))
+        borders = []
+        for w in self.windows.values():
+            w.memory.size = w.rows * w.row
+            if w.pads.get("pad_left") or w.pads.get("pad_right"):
+                fields = {**w.pads, "batch": 1, "h": w.rows, "pad_top": 0, "pad_bottom": 0}
+                output = Tensor(w.memory, (w.memory.size,), (1,))
+                borders.append(Slice(w.index, "halo_f32", fields, [], output, self._ranges(0, 1)))
+        return borders + self.made
+
+    def _image(self, image: int, begin: int, end: int) -> None:
+        done = self.chain.starts(begin)
+        for value, row in self.chain.lowest(done).items():
+            self.windows[value].base = self.windows[value].end = row
+        blocks = -(-(end - begin) // self.chain.rows)
+        for block in range(blocks):
+            ends, wanted = self.chain.ends(begin + (end - begin) * (block + 1) // blocks)
+            self._make_room(self.chain.lowest(done), wanted)
+            for k, m in enumerate(self.chain.members):
+                if done[k] < ends[k]:
+                    self._rows(m, image, done[k], ends[k])
+                    done[k] = ends[k]
+
+    def _make_room(self, lowest: dict[Buffer, int], wanted: dict[Buffer, int]) -> None:
+        """Let the windows begin with the first row that is still needed, and zero what of the border comes next."""
+        for value, w in self.windows.items():
+            moved = w.forget(lowest[value])
+            if moved is not None:
+                source, target, rows = moved
+                ranges = self._ranges(w.base * w.row, (w.base + rows) * w.row)
+                self.made.append(Slice(w.index, "copy_f32", w.copy, [source], target, ranges))
+            end = max(w.end, wanted.get(value, 0))
+            w.rows = max(w.rows, end - w.base)
+            for low, high in ((0, w.top), (w.bottom, end)):
+                low, high = max(low, w.end), min(high, end)
+                if low < high:
+                    ranges = self._ranges(low * w.row, high * w.row)
+                    self.made.append(Slice(w.index, "fill_f32", w.zeros, [], w.dense(), ranges))
+            w.end = end
+
+    def _rows(self, m: RowStep, image: int, begin: int, end: int) -> None:
+        inputs = [None if t is None else self._seen(t, image) for t in m.step.inputs]
+        ranges = self._ranges((image * m.height + begin) * m.units, (image * m.height + end) * m.units)
+        output = self._seen(m.step.output, image)
+        self.made.append(Slice(m.index, m.step.kernel, m.step.params, inputs, output, ranges))
+
+    def _seen(self, t: Tensor, image: int) -> Tensor:
+        w = self.windows.get(t.buffer)
+        return t if w is None else Tensor(w.memory, t.shape, t.strides, t.offset + w.at(image))
+
+    def _ranges(self, begin: int, end: int) -> list[tuple[int, int]]:
+        made = [(0, 0)] * self.threads
+        made[self.part] = begin, end
+        return made

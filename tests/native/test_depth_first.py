@@ -1,0 +1,271 @@
+"""Chains of steps by blocks of image rows: the same bits as one step after another, in less memory."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+from planned import plan_of
+
+import forwardpass as fp
+from forwardpass import depth_first
+from forwardpass.graph import Array, Graph, Node, TensorType
+from forwardpass.ops.evaluate import infer_types
+from forwardpass.plan import Plan
+
+FLOAT = np.dtype(np.float32)
+L2 = 16 << 10
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch, every_step_split: None) -> None:
+    """Take every chain that there is room for."""
+    monkeypatch.setattr(depth_first, "_CALL_US", 0.0)
+    monkeypatch.setattr(depth_first, "_NEAR", 1e30)
+    monkeypatch.setattr(depth_first, "_LEAVES", 0.0)
+    monkeypatch.setattr(depth_first, "_LITTLE", 0.0)
+    monkeypatch.setattr(depth_first, "_WEIGHTS", 1e9)
+
+
+class Maker:
+    """A graph of image operators, one after another."""
+
+    def __init__(self, rng: np.random.Generator, *shape: int) -> None:
+        self.rng, self.nodes, self.constants = rng, [], dict[str, Array]()
+        self.inputs = {"x": TensorType(FLOAT, shape)}
+        self.shapes: dict[str, tuple[int, ...]] = {"x": shape}
+
+    def const(self, *shape: int) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = self.rng.standard_normal(shape, dtype=np.float32)
+        return name
+
+    def __call__(self, op: str, *inputs: str, domain: str = "nhwc", **attributes: Any) -> str:
+        out = f"v{len(self.nodes)}"
+        self.nodes.append(Node(op, list(inputs), [out], attributes, domain=domain))
+        self.shapes = {k: t.sizes for k, t in infer_types(self.graph(out), self.inputs).items()}
+        return out
+
+    def conv(self, x: str, n: int, k: int, *residual: str, group: int = 1, **attributes: Any) -> str:
+        w, b = self.const(k, k, self.shapes[x][3] // group, n), self.const(n)
+        return self("Conv", x, w, b, *residual, group=group, **attributes)
+
+    def graph(self, *outputs: str) -> Graph:
+        return Graph(self.inputs, list(outputs), self.nodes, self.constants)
+
+
+def results(plan: Plan, x: Array) -> list[Array]:
+    """The outputs, after a run whose values are all NaN: what the plan forgets to write is then seen."""
+    outputs = [np.full(t.sizes, np.nan, t.dtype) for t in plan.outputs.values()]
+    for values in (np.full_like(x, np.nan), x):
+        assert plan.program.run_profiled([values], outputs)[1] == 0
+    return outputs
+
+
+def rows_stay_inside(plan: Plan) -> None:
+    """Check that no slice touches rows that its windows do not hold."""
+    for chain in taken(plan):
+        members = {m.index: m for m in chain.members}
+        for s in plan.tape:
+            m = members.get(s.index)
+            if m is None or s.params is not m.step.params:
+                continue
+            first, last = next(r for r in s.ranges if r != (0, 0))
+            image, begin = divmod(first // m.units, m.height)
+            end = begin + (last - first) // m.units
+            out = m.step.output
+            top = out.offset // out.strides[1]
+            touched = [(s.output, out, top + begin, top + end)]
+            for seen, whole, read in zip(s.inputs, m.step.inputs, m.reads):
+                if seen is not None and whole is not None and read is not None:
+                    touched.append((seen, whole, read.begin(begin), read.end(end)))
+            for seen, whole, low, high in touched:
+                if seen.buffer in chain.windows:
+                    row = whole.strides[1]
+                    base = (whole.offset - seen.offset) // row - image * whole.strides[0] // row
+                    assert base <= low < high <= base + seen.buffer.size // row
+
+
+def taken(plan: Plan) -> list[depth_first.Chain]:
+    return [c for c in plan.chains if not c.declined]
+
+
+def same_bits(graph: Graph, isa: str, threads: int, l2: int = L2) -> Plan:
+    """Check that a plan by rows has the outputs and no more memory than one without, and return it."""
+    (shape,) = (t.sizes for t in graph.inputs.values())
+    x = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    plain, plan = (plan_of(graph, {"x": shape}, isa, threads, size) for size in (0, l2))
+    assert not plain.chains
+    rows_stay_inside(plan)
+    for want, got in zip(results(plain, x), results(plan, x)):
+        np.testing.assert_array_equal(got.view(np.uint32), want.view(np.uint32))
+    return plan
+
+
+def inverted_residual(rng: np.random.Generator, batch: int, height: int, width: int, stride: int = 1) -> Graph:
+    m = Maker(rng, batch, height, width, 8)
+    x = m.conv("x", 8, 1)
+    h = m.conv(x, 24, 1, activation="Clip", alpha=0.0, beta=6.0)
+    h = m.conv(h, 24, 3, group=24, pads=[1, 1, 1, 1], strides=[stride, stride], activation="Relu")
+    y = m.conv(h, 8, 1, *([x] if stride == 1 else []))
+    return m.graph(y)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 40, 17), (1, 41, 16), (3, 19, 23), (2, 24, 12)])
+def test_inverted_residual(
+    batch: int, height: int, width: int, stride: int, threads: int, isa: str, rng: np.random.Generator
+) -> None:
+    graph = inverted_residual(rng, batch, height, width, stride)
+    plan = same_bits(graph, isa, threads, 4 * L2)
+    (chain,) = taken(plan)
+    assert len(chain.members) == 4
+    assert len(plan.tape) > len(plan.steps)
+    plain = plan_of(graph, {"x": (batch, height, width, 8)}, isa, threads)
+    assert plan.arena_bytes < plain.arena_bytes
+    if threads == 1 and batch > 1:
+        more = plan_of(graph, {"x": (4 * batch, height, width, 8)}, isa, 1, 4 * L2)
+        assert more.arena_bytes == plan.arena_bytes, "the windows are those of one image"
+
+
+def _draw(m: Maker, x: str, rng: np.random.Generator) -> str:
+    """One more operator on a value."""
+    _, h, w, c = m.shapes[x]
+    k = int(rng.integers(1, 4))
+    fits = h > 8 and w > 8
+    pads = [int(p) for p in rng.integers(0, k, 4)] if fits else [k // 2] * 4
+    strides = [int(s) for s in rng.integers(1, 3, 2)] if fits else [1, 1]
+    dilations = [int(d) for d in rng.integers(1, 3, 2)] if h > 20 and w > 20 else [1, 1]
+    window = {"kernel_shape": [k, k], "pads": pads, "strides": strides}
+    same = [v for v, s in m.shapes.items() if s == (m.shapes[x][0], h, w, c) and v not in m.constants and v != x]
+    kind = rng.choice(["conv", "point", "depthwise", "groups", "max", "mean", "unary", "scale", "add", "join"])
+    if kind == "conv":
+        return m.conv(x, int(rng.integers(1, 20)), k, **window, dilations=dilations, activation="Relu")
+    if kind == "depthwise" and c > 1:
+        return m.conv(x, c, k, group=c, **window, dilations=dilations)
+    if kind == "groups" and c % 2 == 0:
+        return m.conv(x, 2 * int(rng.integers(1, 9)), k, group=2, **window)
+    if kind in ("max", "mean") and fits:
+        return m("MaxPool" if kind == "max" else "AveragePool", x, **window)
+    if kind == "unary":
+        return m(str(rng.choice(["Relu", "Sigmoid", "HardSwish"])), x, domain="")
+    if kind == "scale":
+        return m("Mul", x, m.const(c), domain="")
+    if kind == "add" and same:
+        return m("Add", x, str(rng.choice(same)), domain="")
+    if kind == "join" and same and c < 30:
+        return m("Concat", x, str(rng.choice(same)), domain="", axis=3)
+    return m.conv(x, int(rng.integers(1, 20)), 1, activation="Tanh")
+
+
+def random_chain(seed: int) -> Graph:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 4)), int(rng.integers(16, 50)), int(rng.integers(9, 40)), int(rng.integers(1, 9)))
+    m = Maker(rng, *shape)
+    x = "x"
+    for _ in range(int(rng.integers(3, 11))):
+        x = _draw(m, x, rng)
+    others = [v for v in m.shapes if v.startswith("v") and v != x and rng.random() < 0.1]
+    graph = m.graph(x, *others)
+    graph.prune()
+    return graph
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_chains(seed: int, isa: str) -> None:
+    graph = random_chain(seed)
+    for threads, l2 in ((1, L2), (2, 4 * L2), (3, 8 * L2)):
+        same_bits(graph, isa, threads, l2)
+
+
+def test_most_random_chains_run_by_rows() -> None:
+    """The generator of the test above makes what it is about."""
+    graphs = [random_chain(seed) for seed in range(40)]
+    shapes = [{k: t.sizes for k, t in g.inputs.items()} for g in graphs]
+    assert sum(bool(taken(plan_of(g, s, "scalar", 1, 4 * L2))) for g, s in zip(graphs, shapes)) > 20
+
+
+def test_a_value_that_others_read_keeps_its_memory(isa: str, rng: np.random.Generator) -> None:
+    graph = inverted_residual(rng, 1, 40, 17)
+    inner = graph.nodes[1].outputs[0]
+    graph.outputs.append(inner)
+    plan = same_bits(graph, isa, 1, 4 * L2)
+    assert all(b.name != inner for c in taken(plan) for b in c.between)
+
+
+def test_memory_is_that_of_the_windows(rng: np.random.Generator) -> None:
+    plan = plan_of(inverted_residual(rng, 1, 64, 32), {"x": (1, 64, 32, 8)}, "scalar", 1, 4 * L2)
+    (chain,) = taken(plan)
+    assert sum(w.nbytes for w in chain.windows) <= 2 * L2 + 4096
+    assert chain.nbytes > 3 * sum(w.nbytes for w in chain.windows)
+    assert plan.arena_bytes == plan.program.arena_bytes
+    assert {b for b in plan.buffers if b.kind == "arena"} == set(chain.windows)
+    assert all(0 <= b.first <= b.last < len(plan.steps) for b in plan.buffers)
+
+
+def test_threads_wait_at_the_ends_alone(rng: np.random.Generator) -> None:
+    """Inside of a chain a thread reads only what it wrote."""
+    plan = plan_of(inverted_residual(rng, 2, 40, 17), {"x": (2, 40, 17, 8)}, "scalar", 3, 4 * L2)
+    (chain,) = taken(plan)
+    assert chain.parts == 3
+    inside = [s for s in plan.tape if chain.first <= s.index <= chain.last]
+    assert not any(s.barrier for s in inside)
+    assert all(sum(b < e for b, e in s.ranges) == 1 for s in inside)
+    for window in chain.windows:
+        users = [s.ranges for s in inside if window in [t.buffer for t in (*s.inputs, s.output) if t is not None]]
+        assert len({next(k for k, (b, e) in enumerate(r) if b < e) for r in users}) == 1
+
+
+def test_threads_that_do_the_parts_of_several(rng: np.random.Generator) -> None:
+    """Under a limit a thread runs the chains of several, one after another."""
+    limits = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed").threadpool_limits
+    importlib.import_module("forwardpass.threadpool")
+    x = rng.standard_normal((2, 40, 17, 8), dtype=np.float32)
+    plan = plan_of(inverted_residual(rng, 2, 40, 17), {"x": x.shape}, "scalar", 3, 4 * L2)
+    assert taken(plan)
+    (want,) = results(plan, x)
+    for count in (1, 2):
+        with limits({"forwardpass": count}):
+            np.testing.assert_array_equal(results(plan, x)[0], want)
+
+
+def test_profile_and_explain(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = inverted_residual(rng, 1, 40, 17)
+    monkeypatch.setattr("forwardpass._native.cache_sizes", lambda: (0, 4 * L2, 0))
+    model = fp.Model(graph, threads=1)
+    x = rng.standard_normal((1, 40, 17, 8), dtype=np.float32)
+    want = model(x)
+    plan = model.plan({"x": x.shape})
+    with model.profile() as profile:
+        np.testing.assert_array_equal(model(x), want)
+    assert [s["kernel"] for s in profile.steps] == [s.kernel for s in plan.steps]
+    assert all(s["calls"] == 1 for s in profile.steps)
+    explanation = fp.explain(model, {"x": x.shape})
+    (chain,) = explanation.chains
+    assert chain["steps"] == len(plan.steps)
+    assert chain["bytes"] > chain["window_bytes"] > 0
+    assert "by blocks of rows" in str(explanation)
+    assert f"{chain['blocks']} x {chain['rows']} rows" in str(explanation)
+    monkeypatch.setattr(depth_first, "_CALL_US", 1e9)
+    declined = fp.explain(fp.Model(graph, threads=1), {"x": x.shape})
+    assert declined.chains[0]["declined"] == "it costs more than it saves"
+    assert "it costs more than it saves" in str(declined)
+
+
+def test_capture(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = inverted_residual(rng, 1, 40, 17)
+    inner = [n.outputs[0] for n in graph.nodes[:3]]
+    x = {"x": rng.standard_normal((1, 40, 17, 8), dtype=np.float32)}
+    plain = fp.Model(graph, threads=1).run(x, capture=inner)
+    monkeypatch.setattr("forwardpass._native.cache_sizes", lambda: (0, 4 * L2, 0))
+    for name in inner:
+        found = fp.Model(graph, threads=1).run(x, capture=[name])
+        np.testing.assert_array_equal(found[name], plain[name])
+
+
+def test_small_networks_are_left_alone(isa: str, rng: np.random.Generator) -> None:
+    graph = inverted_residual(rng, 1, 16, 16)
+    assert not plan_of(graph, {"x": (1, 16, 16, 8)}, isa, 1, 1 << 21).chains
