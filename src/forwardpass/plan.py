@@ -213,17 +213,22 @@ def make_plan(
     if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
         raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
-    steps = split_in_epilogues(planner.steps)
+    return _planned(planner, inputs)
+
+
+def _planned(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
+    """Decide when and where the steps run, and on which thread."""
+    steps, settings = split_in_epilogues(planner.steps), planner.settings
     threads = split(steps, settings.threads)
     found = chains(steps, threads, settings.l2) if settings.l2 else []
     taken = [c for c in found if not c.declined]
-    for m in [m for c in taken for m in c.members]:
-        cut_at_rows(m, planner)
+    for c in taken:
+        cut_at_rows(c.members, planner)
     entries = tape(steps, taken, threads)
     touch(steps, taken)
     buffers = [b for b in planner.storage.buffers if b.first >= 0] + [b for c in taken for b in c.windows]
     arena_bytes = place(buffers)
-    outputs = {o: types[o] for o in graph.outputs}
+    outputs = {o: planner.values[o] for o in planner.graph.outputs}
     return Plan(inputs, outputs, steps, entries, buffers, arena_bytes, threads, settings.isa, found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from .ops import Tensor
@@ -120,11 +121,15 @@ def _same(t: Tensor) -> Read:
     return Read(_border(t), 1, 1, 0, 1 << 62)
 
 
-def cut_at_rows(member: RowStep, ctx: Lowering) -> None:
+def cut_at_rows(members: Sequence[RowStep], ctx: Lowering) -> None:
     """Let no tile of a product cross the end of a row. What is computed stays the same."""
+    for m in members:
+        if m.step.kernel == "brgemm_f32":
+            _cut_product(m, ctx)
+
+
+def _cut_product(member: RowStep, ctx: Lowering) -> None:
     step = member.step
-    if step.kernel != "brgemm_f32":
-        return
     x, residual, out = step.inputs[0], step.inputs[1], step.output
     assert x is not None
     batch, height, width, _ = out.shape
