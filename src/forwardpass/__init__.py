@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .graph import Graph as Graph
     from .graph import Node as Node
     from .graph import TensorType as TensorType
+    from .imports import from_onnx as from_onnx
     from .imports import from_sklearn as from_sklearn
     from .imports import from_torch as from_torch
     from .run import Model as Model
-    from .run import from_onnx as from_onnx
     from .run import load as load
     from .run import save as save
 
@@ -51,7 +51,7 @@ _HOME = {
     "TensorType": "graph",
     "Model": "run",
     "explain": "explanation",
-    "from_onnx": "run",
+    "from_onnx": "imports",
     "from_sklearn": "imports",
     "from_torch": "imports",
     "load": "run",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ConfigError, InputError
-from .run import Model, from_onnx
+from .imports import from_onnx
+from .run import Model
 
 try:
     import onnx

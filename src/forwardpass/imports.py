@@ -6,7 +6,32 @@ from typing import Any
 
 from .run import Model
 
-__all__ = ["from_sklearn", "from_torch"]
+__all__ = ["from_onnx", "from_sklearn", "from_torch"]
+
+
+def from_onnx(source: Any, threads: int | None = None, precision: str = "float32") -> Model:
+    """A model from ONNX. Needs the package onnx (`pip install forwardpass[onnx]`); what `save` writes does not.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or an `onnx.ModelProto`. External data is read for a path alone, from the
+        folder of the model.
+    threads, precision
+        As for `Model`.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read, is damaged or unsafe.
+    GraphError
+        The model is not valid.
+    UnsupportedError
+        Operators, types or versions that do not exist here: all operators at once; or onnx is not installed.
+    """
+    from .formats.onnx import graph_of
+
+    return Model(graph_of(source), threads=threads, precision=precision)
 
 
 def from_torch(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .report import MemoryPlan, Summary
     from .stream import Stream
 
-__all__ = ["Model", "from_onnx", "load", "save"]
+__all__ = ["Model", "load", "save"]
 
 _MAX_VARIANTS = 4
 
@@ -363,31 +363,6 @@ def load(
     model = Model(formats.load_graph(path, inputs=inputs), threads=threads, precision=precision)
     model._file = os.path.abspath(os.fsdecode(path))
     return model
-
-
-def from_onnx(source: Any, threads: int | None = None, precision: str = "float32") -> Model:
-    """A model from ONNX. Needs the package onnx (`pip install forwardpass[onnx]`); what `save` writes does not.
-
-    Parameters
-    ----------
-    source
-        A path, the bytes of a file, or an `onnx.ModelProto`. External data is read for a path alone, from the
-        folder of the model.
-    threads, precision
-        As for `Model`.
-
-    Raises
-    ------
-    FileError
-        The file cannot be read, is damaged or unsafe.
-    GraphError
-        The model is not valid.
-    UnsupportedError
-        Operators, types or versions that do not exist here: all operators at once; or onnx is not installed.
-    """
-    from .formats.onnx import graph_of
-
-    return Model(graph_of(source), threads=threads, precision=precision)
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

@@ -14,7 +14,7 @@ from graphs import Maker
 
 import forwardpass as fp
 from forwardpass.errors import InputError
-from forwardpass.graph import Graph, TensorType
+from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.run import Model
 
 F32 = np.dtype(np.float32)
@@ -336,3 +336,21 @@ def test_types_of_graph_inputs() -> None:
     assert model(X, IMAGE).shape == (3, 4)
     with pytest.raises(fp.GraphError):
         model(X[:, :5], IMAGE)
+
+
+def _scaled(constant: Any) -> Graph:
+    x = TensorType(np.dtype(np.float32), ("N", 4))
+    return Graph({"x": x}, ["y"], [Node("Mul", ["x", "c"], ["y"])], {"c": constant})
+
+
+def test_scalars_of_numpy_are_constants(tmp_path: Path) -> None:
+    x, graph = np.ones((2, 4), np.float32), _scaled(np.float32(3))
+    np.testing.assert_array_equal(Model(graph)(x), 3 * x)
+    fp.save(graph, tmp_path / "net.npz")
+    np.testing.assert_array_equal(fp.load(tmp_path / "net.npz")(x), 3 * x)
+
+
+@pytest.mark.parametrize("constant", [3.0, [1.0], None])
+def test_constants_that_are_no_arrays(constant: Any) -> None:
+    with pytest.raises(fp.GraphError, match="constant 'c' is no array"):
+        Model(_scaled(constant))

@@ -221,24 +221,6 @@ def test_inputs_and_outputs() -> None:
     assert {k: str(t) for k, t in model.outputs.items()} == {"y": "float32[N, 3]"}
 
 
-def _scaled(constant: Any) -> Graph:
-    x = TensorType(np.dtype(np.float32), ("N", 4))
-    return Graph({"x": x}, ["y"], [Node("Mul", ["x", "c"], ["y"])], {"c": constant})
-
-
-def test_scalars_of_numpy_are_constants(tmp_path: Path) -> None:
-    x, graph = np.ones((2, 4), np.float32), _scaled(np.float32(3))
-    np.testing.assert_array_equal(Model(graph)(x), 3 * x)
-    fp.save(graph, tmp_path / "net.npz")
-    np.testing.assert_array_equal(fp.load(tmp_path / "net.npz")(x), 3 * x)
-
-
-@pytest.mark.parametrize("constant", [3.0, [1.0], None])
-def test_constants_that_are_no_arrays(constant: Any) -> None:
-    with pytest.raises(fp.GraphError, match="constant 'c' is no array"):
-        Model(_scaled(constant))
-
-
 @pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2", 1 << 20])
 def test_wrong_threads(threads: Any) -> None:
     with pytest.raises(ConfigError) as e:

@@ -13,8 +13,9 @@ import numpy as np
 
 from ...errors import Error, suggest
 from ...graph import TensorType
+from ...imports import from_onnx
 from ...profile import Profile
-from ...run import Model, from_onnx, load
+from ...run import Model, load
 from .errors import InvalidArgument, NoSuchFile, translate, translated
 from .options import RunOptions, SessionOptions
 from .values import IOBinding, OrtValue, type_text
