@@ -146,16 +146,21 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
     found: list[Chain] = []
     start = 0
     while start < len(steps):
-        chain = _chain(steps, rows, start, uses, parts, l2)
-        if chain is None:
-            start += 1
-            continue
-        start = chain.last + 1
-        if len(chain.members) > 1 and chain.between:
-            _estimate(chain, l2)
-            if chain.saved:
-                found.append(chain)
+        choices = _choices(steps, rows, start, uses, parts, l2)
+        chain = _best(choices, l2) if choices else None
+        start = start + 1 if chain is None else chain.last + 1
+        if chain is not None and chain.saved:
+            found.append(chain)
     return found
+
+
+def _best(choices: Sequence[Chain], l2: int) -> Chain:
+    """The longest that there is room for; the longest of all where that saves nothing, or there is room for none."""
+    for chain in reversed(choices):
+        _estimate(chain, l2)
+        if chain.rows or not chain.saved:
+            break
+    return chain if chain.rows else choices[-1]
 
 
 @record(slots=True, eq=False)
@@ -189,13 +194,13 @@ def _is_image(t: Tensor) -> bool:
     return bool(row and image % row == 0 and t.buffer.size == t.shape[0] * image and t.shape[1] * row <= image)
 
 
-def _chain(
+def _choices(
     steps: Sequence[Step], rows: Sequence[RowStep | None], start: int, uses: dict[Buffer, _Use], parts: int, l2: int
-) -> Chain | None:
-    """The chain that begins at a step: up to where little crosses to the next one, or the last that can end it."""
+) -> list[Chain]:
+    """The chains that begin at a step, shortest first, up to the one after which little crosses to the next step."""
     members: list[RowStep] = []
     borders: dict[Buffer, Border] = {}
-    best: Chain | None = None
+    found: list[Chain] = []
     weights = 0
     for k in range(start, min(len(steps), start + _LONGEST)):
         s, m = steps[k], rows[k]
@@ -209,12 +214,12 @@ def _chain(
         between = _between(members, borders, uses, start)
         if between is None:
             continue
-        best = Chain(list(members), start, k, between, min(parts, m.images * m.height))
+        found.append(Chain(list(members), start, k, between, min(parts, m.images * m.height)))
         result = s.output.buffer
         little = min(l2 * _LITTLE * max(parts, m.images), max((b.nbytes for b in between), default=0) / 2)
         if uses[result].last <= k or result.nbytes <= little:
             break
-    return best
+    return found
 
 
 def _between(

@@ -196,6 +196,23 @@ def test_a_value_that_others_read_keeps_its_memory(isa: str, rng: np.random.Gene
     assert all(b.name != inner for c in taken(plan) for b in c.between)
 
 
+def test_the_longest_chain_that_there_is_room_for(isa: str, rng: np.random.Generator) -> None:
+    """Every step down makes a row of the result need twice the rows of what is above it."""
+    m = Maker(rng, 1, 96, 40, 4)
+    x = "x"
+    for _ in range(5):
+        x = m.conv(x, 4, 3, group=4, pads=[1, 1, 1, 1], strides=[2, 1])
+    counts = []
+    for l2 in (4 << 10, 8 << 10, 32 << 10, 64 << 10):
+        plan = same_bits(m.graph(x), isa, 1, l2)
+        counts.append(max((len(c.members) for c in taken(plan)), default=0))
+    assert counts == sorted(counts)
+    assert counts[0] < 3 < counts[-1]
+    chains = plan_of(m.graph(x), {"x": (1, 96, 40, 4)}, isa, 1, 1 << 10).chains
+    assert chains
+    assert all("one row takes" in c.declined for c in chains)
+
+
 def test_memory_is_that_of_the_windows(rng: np.random.Generator) -> None:
     plan = plan_of(inverted_residual(rng, 1, 64, 32), {"x": (1, 64, 32, 8)}, "scalar", 1, 4 * L2)
     (chain,) = taken(plan)
