@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// brgemm_f32: C = epilogue(sum over entries of A x B) for matrix products and convolutions, B packed in panels.
+// brgemm_f32, brgemm_bf16: C = epilogue(sum over entries of A x B) for matrix products and convolutions, B packed in
+// panels, of float32 numbers or of bfloat16 ones that become float32 where they are loaded.
 // Here the loops around the register tile of brgemm_tile.hpp.
 #include "brgemm_shape.hpp"
 #include "brgemm_tile.hpp"
@@ -19,12 +20,13 @@ constexpr std::int64_t kStreamTiles = 16;
 constexpr int kChains = 8;
 
 // tiles[m][n]: the tile of m rows and n panels, null where the registers do not hold it.
+template <class Weight>
 struct Tiles {
-  TileFn fn[kTileM + 1][kMaxPanels + 1];
+  TileFn<Weight> fn[kTileM + 1][kMaxPanels + 1];
 };
 
-template <int kM, int kPanels>
-constexpr void fill(Tiles& tiles) {
+template <int kM, int kPanels, class Weight>
+constexpr void fill(Tiles<Weight>& tiles) {
   if constexpr (kPanels <= panels_for(kM)) tiles.fn[kM][kPanels] = &tile<kM, kPanels>;
   if constexpr (kPanels < panels_for(kM)) {
     fill<kM, kPanels + 1>(tiles);
@@ -33,19 +35,24 @@ constexpr void fill(Tiles& tiles) {
   }
 }
 
-constexpr Tiles make_tiles() {
-  Tiles tiles{};
+template <class Weight>
+constexpr Tiles<Weight> make_tiles() {
+  Tiles<Weight> tiles{};
   fill<1, 1>(tiles);
   return tiles;
 }
 
-constexpr Tiles kTiles = make_tiles();
+template <class Weight>
+constexpr Tiles<Weight> kTiles = make_tiles<Weight>();
 
+template <class Weight>
 struct Loops {
+  static constexpr std::int64_t kBytes = sizeof(Weight);
+
   const BrgemmParams& p;
   const float* a;
   const float* residual;
-  const float* b;
+  const Weight* b;
   const float* bias;
   float* c;
   std::int64_t tiles_per_row;
@@ -56,10 +63,10 @@ struct Loops {
     return static_cast<int>(min_of(p.n - range.begin * kPanel, (range.end - range.begin) * kPanel));
   }
   // What all tiles of some panels and one chunk have in common.
-  Tile common(Range range, std::int64_t chunk) const {
+  Tile<Weight> common(Range range, std::int64_t chunk) const {
     const std::int64_t* chunks = static_cast<const std::int64_t*>(p.chunks);
     const std::int64_t column = range.begin * kPanel;
-    Tile t;
+    Tile<Weight> t;
     t.p = &p;
     t.lda = p.a_col;
     t.entries = static_cast<const std::int64_t*>(p.entries) + 3 * chunks[chunk];
@@ -74,7 +81,7 @@ struct Loops {
     return t;
   }
 
-  void move(Tile& t, const Cursor<BrgemmParams>& at, std::int64_t panel) const {
+  void move(Tile<Weight>& t, const Cursor<BrgemmParams>& at, std::int64_t panel) const {
     const std::int64_t column = panel * kPanel;
     t.a = a + at.a();
     t.b = b + at.batch() * p.b_batch + panel * t.b_panel;
@@ -98,7 +105,7 @@ struct Loops {
   // For blocks of A that stay in L2: panels of B outside, so that B is read once per block and in order; then chunks,
   // so that a chunk of the panels stays in L1 while the block's tiles stream past it.
   void run(Range tiles, Range range) const {
-    const bool few_weights = 4 * kPanel * p.k * (range.end - range.begin) <= kStreamBytes;
+    const bool few_weights = kBytes * kPanel * p.k * (range.end - range.begin) <= kStreamBytes;
     if (p.n_chunks == 1 && few_weights && tiles.end - tiles.begin >= kStreamTiles) return run_rows(tiles, range);
     const std::int64_t row_bytes = 4 * p.k * p.tile_m;
     const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
@@ -114,7 +121,7 @@ struct Loops {
   void run_rows(Range tiles, Range range) const {
     const std::int64_t count = groups(range);
     const std::int64_t rest = 4 * p.tile_m * p.r_col;
-    Tile t = common(range, 0);
+    Tile<Weight> t = common(range, 0);
     Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = tiles.begin; i < tiles.end; ++i, at.next()) {
       for (std::int64_t g = 0; g < count; ++g) {
@@ -126,24 +133,24 @@ struct Loops {
           t.ahead = reinterpret_cast<const char*>(residual + at.residual()) + rest + rest * g / count;
           t.ahead_step = rest / (count * max_of(p.k, 1));
         }
-        kTiles.fn[at.rows()][part.end - part.begin](t);
+        kTiles<Weight>.fn[at.rows()][part.end - part.begin](t);
       }
     }
   }
   void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
-    Tile t = common(range, chunk);
+    Tile<Weight> t = common(range, chunk);
     const std::int64_t n = range.end - range.begin;
     const std::int64_t count = tiles.end - tiles.begin;
     // Each tile fetches its share of the chunk's rows, of all panels.
     const Ahead next = ahead(t, n);
     const char* const from = reinterpret_cast<const char*>(b + range.begin * t.b_panel + next.offset);
-    t.ahead_panel = 4 * t.b_panel;
-    t.ahead_step = 4 * kPanel / count;
+    t.ahead_panel = kBytes * t.b_panel;
+    t.ahead_step = kBytes * kPanel / count;
     Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = 0; i < count; ++i, at.next()) {
       move(t, at, range.begin);
-      t.ahead = from + 4 * (at.batch() * p.b_batch + i * next.depth / count * kPanel);
-      kTiles.fn[at.rows()][n](t);
+      t.ahead = from + kBytes * (at.batch() * p.b_batch + i * next.depth / count * kPanel);
+      kTiles<Weight>.fn[at.rows()][n](t);
     }
   }
   // What the tiles of `panels` panels and a chunk fetch together: the next chunk of these panels, or the first of the
@@ -152,7 +159,7 @@ struct Loops {
     std::int64_t offset;  // from the panels' start
     std::int64_t depth;   // rows of it
   };
-  Ahead ahead(const Tile& t, std::int64_t panels) const {
+  Ahead ahead(const Tile<Weight>& t, std::int64_t panels) const {
     if (t.n_entries == 0) return {0, 1};
     const std::int64_t* const end = t.entries + 3 * t.n_entries;
     const std::int64_t depth = end[-2] + end[-1] - t.entries[2];
@@ -166,7 +173,7 @@ struct Loops {
   }
 
   void run_narrow(Range tiles, Range range) const {
-    Tile t = common(range, 0);
+    Tile<Weight> t = common(range, 0);
     t.last = true;
     move(t, Cursor<BrgemmParams>(p, tiles_per_row, tiles.begin), range.begin);
     switch (range.end - range.begin) {
@@ -182,19 +189,17 @@ struct Loops {
   }
 };
 
-}  // namespace
-
-void brgemm_f32(const KernelArgs& args, Range range) noexcept {
+template <class Weight>
+void brgemm(const KernelArgs& args, Range range) {
   const BrgemmParams& p = params_of<BrgemmParams>(args);
-  const float* b = static_cast<const float*>(p.b ? p.b : args.in[2]);
-  Loops loops{p,
-              static_cast<const float*>(args.in[0]),
-              static_cast<const float*>(args.in[1]),
-              b,
-              static_cast<const float*>(p.bias),
-              static_cast<float*>(args.out),
-              (p.ow + p.tile_m - 1) / p.tile_m,
-              (p.n + kPanel - 1) / kPanel};
+  Loops<Weight> loops{p,
+                      static_cast<const float*>(args.in[0]),
+                      static_cast<const float*>(args.in[1]),
+                      static_cast<const Weight*>(p.b ? p.b : args.in[2]),
+                      static_cast<const float*>(p.bias),
+                      static_cast<float*>(args.out),
+                      (p.ow + p.tile_m - 1) / p.tile_m,
+                      (p.n + kPanel - 1) / kPanel};
   const std::int64_t all_tiles = p.batch * p.oh * loops.tiles_per_row;
   const Range tiles = p.split_n ? Range{0, all_tiles, 0} : range;
   const Range panels = p.split_n ? range : Range{0, loops.panels, 0};
@@ -211,6 +216,12 @@ void brgemm_f32(const KernelArgs& args, Range range) noexcept {
     if (loops.bias) loops.bias += p.n;
   }
 }
+
+}  // namespace
+
+void brgemm_f32(const KernelArgs& args, Range range) noexcept { brgemm<float>(args, range); }
+
+void brgemm_bf16(const KernelArgs& args, Range range) noexcept { brgemm<std::uint16_t>(args, range); }
 
 void pack_b_f32(const KernelArgs& args, Range range) noexcept {
   const PackParams& p = params_of<PackParams>(args);

@@ -9,13 +9,15 @@ namespace {
 
 constexpr int kPanelVectors = kPanel / kLanes;
 
+// Weight is what B holds: float, or std::uint16_t for bfloat16 numbers.
+template <class Weight>
 struct Tile {
   const BrgemmParams* p;
   const float* a;
   std::int64_t lda;
   const std::int64_t* entries;
   std::int64_t n_entries;
-  const float* b;
+  const Weight* b;
   std::int64_t b_panel;  // elements from one panel of B to the next
   float* c[kTileM];      // the rows of C and, where there is one, of the residual
   const float* residual[kTileM];
@@ -33,12 +35,13 @@ constexpr int kRowsThatFetch = 4;
 // Brings a cache line into L2. There need be no memory there.
 FP_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-using TileFn = void (*)(const Tile&) noexcept;
+template <class Weight>
+using TileFn = void (*)(const Tile<Weight>&) noexcept;
 
 // acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
 // from every fourth one's pointer, so that the addresses fit into the general registers.
-template <int kM, int kPanels>
-FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) {
+template <int kM, int kPanels, class Weight>
+FP_INLINE void multiply(const Tile<Weight>& t, Vec (&acc)[kM][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   constexpr int kGroupsA = (kM + 3) / 4;
   constexpr int kGroupsB = (kPanels + 3) / 4;
@@ -47,7 +50,7 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
   const std::int64_t* entry = t.entries;
   const std::int64_t* const end = entry + 3 * t.n_entries;
   const float* rows[kGroupsA];
-  const float* panels[kGroupsB];
+  const Weight* panels[kGroupsB];
   const char* ahead = t.ahead;
   const std::int64_t ahead_step = t.ahead_step;
   const std::int64_t ahead_panel = t.ahead_panel;
@@ -61,7 +64,7 @@ FP_INLINE void multiply(const Tile& t, Vec (&acc)[kM][kPanels * kPanelVectors]) 
 #pragma GCC unroll 8
     for (int g = 0; g < kGroupsA; ++g) rows[g] += entry[0] - at;
     at = entry[0] + entry[1];
-    const float* const last = panels[0] + entry[1] * kPanel;
+    const Weight* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
     while (panels[0] != last) {
       // Tiles of few rows wait for loads alone: another one per panel would only keep them longer.
@@ -108,7 +111,8 @@ FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
   }
 }
 
-FP_INLINE void activate_rows(const Tile& t, int rows) {
+template <class Weight>
+FP_INLINE void activate_rows(const Tile<Weight>& t, int rows) {
   const RowFn activate = kActivationRows[t.p->activation];
   for (int i = 0; i < rows; ++i) {
     activate(t.c[i], t.c[i], t.cols, t.p->alpha, t.p->beta);
@@ -117,8 +121,8 @@ FP_INLINE void activate_rows(const Tile& t, int rows) {
 
 // Bias, residual and the cheap activations, one after another on all accumulators, so that each condition is decided
 // once per tile.
-template <bool kFull, int kM, int kV>
-FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
+template <bool kFull, int kM, int kV, class Weight>
+FP_INLINE void finish(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
   if (t.bias) {
 #pragma GCC unroll 16
     for (int j = 0; j < kV; ++j) {
@@ -152,8 +156,8 @@ FP_INLINE void finish(const Tile& t, Vec (&acc)[kM][kV]) {
 }
 
 // Adds the partial sums in C, finishes the tile if this is its last chunk, and stores it.
-template <bool kFull, int kM, int kV>
-FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
+template <bool kFull, int kM, int kV, class Weight>
+FP_INLINE void write(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
   if (!t.first) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
@@ -170,8 +174,8 @@ FP_INLINE void write(const Tile& t, Vec (&acc)[kM][kV]) {
   if (t.last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
 
-template <int kM, int kPanels>
-void tile(const Tile& t) noexcept {
+template <int kM, int kPanels, class Weight>
+void tile(const Tile<Weight>& t) noexcept {
   constexpr int kV = kPanels * kPanelVectors;
   Vec acc[kM][kV];
 #pragma GCC unroll 16
@@ -188,11 +192,12 @@ void tile(const Tile& t) noexcept {
 }
 
 // sums[q] = the sum of chunk q, for one row; all chunks have the same length.
-template <int kChunks, int kPanels>
-FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry, Vec (&sums)[kChunks][kPanels * kPanelVectors]) {
+template <int kChunks, int kPanels, class Weight>
+FP_INLINE void sum_chunks(const Tile<Weight>& t, const std::int64_t* entry,
+                          Vec (&sums)[kChunks][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   const float* a[kChunks];
-  const float* b[kChunks];
+  const Weight* b[kChunks];
 #pragma GCC unroll 16
   for (int q = 0; q < kChunks; ++q) {
     a[q] = t.a + entry[3 * q];
@@ -206,15 +211,16 @@ FP_INLINE void sum_chunks(const Tile& t, const std::int64_t* entry, Vec (&sums)[
       const Vec av = set1(a[q][k]);
 #pragma GCC unroll 16
       for (int j = 0; j < kV; ++j) {
-        const float* row = b[q] + k * kPanel;
+        const Weight* row = b[q] + k * kPanel;
         sums[q][j] = fma(av, load(row + j / kPanelVectors * t.b_panel + j % kPanelVectors * kLanes), sums[q][j]);
       }
     }
   }
 }
 
-template <int kChunks, int kPanels>
-FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first, Vec (&total)[kPanels * kPanelVectors]) {
+template <int kChunks, int kPanels, class Weight>
+FP_INLINE void add_chunks(const Tile<Weight>& t, const std::int64_t* entry, bool first,
+                          Vec (&total)[kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   Vec sums[kChunks][kV];
   sum_chunks<kChunks, kPanels>(t, entry, sums);
@@ -228,8 +234,8 @@ FP_INLINE void add_chunks(const Tile& t, const std::int64_t* entry, bool first, 
 
 // One row over all chunks, each of one entry, several chunks in parallel: a single row of a narrow layer has too few
 // columns to hide the latency of one chain of additions. The same sums as `tile`, chunk by chunk.
-template <int kChunks, int kPanels>
-void narrow_row(const Tile& t, std::int64_t n_chunks) noexcept {
+template <int kChunks, int kPanels, class Weight>
+void narrow_row(const Tile<Weight>& t, std::int64_t n_chunks) noexcept {
   constexpr int kV = kPanels * kPanelVectors;
   Vec total[1][kV];
 #pragma GCC unroll 16

@@ -17,7 +17,7 @@ PRECISIONS = {
     "portable": "float32 FMA in one fixed order: the same bits on every ISA",
     "fast": "at most 2e-5 relative error: three bfloat16 products on matrix tiles (AMX), elsewhere as float32",
     "bfloat16": "about 0.5 % relative error: large layers multiply numbers rounded to bfloat16 on matrix tiles (AMX), "
-    "and add in float32; elsewhere as float32",
+    "and add in float32; elsewhere as float32, but for large weights of few rows",
 }
 _MAX_THREADS = 1024
 

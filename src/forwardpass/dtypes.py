@@ -37,6 +37,7 @@ __all__ = [
     "kind_of",
     "largest",
     "name_of",
+    "nearest_bfloat16",
     "to_foreign",
 ]
 
@@ -223,6 +224,13 @@ def _bfloat16_codes(x: Array) -> Array:
     bits = np.ascontiguousarray(x).view(np.uint32).reshape(x.shape)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.asarray(np.where(np.isnan(x), ((bits >> 16) & 0x8000) | 0x7FC0, rounded))
+
+
+def nearest_bfloat16(x: Array) -> Array:
+    """float32 numbers as codes of bfloat16 (uint16). What would round to infinity becomes the largest of them."""
+    codes = _bfloat16_codes(x).astype(np.uint16)
+    beyond = np.isfinite(x) & (codes & 0x7FFF == 0x7F80)
+    return np.asarray(codes - beyond, np.uint16)
 
 
 def _float_codes(x: Array, dtype: np.dtype[Any], saturate: bool) -> Array:

@@ -13,6 +13,7 @@ from .config import PRECISIONS, choose_isa, default_threads
 from .depth_first import described
 from .graph import Node
 from .hybrid import Hybrid
+from .ops.lower_linear import PRODUCTS
 from .plan import Plan
 from .tabular import Parts, Report
 from .text import aligned, human_bytes
@@ -137,7 +138,7 @@ def _algorithm(s: Step) -> str:
     p = s.params
     if s.kernel == "brgemm_split_f32":
         return _tiles(p)
-    if s.kernel != "brgemm_f32":
+    if s.kernel not in PRODUCTS:
         return p.get("activation") or ""
     rows = p["batch"] * p["oh"] * p["ow"]
     shape = f"{rows}x{p['n']}x{p['k']}"

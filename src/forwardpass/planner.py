@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _native
-from .dtypes import name_of
+from .dtypes import name_of, nearest_bfloat16
 from .graph import Array, Graph, Node, TensorType
 from .memory import Blocks, Buffer, dense, is_dense
 from .ops import Operator, Tensor, find
@@ -74,6 +74,10 @@ class Step:
         return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
+def _floats(shape: tuple[int, ...]) -> Array:
+    return np.empty(shape, np.float32)
+
+
 class _OutputLeftOutError(Exception):
     """A lowering asks for an output that the node does not have."""
 
@@ -97,6 +101,7 @@ class Planner:
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values()))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
+        self.half_weights = settings.precision == "bfloat16"
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}
         self.types: list[TensorType | None] = []
@@ -231,9 +236,12 @@ class Planner:
         return self.packed(("dense", constant.name), lambda: dense(array))
 
     def pack_b(self, b: Array) -> Array:
+        return self._panels(b, self._blocks.empty)
+
+    def _panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
         batch, k, n = b.shape
         panels = -(-n // self.panel)
-        out = self._blocks.empty((batch, panels, k, self.panel))
+        out = empty((batch, panels, k, self.panel))
         # Transposed weights are read as they lie.
         order = sorted(range(3), key=lambda axis: b.strides[axis], reverse=True)
         source = dense(b.transpose(order))
@@ -243,6 +251,13 @@ class Planner:
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
         _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [source], out, 0, batch * panels)
+        return out
+
+    def pack_half(self, b: Array) -> Array:
+        panels = self._panels(b, _floats)
+        words = self._blocks.empty((-(-panels.size // 2),))
+        out: Array = words.view(np.uint16)[: panels.size].reshape(panels.shape)
+        out[...] = nearest_bfloat16(panels)
         return out
 
     def pack_split(self, b: Array) -> Array:

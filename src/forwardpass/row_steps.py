@@ -8,7 +8,7 @@ from functools import lru_cache
 from .ops import Tensor
 from .ops.activations import ACTIVATIONS
 from .ops.lower_conv import sum_length
-from .ops.lower_linear import tile_rows
+from .ops.lower_linear import PRODUCTS, tile_rows
 from .ops.registry import Lowering
 from .planner import Step
 from .records import record
@@ -72,7 +72,7 @@ def row_step(step: Step, index: int) -> RowStep | None:
     if reads is None:
         return None
     images, height, width, channels = out.shape
-    if step.kernel == "brgemm_f32":
+    if step.kernel in PRODUCTS:
         units = 0  # the tiles of a row are not known yet
     else:
         units = 1 if step.units == images * height else width * channels
@@ -90,7 +90,7 @@ def _reads(step: Step) -> list[Read | None] | None:
         top = _border(x)
         reach = (p["kh"] - 1) * p["dilation_h"] + 1
         return [Read(top - p["pad_top"], p["stride_h"], reach, top, top + x.shape[1])]
-    if step.kernel == "brgemm_f32":
+    if step.kernel in PRODUCTS:
         if step.node.qualified != "nhwc.Conv" or p["split_n"] or p.get("b") is None or x.strides[1] == 0:
             return None
         stride = (step.node.attributes.get("strides") or (1, 1))[0]
@@ -124,7 +124,7 @@ def _same(t: Tensor) -> Read:
 def cut_at_rows(members: Sequence[RowStep], ctx: Lowering) -> None:
     """Let no tile of a product cross the end of a row. What is computed stays the same."""
     for m in members:
-        if m.step.kernel == "brgemm_f32":
+        if m.step.kernel in PRODUCTS:
             _cut_product(m, ctx)
 
 

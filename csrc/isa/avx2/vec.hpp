@@ -30,6 +30,10 @@ FP_INLINE __m256i first(int n) {
 }
 FP_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 FP_INLINE Vec load(const float* p, int n) { return {_mm256_maskload_ps(p, first(n))}; }
+FP_INLINE Vec load(const std::uint16_t* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
+}
 FP_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 FP_INLINE void store(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }
 FP_INLINE Vec gather(const float* p, std::int64_t stride) {

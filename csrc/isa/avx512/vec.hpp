@@ -28,6 +28,10 @@ FP_INLINE IVec iset1(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
 FP_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
 FP_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 FP_INLINE Vec load(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+FP_INLINE Vec load(const std::uint16_t* p) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
+}
 FP_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 FP_INLINE void store(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 FP_INLINE Vec gather(const float* p, std::int64_t stride) {

@@ -28,6 +28,13 @@ FP_INLINE IVec iset1(std::int32_t x) { return {x}; }
 // The first n lanes (0 <= n <= kLanes); lanes beyond are zero, and memory beyond is not touched.
 FP_INLINE Vec load(const float* p) { return {*p}; }
 FP_INLINE Vec load(const float* p, int n) { return {n > 0 ? *p : 0.0f}; }
+// bfloat16 numbers, which are the upper halves of float32 ones.
+FP_INLINE Vec load(const std::uint16_t* p) {
+  const std::uint32_t bits = static_cast<std::uint32_t>(*p) << 16;
+  Vec r;
+  std::memcpy(&r.v, &bits, 4);
+  return r;
+}
 FP_INLINE void store(float* p, Vec a) { *p = a.v; }
 FP_INLINE void store(float* p, Vec a, int n) {
   if (n > 0) *p = a.v;

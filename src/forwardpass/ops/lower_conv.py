@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..graph import Array
 from .lower import GRAIN, dims, dtype_reason, given
-from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, rows_of, tile_rows, vector
+from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, packed_weights, rows_of, tile_rows, vector
 from .lower_split import conv_on_tiles
 from .lower_winograd import on_winograd
 from .registry import Lowering, Tensor
@@ -138,6 +139,7 @@ def products(
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries(segments, length)
     bias = ctx.constant(2)
+    kernel, weights = packed_weights(ctx, key, math.prod(ctx.output().shape[1:-1]), k * m, b)
     params: dict[str, Any] = {
         "batch": sizes[0], "oh": sizes[1], "ow": sizes[2], "groups": groups, "n": n, "k": k,
         "a_batch": xs[0], "a_row": xs[1], "a_col": xs[2], "a_group": x.shape[-1] // groups,
@@ -145,12 +147,12 @@ def products(
         "r_batch": rs[0], "r_row": rs[1], "r_col": rs[2], "r_group": n,
         "b_group": -(-n // ctx.panel) * k * ctx.panel,
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-        "b": ctx.packed(key, lambda: ctx.pack_b(b())),
+        "b": weights,
         "bias": None if bias is None else vector(ctx, bias, m),
         "tile_m": tile_m, "split_n": split_n, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * k
-    ctx.step("brgemm_f32", params, [x, residual], out, units=units, flops=flops)
+    ctx.step(kernel, params, [x, residual], out, units=units, flops=flops)
 
 
 def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,18 +16,25 @@ from .registry import Lowering, Tensor
 
 __all__ = [
     "MAX_CHUNK",
+    "PRODUCTS",
     "chunk_length",
     "entries",
     "epilogue",
     "lower_linear",
     "lower_matmul",
+    "packed_weights",
     "rows_of",
     "tile_rows",
 ]
 
+PRODUCTS = frozenset({"brgemm_f32", "brgemm_bf16"})
+"""The kernels of float32 products, whose weights are float32 or bfloat16."""
 MAX_CHUNK = 256
 """The longest run of products that is summed before a new sum starts."""
 
+_HALF_ROWS = 16
+_HALF_BYTES = 2 << 20
+"""Most rows, and least bytes as float32, of products whose weights are kept as bfloat16."""
 _MIN_CHUNK = 64
 _LATENCY = 4.0
 """Cycles of an FMA."""
@@ -169,6 +177,19 @@ def brgemm_units(ctx: Lowering, sizes: list[int], tile_m: int, n: int) -> tuple[
     return 1, panels
 
 
+def packed_weights(
+    ctx: Lowering, key: tuple[Any, ...], rows: int, count: int, b: Callable[[], Array]
+) -> tuple[str, Array]:
+    """(kernel, packed panels) of a product with constant weights.
+
+    In `bfloat16` weights of few rows of products are kept as such numbers where L2 does not hold them: the product
+    waits for them then. Elsewhere it would wait for their conversion.
+    """
+    if ctx.half_weights and rows <= _HALF_ROWS and 4 * count >= _HALF_BYTES:
+        return "brgemm_bf16", ctx.packed((*key, "bfloat16"), lambda: ctx.pack_half(b()))
+    return "brgemm_f32", ctx.packed(key, lambda: ctx.pack_b(b()))
+
+
 def lower_linear(ctx: Lowering) -> str | None:
     """fused.Linear, and MatMul and Gemm where they have the same form."""
     if reason := dtype_reason(ctx):
@@ -204,11 +225,13 @@ def lower_linear(ctx: Lowering) -> str | None:
         "tile_m": tile_m, "split_n": split_n, **epilogue(ctx),
     }  # fmt: skip
     inputs: list[Tensor | None] = [x, residual]
+    kernel = "brgemm_f32"
     if weights is not None:
-        params["b"] = ctx.packed(("b", ctx.node.inputs[1]), lambda: ctx.pack_b(weights[None]))
+        own = math.prod(x.shape[1:-1])  # rows of one image, as the batch must not decide
+        kernel, params["b"] = packed_weights(ctx, ("b", ctx.node.inputs[1]), own, k * n, lambda: weights[None])
     else:
         inputs.append(pack_step(ctx, w, 1, k, n, (0, w.strides[0], w.strides[1])))
-    ctx.step("brgemm_f32", params, inputs, out, units=units, flops=2 * math.prod(sizes) * n * k)
+    ctx.step(kernel, params, inputs, out, units=units, flops=2 * math.prod(sizes) * n * k)
     return None
 
 

@@ -89,6 +89,10 @@ class Lowering(Protocol):
         """Most panels of a register tile of brgemm of 1, 2, ... rows on the ISA in use."""
 
     @property
+    def half_weights(self) -> bool:
+        """Whether weights may be kept as bfloat16 numbers."""
+
+    @property
     def terms(self) -> int:
         """bfloat16 terms that the operands of a product on matrix tiles are split in; 0 where there are no tiles, or
         the precision does not allow them."""
@@ -124,6 +128,9 @@ class Lowering(Protocol):
 
     def pack_b(self, b: Array) -> Array:
         """Constant B [batch, K, N] float32 -> packed panels, made by `pack_b_f32` of the ISA in use."""
+
+    def pack_half(self, b: Array) -> Array:
+        """As `pack_b`, of bfloat16 numbers."""
 
     def pack_split(self, b: Array) -> Array:
         """Constant B [taps, K, N] float32 -> tiles of `terms` terms, made by `pack_split_f32`."""
