@@ -3,9 +3,9 @@
 // in blocks of 256: the scores of a tile and a block stay in L1, and what is known of a row (its maximum and the sum
 // of its exponentials) is corrected from block to block. The blocks and the order within them depend on the place of
 // a key alone, so hidden keys behind the last one that is seen change no bit.
+#include "attention_in_place.hpp"
 #include "indices.hpp"
 #include "lanes.hpp"
-#include "transpose.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -155,6 +155,12 @@ class Tile {
   }
 
   void scores(std::int64_t key, std::int64_t n) {
+    if (p_.k_row) {
+      for (std::int64_t i = 0; i < rows_; ++i) {
+        keys_in_place(q_ + i * p_.q_row, k_ + key * p_.k_row, p_.k_row, p_.head, n, scores_ + i * stride_);
+      }
+      return;
+    }
     std::int64_t entries[3 * kMostChunks], chunks[kMostChunks + 1] = {0};
     BrgemmParams g = product(n, p_.head);
     g.n_chunks = max_of(1, (p_.head + kBlock - 1) / kBlock);
@@ -173,6 +179,13 @@ class Tile {
 
   // Out += weights x values of a block.
   void values(std::int64_t key, std::int64_t n, bool started) const {
+    if (p_.v_row) {
+      for (std::int64_t i = 0; i < rows_; ++i) {
+        values_in_place(scores_ + i * stride_, v_ + key * p_.v_row, p_.v_row, n, p_.value, started,
+                        out_ + i * p_.out_row);
+      }
+      return;
+    }
     const std::int64_t entries[3] = {0, n, key}, chunks[2] = {0, 1};
     BrgemmParams g = product(p_.value, p_.keys);
     g.n_chunks = 1;

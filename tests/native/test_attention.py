@@ -45,6 +45,8 @@ FORMS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "4-D": ({"q": (2, 3, 5, 8), "k": (2, 3, 7, 8), "v": (2, 3, 7, 6)}, {}),
     "3-D": ({"q": (2, 5, 24), "k": (2, 7, 24), "v": (2, 7, 30)}, {"q_num_heads": 3, "kv_num_heads": 3}),
     "groups": ({"q": (2, 5, 48), "k": (2, 7, 16), "v": (2, 7, 16)}, {"q_num_heads": 6, "kv_num_heads": 2}),
+    "two queries of odd heads": ({"q": (2, 2, 2, 37), "k": (2, 1, 21, 37), "v": (2, 1, 21, 69)}, {}),
+    "four queries": ({"q": (1, 4, 4, 96), "k": (1, 2, 530, 96), "v": (1, 2, 530, 96)}, {"is_causal": 1}),
     "one query": ({"q": (1, 4, 1, 64), "k": (1, 2, 300, 64), "v": (1, 2, 300, 64)}, {}),
     "many keys": ({"q": (1, 2, 70, 16), "k": (1, 2, 600, 16), "v": (1, 2, 600, 16)}, {}),
     "causal": ({"q": (1, 2, 300, 16), "k": (1, 2, 300, 16), "v": (1, 2, 300, 20)}, {"is_causal": 1}),
@@ -154,6 +156,19 @@ def test_step_by_step_is_the_whole(isa: str, rng: np.random.Generator) -> None:
         made = run(attention(given, 3, is_causal=1), given, isa)
         cache = {"past_key": made["present_key"], "past_value": made["present_value"]}
         np.testing.assert_array_equal(made["y"], whole[:, :, t : t + 1])
+
+
+@pytest.mark.parametrize("size", [1, 16, 37, 64, 100, 256])
+def test_few_queries_have_the_bits_of_many(size: int, isa: str, rng: np.random.Generator) -> None:
+    """Their keys and values are read where they lie, those of many are packed."""
+    inputs = draw(rng, q=(2, 4, 30, size), k=(2, 2, 290, size), v=(2, 2, 290, size))
+    whole = run(attention(inputs), inputs, isa)["y"]
+    for first, end in ((0, 1), (7, 9), (20, 24)):
+        given = {**inputs, "q": inputs["q"][:, :, first:end]}
+        graph = attention(given)
+        steps = plan_of(graph, {k: v.shape for k, v in given.items()}, isa).steps
+        assert [s.kernel for s in steps] == ["attention_f32"]
+        np.testing.assert_array_equal(run(graph, given, isa)["y"], whole[:, :, first:end])
 
 
 @pytest.mark.parametrize("length", [5, 130, 256, 300])

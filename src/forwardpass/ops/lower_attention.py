@@ -23,6 +23,7 @@ _SCORES = 28 * 256
 _MOST_ROWS = 56
 _MOST_HEAD = 16 * _BLOCK
 """As in csrc/kernels/attention.cpp."""
+_FEW_ROWS = 4
 _UNBOUNDED = 1 << 40
 """A window that ends nowhere."""
 
@@ -113,14 +114,19 @@ def attend(
         mask, reason = _dense_mask(ctx, mask, keys)
         if reason:
             return reason
-    packed_k, packed_v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
+    # Few rows use each key and value once or little more: packing them would cost more than it saves.
+    rows_apart = all(t.strides[2] > 0 and (t.strides[3] == 1 or t.shape[3] == 1) for t in (k, v))
+    in_place = queries <= _FEW_ROWS and size <= _BLOCK and rows_apart
+    if not in_place:
+        k, v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
     rows = max(1, min(_MOST_ROWS, _SCORES // max(16, min(_BLOCK, -(-keys // 16) * 16)), queries))
     added = (0, 0, 0) if mask is None else broadcast_strides(mask, (batch, heads, queries, keys))[:3]
     params: dict[str, Any] = {
         "batch": batch, "heads": heads, "groups": groups, "queries": queries, "keys": keys, "head": size,
         "value": value, "q_batch": q.strides[0], "q_head": q.strides[1], "q_row": q.strides[2],
-        "k_batch": packed_k.strides[0] if k.shape[0] > 1 else 0, "k_group": packed_k.strides[1],
-        "v_batch": packed_v.strides[0] if v.shape[0] > 1 else 0, "v_group": packed_v.strides[1],
+        "k_batch": k.strides[0] if k.shape[0] > 1 else 0, "k_group": k.strides[1],
+        "v_batch": v.strides[0] if v.shape[0] > 1 else 0, "v_group": v.strides[1],
+        "k_row": k.strides[2] if in_place else 0, "v_row": v.strides[2] if in_place else 0,
         "out_batch": out.strides[0], "out_head": out.strides[1], "out_row": out.strides[2],
         "mask_batch": added[0], "mask_head": added[1], "mask_row": added[2],
         "place": place, "left": _UNBOUNDED if left < 0 else left, "right": _UNBOUNDED if right < 0 else right,
@@ -131,7 +137,7 @@ def attend(
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
     flops = 2 * batch * heads * queries * keys * (size + value)
-    inputs = [q, packed_k, packed_v, mask, lengths.tensor if lengths else None]
+    inputs = [q, k, v, mask, lengths.tensor if lengths else None]
     ctx.step("attention_f32", params, inputs, out, units=units if value else 0, flops=flops)
     return None
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// The products of attention for few queries: keys and values are read where they lie, since packing them would take
+// longer. The sums, and so the bits, are those of brgemm for one chunk.
+#pragma once
+#include "kernels.hpp"
+#include "transpose.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+// scores[i] of a row = row x K^T for n keys, which lie `stride` apart: squares of K are transposed in registers. The
+// sums are those of brgemm.
+FP_INLINE void keys_in_place(const float* q, const float* k, std::int64_t stride, std::int64_t head, std::int64_t n,
+                             float* scores) {
+  for (std::int64_t key = 0; key < n; key += kLanes) {
+    const int rows = static_cast<int>(min_of(kLanes, n - key));
+    Vec sum = zero();
+    for (std::int64_t at = 0; at < head; at += kLanes) {
+      const int columns = static_cast<int>(min_of(kLanes, head - at));
+      const float* from = k + key * stride + at;
+      Vec v[kLanes];
+      if (rows == kLanes && columns == kLanes) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) v[i] = load(from + i * stride);
+        transpose(v);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) sum = fma(set1(q[at + i]), v[i], sum);
+      } else {
+        for (int i = 0; i < kLanes; ++i) v[i] = i < rows ? load(from + i * stride, columns) : zero();
+        transpose(v);
+        for (int i = 0; i < columns; ++i) sum = fma(set1(q[at + i]), v[i], sum);
+      }
+    }
+    store(scores + key, sum, rows);
+  }
+}
+
+// kVectors vectors of a row (+)= weights x V for n keys. The last one has `last` lanes.
+template <int kVectors>
+FP_INLINE void some_values(const float* weights, const float* v, std::int64_t stride, std::int64_t n, int last,
+                           bool started, float* out) {
+  Vec sums[kVectors];
+#pragma GCC unroll 4
+  for (int j = 0; j < kVectors; ++j) sums[j] = zero();
+  for (std::int64_t key = 0; key < n; ++key, v += stride) {
+    const Vec w = set1(weights[key]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      const float* at = v + j * kLanes;
+      sums[j] = fma(w, j + 1 < kVectors || last == kLanes ? load(at) : load(at, last), sums[j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < kVectors; ++j) {
+    const int lanes = j + 1 < kVectors ? kLanes : last;
+    if (started) sums[j] = sums[j] + load(out + j * kLanes, lanes);
+    store(out + j * kLanes, sums[j], lanes);
+  }
+}
+
+// A row of `size` elements (+)= weights x V for n keys, which lie `stride` apart.
+FP_INLINE void values_in_place(const float* weights, const float* v, std::int64_t stride, std::int64_t n,
+                               std::int64_t size, bool started, float* out) {
+  constexpr int kAtATime = 4;
+  for (std::int64_t at = 0; at < size; at += kAtATime * kLanes) {
+    const std::int64_t left = size - at;
+    const std::int64_t vectors = min_of(kAtATime, (left + kLanes - 1) / kLanes);
+    const int last = static_cast<int>(min_of(kLanes, left - (vectors - 1) * kLanes));
+    switch (vectors) {
+      case 1:
+        some_values<1>(weights, v + at, stride, n, last, started, out + at);
+        break;
+      case 2:
+        some_values<2>(weights, v + at, stride, n, last, started, out + at);
+        break;
+      case 3:
+        some_values<3>(weights, v + at, stride, n, last, started, out + at);
+        break;
+      default:
+        some_values<4>(weights, v + at, stride, n, last, started, out + at);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace forwardpass::FORWARDPASS_ISA
