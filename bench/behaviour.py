@@ -29,6 +29,8 @@ from forwardpass.bench.worker import memory
 Call = Callable[[np.ndarray], Any]
 SHAPES, RUNS = 60, 600
 """Batch sizes that come by turns at random, and calls with them."""
+CALLS, LONGEST = 10_000, 256
+"""Of a transformer, and the most tokens of a sequence."""
 IDLE = 1.0
 """Seconds of doing nothing."""
 TURNS = 30
@@ -92,6 +94,19 @@ def changing(engine: str, files: dict[str, str], threads: int) -> dict[str, Any]
     return {"rss_mb": levels, "growth_mb": levels[-1] - levels[0], "late_growth_mb": levels[-1] - levels[5]}
 
 
+def lengths(engine: str, files: dict[str, str], threads: int) -> dict[str, Any]:
+    """Resident MB of a transformer after each tenth of calls with sequences of random lengths and batches."""
+    model = load(engine, files["encoder"], threads)
+    source = np.random.default_rng(0)
+    tokens = source.integers(0, 30000, (3, LONGEST))
+    levels: list[float] = []
+    for k in range(CALLS):
+        model(tokens[: source.integers(1, 4), : source.integers(1, LONGEST + 1)])
+        if (k + 1) % (CALLS // 10) == 0:
+            levels.append(memory()["rss_mb"])
+    return {"rss_mb": levels, "largest_to_smallest": max(levels) / min(levels), "peak_mb": memory()["peak_mb"]}
+
+
 def idle(engine: str, files: dict[str, str], threads: int) -> dict[str, float]:
     """Processor time that is spent while nothing is asked, right after a call and with a call every 10 ms."""
     model, x = load(engine, files["cifar-cnn"], threads), np.ones((8, 3, 32, 32), np.float32)
@@ -149,7 +164,7 @@ def _by_turns(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[floa
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-QUESTIONS = {"call": call, "memory": changing, "idle": idle, "neighbours": neighbours}
+QUESTIONS = {"call": call, "memory": changing, "lengths": lengths, "idle": idle, "neighbours": neighbours}
 
 
 def ask(engine: str, question: str, files: dict[str, str], threads: int) -> dict[str, Any]:
@@ -192,11 +207,14 @@ def main() -> int:
         engine, question, files, threads = json.loads(args.job)
         print(json.dumps(QUESTIONS[question](engine, files, threads)))
         return 0
-    from model_files import write
+    from model_files import encoder, write
 
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="forwardpass-behaviour-") as folder:
         files = {name: str(write(Path(folder), name)) for name in ("mlp-8-5-1", "cifar-cnn")}
+        small = Path(folder) / "encoder.onnx"
+        small.write_bytes(encoder(2, 64, 4, 128, "length")("encoder").SerializeToString())
+        files["encoder"] = str(small)
         for question in args.only:
             print(f"{question}: {QUESTIONS[question].__doc__.splitlines()[0]}")
             for engine in args.engines:

@@ -68,7 +68,7 @@ class Maker:
     def relu6(self, x: str) -> str:
         return str(self.node("Clip", x, self.const(np.float32(0)), self.const(np.float32(6))))
 
-    def model(self, shape: tuple[int, ...], dtype: int, y: str) -> onnx.ModelProto:
+    def model(self, shape: tuple[int | str, ...], dtype: int, y: str) -> onnx.ModelProto:
         x = helper.make_tensor_value_info("x", dtype, ["N", *shape])
         self.nodes.append(helper.make_node("Identity", [y], ["y"]))
         out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
@@ -147,7 +147,7 @@ def _classifier(m: Maker, x: str, channels: int) -> str:
     return m.dense(m.node("Flatten", m.node("GlobalAveragePool", x)), channels, 1000)
 
 
-def encoder(layers: int, size: int, heads: int, wide: int, tokens: int) -> Callable[[str], onnx.ModelProto]:
+def encoder(layers: int, size: int, heads: int, wide: int, tokens: int | str) -> Callable[[str], onnx.ModelProto]:
     """A transformer encoder of the kind of BERT, with the mean over the tokens at its end."""
 
     def norm(m: Maker, x: str) -> str:
@@ -171,7 +171,8 @@ def encoder(layers: int, size: int, heads: int, wide: int, tokens: int) -> Calla
 
     def make(name: str) -> onnx.ModelProto:
         m = Maker(name)
-        x = m.node("Add", m.node("Gather", m.random(30522, size), "x"), m.random(1, tokens, size, scale=0.02))
+        places = tokens if isinstance(tokens, int) else 1
+        x = m.node("Add", m.node("Gather", m.random(30522, size), "x"), m.random(1, places, size, scale=0.02))
         x = norm(m, x)
         for _ in range(layers):
             x = norm(m, m.node("Add", x, attention(m, x)))
