@@ -130,6 +130,45 @@ def test_bodies_read_the_values_around_them(condition: bool) -> None:
     np.testing.assert_array_equal(evaluate(import_model(model), feeds)["y"], -x + h if condition else x - 2)
 
 
+def _of_two_ranks() -> Graph:
+    """An If of the sizes of a call, whose branches give vectors or matrices."""
+    kind = TensorType(FLOAT, ("N", 1))
+    squeezed = body({"t": kind}, [Node("Squeeze", ["t"], ["y"])], ["y"])
+    kept = body({"t": kind}, [Node("Neg", ["t"], ["y"])], ["y"])
+    nodes = [
+        Node("Shape", ["x"], ["sizes"]),
+        Node("Equal", ["sizes", "seven"], ["same"]),
+        Node("Cast", ["same"], ["numbers"], {"to": 6}),
+        Node("ReduceMax", ["numbers"], ["most"], {"keepdims": 0}),
+        Node("Cast", ["most"], ["c"], {"to": 9}),
+        Node("If", ["c", "x"], ["y"], {"then_branch": squeezed, "else_branch": kept, "captures": 1}),
+    ]
+    return Graph({"x": kind}, ["y"], nodes, {"seven": np.array([7, 7])}, name="ranks")
+
+
+def test_shapes_of_outputs_that_only_the_file_knows() -> None:
+    graph = _of_two_ranks()
+    model = to_model(graph)
+    assert not model.graph.output[0].type.tensor_type.HasField("shape")
+    for name in ("N", "M"):
+        model.graph.output[0].type.tensor_type.shape.dim.add(dim_param=name)
+        again = import_model(model)
+        written = checked(again)
+        assert written.graph.output == model.graph.output
+        assert [p.key for p in written.metadata_props] == ["producer"]
+        x = np.ones((2, 1), np.float32)
+        np.testing.assert_array_equal(evaluate(import_model(written), {"x": x})["y"], -x)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[" * 100_000, "3", '{"y": 3}', '{"y": [true]}', '{"y": [-1]}', '{"z": [1]}']
+)
+def test_metadata_that_say_no_shape(text: str) -> None:
+    graph = _of_two_ranks()
+    graph.metadata["output_shapes"] = text
+    assert not to_model(graph).graph.output[0].type.tensor_type.HasField("shape")
+
+
 def test_names_are_unique_across_bodies() -> None:
     def names(graph: Any, around: frozenset[str]) -> None:
         own = [i.name for i in graph.input] + [i.name for i in graph.initializer]

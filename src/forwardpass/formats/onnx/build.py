@@ -14,6 +14,7 @@ from .check import newest
 from .context import Context
 from .functions import Function, FunctionKey
 from .parsed import Operation, Source
+from .ranks import remember
 
 __all__ = ["Builder"]
 
@@ -116,7 +117,9 @@ class Builder:
         for o in source.outputs:
             if o not in scope.names:
                 raise GraphError(f"output {o!r} is undefined", where=source.name or "graph")
-        return context.graph(source.outputs, source.name, metadata)
+        return context.graph(
+            source.outputs, source.name, {**metadata, **remember(context, source.outputs, source.declared)}
+        )
 
     def _fill(self, scope: Scope, source: Source) -> None:
         for name, found in source.inputs.items():

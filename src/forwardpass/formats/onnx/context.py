@@ -94,6 +94,11 @@ class Context:
         self._infer()
         return self._types.get(name) or self._declared.get(name)
 
+    def inferred(self, name: str) -> TensorType | None:
+        """The type of a value as the nodes say it, whatever the file does."""
+        self._infer()
+        return self._types.get(name)
+
     # ---- what the importer uses
 
     def add_input(self, name: str, found: TensorType | None) -> None:

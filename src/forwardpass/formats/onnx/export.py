@@ -20,6 +20,7 @@ from .export_standard import standard
 from .export_tensors import External, stored_bytes
 from .export_versions import Types, versions_of
 from .proto import MAX_BYTES, package
+from .ranks import KEY
 
 if TYPE_CHECKING:
     import onnx
@@ -112,6 +113,7 @@ def _model(graph: Graph, external: External | None) -> onnx.ModelProto:
 def _put_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     """The fields of a message where they say the same, and metadata_props for all others."""
     rest = dict(metadata)
+    rest.pop(KEY, "")
     model.doc_string = rest.pop("description", "")
     model.domain = rest.pop("domain", "")
     version = rest.get("version", "")

@@ -13,6 +13,7 @@ from ...ops.registry import registry, supported
 from ...records import record
 from .export_tensors import External, put_tensor, put_type
 from .export_versions import Types, attribute_kinds
+from .ranks import shapes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -89,8 +90,12 @@ class Writer:
         self._constants(proto, graph, scope)
         for node in graph.nodes:
             self._node(proto, node, scope)
+        shapes = shapes_of(graph.metadata)
         for name in graph.outputs:
-            put_type(proto.output.add(name=name).type, types[name], f"output {name!r}", _keys_made(graph, name))
+            kind = types[name]
+            if kind.shape is None and not kind.container:
+                kind = TensorType(kind.dtype, shapes.get(name))
+            put_type(proto.output.add(name=name).type, kind, f"output {name!r}", _keys_made(graph, name))
 
     def _constants(self, proto: onnx.GraphProto, graph: Graph, scope: _Scope) -> None:
         for value, array in graph.constants.items():
