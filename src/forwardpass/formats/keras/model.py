@@ -14,7 +14,7 @@ from ...graph import Dim, Graph, TensorType
 from ..archive import excerpt
 from .call import Call, finished, flatten
 from .config import Layer, Ref, reference, references
-from .emitter import Emitter
+from .emitter import MAX_NODES, Emitter
 from .kinds import Flow
 from .units import Unit
 
@@ -50,6 +50,9 @@ class Importer:
             Naming the layer.
         """
         graph = self.emitter.graph
+        if _runs(self.model) > MAX_NODES:
+            # Found before they are made: models that call each other twice double with each of them.
+            raise FileError("the model has too many nodes", where=self.model.layer.where, expected=f"<= {MAX_NODES}")
         layers = [(u, TensorType(*_input_type(u.layer, spec))) for u, spec in self._inputs()]
         given = [Flow(self.emitter.input(_input_name(unit), found)) for unit, found in layers]
         results = self.run_model(self.model, given)
@@ -190,6 +193,13 @@ class Importer:
         if isinstance(value, dict):
             return {k: v if k.endswith("mask") else self._floats(v, unit) for k, v in value.items()}
         return [self._floats(v, unit) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _runs(unit: Unit) -> int:
+    """How often layers run when a unit does, at most."""
+    if unit.kind is not None:
+        return 1
+    return sum(max(len(child.layer.calls), 1) * _runs(child) for child in unit.children.values())
 
 
 def _child(model: Unit, ref: Ref) -> Unit:
