@@ -154,6 +154,30 @@ def test_a_transformer(way: str, tmp_path: Path) -> None:
     check(way, tmp_path, nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), torch.randn(2, 7, 16))
 
 
+@pytest.mark.parametrize("act", ["relu", "gelu"])
+@pytest.mark.parametrize("first", [False, True])
+def test_layers_that_pytorch_fuses(act: str, first: bool, tmp_path: Path) -> None:
+    """What a trace without gradients has of a transformer, and of attention alone."""
+    torch.backends.mha.set_fastpath_enabled(True)
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.MultiheadAttention(16, 4, batch_first=True)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return self.layer(x, x, x, need_weights=False)[0]
+
+    layer = nn.TransformerEncoderLayer(16, 4, 24, activation=act, batch_first=True, norm_first=first)
+    for module in (nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), Attention()):
+        with torch.no_grad():
+            script = traced(module, torch.randn(2, 7, 16))
+            assert "_native_multi_head" in str(script.inlined_graph) or "_layer_fwd" in str(script.inlined_graph)
+            torch.jit.save(script, tmp_path / "net.pt")
+        model = fp.load(tmp_path / "net.pt", inputs=("N", "T", 16))
+        judge(model, module, torch.randn(3, 5, 16))
+
+
 @both
 def test_a_convolutional_network(way: str, tmp_path: Path) -> None:
     module = cnn()

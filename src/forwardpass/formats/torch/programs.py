@@ -84,12 +84,12 @@ def _check(program: Program) -> None:
         raise unknown(missing, program.name)
 
 
-def unknown(missing: Mapping[str, int], where: str) -> UnsupportedError:
+def unknown(missing: Mapping[str, int], where: str, hint: str = "") -> UnsupportedError:
     """What to raise for operators that are not known, with how often they occur."""
     shown = [f"{name} ({count})" for name, count in sorted(missing.items())]
     rest = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     got = ", ".join(shown[:_SHOWN]) + rest
-    hint = "torch.onnx.export and forwardpass.from_onnx may know them"
+    hint = hint or "torch.onnx.export and forwardpass.from_onnx may know them"
     return UnsupportedError("operators of PyTorch that are not known here", where=where, got=got, hint=hint)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import elementwise, layers, normalization, pools, recurrent, reduce, shapes  # noqa: F401  they fill the table
+from . import elementwise, fused, layers, normalization, pools, recurrent, reduce, shapes  # noqa: F401  they fill the table
 from ._table import OPERATORS
 
 __all__ = ["OPERATORS"]

@@ -186,6 +186,7 @@ def scaled_dot_product_attention(
     scores = e.node("MatMul", e.node("Mul", query, e.cast(factor, dtype)), swapped)
     if is_causal:
         rows, columns = e.size_of(query, -2), e.size_of(key, -2)
+        e.fill([rows, columns])
         allowed = np.tril(np.ones((rows, columns), np.bool_))
         scores = e.node("Add", scores, e.cast(np.where(allowed, 0.0, -np.inf), dtype))
     if attn_mask is not None:

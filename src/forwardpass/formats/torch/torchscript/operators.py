@@ -129,7 +129,9 @@ class Operators:
         UnsupportedError
             All that were met.
         """
-        raise unknown(self._missing, self._where)
+        raise unknown(
+            self._missing, self._where, "forwardpass.from_torch(module, example_inputs) takes most of them apart"
+        )
 
     def finish(self) -> None:
         """Complain if an operator was not known."""
