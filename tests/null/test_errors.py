@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from graphs import Maker
 from forwardpass import errors
 from forwardpass.builder import GRU, Dense
 from forwardpass.cli import main
+from forwardpass.formats.files import opened
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
 from forwardpass.passes import optimize
@@ -86,3 +88,14 @@ def test_nearest_word_of_the_command_line(words: list[str], wanted: str, capsys:
         main(words)
     assert e.value.code == 2
     assert f"(did you mean {wanted!r}?)" in capsys.readouterr().err
+
+
+def test_a_misspelt_file_is_told_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "digits_cnn.onnx").write_bytes(b"")
+    for name, hint in (("digit_cnn.onnx", "did you mean 'digits_cnn.onnx'?"), ("other.bin", "")):
+        with pytest.raises(errors.FileError, match="cannot open") as e, opened(tmp_path / name):
+            pass
+        assert e.value.hint == hint
+    with pytest.raises(errors.FileError) as e, opened(tmp_path / "none" / "digit_cnn.onnx"):
+        pass
+    assert e.value.hint == ""

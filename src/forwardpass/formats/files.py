@@ -7,10 +7,10 @@ import mmap
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from ..errors import Error, FileError
+from ..errors import Error, FileError, suggest
 
 __all__ = ["first_bytes", "mapped", "naming", "opened"]
 
@@ -45,7 +45,18 @@ def opened(path: str | os.PathLike[str], where: str = "", *, links: bool = True)
         with open(path, "rb", opener=opener) as file:
             yield file, os.fstat(file.fileno()).st_size
     except (OSError, ValueError) as error:
-        raise FileError(f"cannot open the file ({getattr(error, 'strerror', None) or error})", where=where) from error
+        message = f"cannot open the file ({getattr(error, 'strerror', None) or error})"
+        raise FileError(message, where=where, hint=_near(path, error)) from error
+
+
+def _near(path: str | os.PathLike[str], error: Exception) -> str:
+    """A hint at a file of nearly that name, where there is none of it."""
+    folder, name = os.path.split(os.fsdecode(path))
+    if not isinstance(error, FileNotFoundError):
+        return ""
+    with suppress(OSError):
+        return suggest(name, os.listdir(folder or "."))
+    return ""
 
 
 def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
