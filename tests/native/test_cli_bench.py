@@ -19,6 +19,7 @@ from forwardpass.bench.process import Process, WorkerError
 from forwardpass.bench.scenarios import SCENARIOS, serve_poisson
 from forwardpass.bench.stats import error_of, percentiles, ratio, regressed
 from forwardpass.cli.bench_report import compare
+from forwardpass.cli.plots import COLOURS
 
 NODES = [("MatMul", ["x", "w"], ["a"]), ("Tanh", ["a"], ["y"])]
 QUICK = ("--rounds", "2", "--seconds", "0.02", "--no-peak")
@@ -229,6 +230,7 @@ def test_the_first_engine_is_the_reference_where_there_is_none(model: Path) -> N
 def test_every_engine_has_its_four_names() -> None:
     known = {"forwardpass", "litert", "mnn", "ncnn", "onnxruntime", "openvino", "torch"}
     assert set(engines.engine_names()) == known
+    assert len(known) <= COLOURS, "two would have one colour"
     for name in engines.engine_names():
         engine = engines.load_engine(name)
         assert callable(engine.version)

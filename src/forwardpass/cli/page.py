@@ -11,9 +11,11 @@ __all__ = ["data", "page", "short", "table", "text"]
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #fff; --ink: #1c2024; --soft: #60646c; --line: #d9dbe0; --card: #f6f7f9;
-  --c0: #2563c9; --c1: #c2570c; --c2: #15803d; --c3: #9333a8; --c4: #b4232c; --c5: #0e7490; }
+  --c0: #2563c9; --c1: #c2570c; --c2: #15803d; --c3: #9333a8; --c4: #b4232c; --c5: #0e7490;
+  --c6: #6b6f00; --c7: #475569; }
 @media (prefers-color-scheme: dark) { :root { --ground: #14161a; --ink: #e8eaed; --soft: #a0a6b0; --line: #363b44;
-  --card: #1d2026; --c0: #78a9ff; --c1: #f5a15b; --c2: #5fc784; --c3: #d48be6; --c4: #ff8a8a; --c5: #5cc8dd; } }
+  --card: #1d2026; --c0: #78a9ff; --c1: #f5a15b; --c2: #5fc784; --c3: #d48be6; --c4: #ff8a8a; --c5: #5cc8dd;
+  --c6: #c9cc4a; --c7: #a9b4c4; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
@@ -25,6 +27,7 @@ p { margin: .4rem 0; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; white-space: nowrap;
   border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+td:first-child:not(.n) { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 td:last-child:not(.n) { min-width: 14rem; white-space: normal; }
 th.n, td.n { text-align: right; } th { color: var(--soft); font-weight: 600; }
 svg { display: block; width: 100%; height: auto; min-width: 22rem; max-width: 48rem;
@@ -34,6 +37,7 @@ svg text { fill: var(--ink); } .wide > svg text { paint-order: stroke; stroke: v
 svg .soft { fill: var(--soft); } svg .rule { stroke: var(--line); }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
+.c6 { color: var(--c6); } .c7 { color: var(--c7); } .key { white-space: nowrap; }
 """
 
 

@@ -1,4 +1,4 @@
-"""Plots as SVG inside a page, in its colours: `c0` to `c5` of its style."""
+"""Plots as SVG inside a page, in its colours: `c0` to `c7` of its style."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .page import short, text
 
 __all__ = ["COLOURS", "Point", "bars", "curves", "roofline"]
 
-COLOURS = 6
+COLOURS = 8
 _WIDTH = 560
 _ROW = 26
 

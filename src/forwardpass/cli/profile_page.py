@@ -51,7 +51,7 @@ def _roofline(report: dict[str, Any], kernels: list[str]) -> str:
     plot = roofline("Roofline", ceilings["fma_gflops"] * threads, reads, points)
     if not plot:
         return '<p class="soft">No step has counted operations: there is no roofline to draw.</p>'
-    names = "  ".join(f'<span class="c{k % COLOURS}">&#9679; {text(name)}</span>' for k, name in enumerate(kernels))
+    names = "  ".join(f'<span class="key c{k % COLOURS}">&#9679; {text(name)}</span>' for k, name in enumerate(kernels))
     return f"<h2>Roofline</h2>{plot}<p>{names}</p>"
 
 
