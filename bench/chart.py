@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
+import textwrap
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
 
 OWN = "forwardpass"
-WIDTH, LEFT, RIGHT, TOP, ROW, FOOT = 760, 230, 30, 62, 30, 60
+WIDTH, LEFT, RIGHT, TOP, ROW, FOOT = 760, 230, 30, 62, 30, 28
 TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 STYLE = """
 svg { --ground: #fff; --ink: #1c2024; --soft: #60646c; --line: #d9dbe0;
@@ -98,7 +100,7 @@ def chart(rows: list[Row], foot: list[str]) -> str:
             parts.append(f"<g>{title}{mark(engine, place(ratio), y)}</g>")
     for k, line in enumerate(foot):
         parts.append(f'<text class="soft" x="12" y="{bottom + 36 + 16 * k}">{escape(line)}</text>')
-    height = bottom + FOOT
+    height = bottom + FOOT + 16 * len(foot)
     told = "; ".join(f"{n}: {', '.join(f'{e} {r:.2f}' for e, r in ratios.items())}" for n, ratios in rows)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
@@ -109,9 +111,9 @@ def chart(rows: list[Row], foot: list[str]) -> str:
 
 def foot_of(report: dict[str, Any], threads: int, every_batch: bool) -> list[str]:
     versions = {k: v["version"] for r in report["results"] for k, v in r["engines"].items() if "version" in v}
-    said = ", ".join(f"{k} {v}" for k, v in versions.items())
+    said = ", ".join(f"{k} {re.split('[-+]', v)[0]}" for k, v in versions.items())
     kind = "" if every_batch else "batch 1, "
-    return [f"{report['machine']['cpu']}, {kind}{threads} thread{'s' * (threads > 1)}", said]
+    return [f"{report['machine']['cpu']}, {kind}{threads} thread{'s' * (threads > 1)}", *textwrap.wrap(said, 110)]
 
 
 def main() -> None:

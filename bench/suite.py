@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def real_models(folder: Path | None) -> dict[str, Path]:
     """Name -> file of the ONNX models that come with a case."""
     if folder is None:
         return {}
-    files = sorted(folder.glob("*/*.onnx"))
-    return {f"{f.parent.name}/{f.stem}": f for f in files if (f.parent / "cases" / f"{f.stem}.0.npz").exists()}
+    files = [f for f in sorted(folder.glob("*/*.onnx")) if (f.parent / "cases" / f"{f.stem}.0.npz").exists()]
+    count = Counter(f.parent for f in files)
+    return {f.parent.name if count[f.parent] == 1 else f"{f.parent.name}/{f.stem}": f for f in files}
 
 
 def inputs_of(file: Path, folder: Path) -> Iterator[str]:
