@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import forwardpass as fp
+from forwardpass.formats import keras as importer
+from forwardpass.formats.keras.kinds import KINDS
 from tolerance import NETWORK
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900), pytest.mark.frameworks]
@@ -50,7 +53,7 @@ def array_of(tensor: Any) -> np.ndarray[Any, Any]:
 def check(model: Any, arrays: list[np.ndarray[Any, Any]], suffixes: tuple[str, ...] = (".keras", ".h5")) -> None:
     """The same results, under the names of Keras, for all samples together and one by one."""
     randomise(model)
-    found = model(arrays if len(arrays) > 1 else arrays[0])
+    found = model(arrays if len(arrays) > 1 else arrays[0], training=False)
     want = [array_of(y) for y in (found if isinstance(found, (list, tuple)) else [found])]
     given = dict(zip((i._keras_history.operation.name for i in model.inputs), arrays))
     for suffix in suffixes:
@@ -85,6 +88,48 @@ def test_chains(name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_graphs(name: str, data: st.DataObject) -> None:
     check(*GRAPHS[name](data.draw))
+
+
+def kinds_of(value: Any) -> set[str]:
+    """The classes of layers, and of those that they hold."""
+    if isinstance(value, keras.Model):
+        return {k for layer in value.layers for k in kinds_of(layer)}
+    parts = ("layer", "forward_layer", "backward_layer", "cell", "cells")
+    held = [getattr(value, p, None) for p in parts]
+    flat = [part for h in held for part in (h if isinstance(h, (list, tuple)) else [h])]
+    return {type(value).__name__}.union(*(kinds_of(f) for f in flat if isinstance(f, keras.layers.Layer)))
+
+
+ELSEWHERE = {
+    *("CuDNNGRU", "CuDNNLSTM", "ThresholdedReLU"),
+    *("CustomScaleLayer", "LayerScale", "StochasticDepth"),
+    *("RandomBrightness", "RandomSaturation", "RandomSharpness"),
+}
+"""Layers of Keras 2 alone, whose files `tests/null/test_keras_layers.py` has; those of some applications below; and
+those that Keras 3.15 cannot save as `.h5`, which are dropped as the other layers of augmentation are."""
+
+
+def drawn(make: Any) -> set[str]:
+    """The classes of the layers that a strategy draws."""
+    seen: set[str] = set()
+
+    @settings(max_examples=60, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
+    @given(data=st.data())
+    def draw(data: st.DataObject) -> None:
+        made = make(data.draw)
+        found = [made[0]] if isinstance(made[0], keras.Model) else made[1]
+        seen.update(k for one in found for k in kinds_of(one))
+
+    draw()
+    return seen
+
+
+def test_every_layer_is_drawn() -> None:
+    for path in Path(importer.__file__).parent.glob("layers_*.py"):
+        import_module(f"{importer.__name__}.{path.stem}")
+    layers = {k for k in KINDS if not k.startswith("ops.")}
+    assert len(layers) > 80
+    assert layers - ELSEWHERE - set().union(*map(drawn, (*CHAINS.values(), *GRAPHS.values()))) == set()
 
 
 APPLICATIONS = {
