@@ -151,7 +151,24 @@ def where(kernel: str) -> list[Case]:
     return one(kernel, "Where", condition, normal(ROWS, COLUMNS), normal(ROWS, COLUMNS + 1)[:, 1:].copy())
 
 
+def half_weights(kernel: str) -> list[Case]:
+    """Large enough for the planner to choose them."""
+    node = Node("Linear", ["x", "w"], ["y"], {"activation": "Relu"}, "fused")
+    x, w = normal(1, 1, 1536), normal(1536, 400)
+    return [planned(kernel, "1x1536x400", node, {"x": x}, {"w": w}, precision="bfloat16")]
+
+
+def rotary(kernel: str) -> list[Case]:
+    angles = rng(7).uniform(0, 6, (64, 32)).astype(np.float32)
+    heads = normal(1, 8, 64, 64)
+    places = np.arange(64)[None]
+    label = "8 heads of 64x64"
+    return one(kernel, "RotaryEmbedding", heads, np.cos(angles), np.sin(angles), places, constants=[1, 2], label=label)
+
+
 KERNELS: dict[str, Callable[[str], list[Case]]] = {
+    "brgemm_bf16": half_weights,
+    "rotary_f32": rotary,
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
     "winograd_f32": winograd,

@@ -91,6 +91,7 @@ def planned(
     constants: Mapping[str, Array],
     *,
     beside: Collection[str] = (),
+    precision: str = "float32",
 ) -> Case:
     """A kernel as the planner calls it for a node; the plan must be that kernel, and those `beside` it."""
     types = {k: TensorType.of(x) for k, x in given.items()}
@@ -98,7 +99,7 @@ def planned(
     graph = Graph(types, node.outputs, [node], constants)
 
     def plan(isa: str) -> Any:
-        found = make_plan(graph, shapes, settings(1, "float32", isa), {})
+        found = make_plan(graph, shapes, settings(1, precision, isa), {})
         kernels = {s.kernel for s in found.steps}
         if kernel not in kernels or kernels - {kernel, *beside}:
             raise OtherKernels(f"{node.op} runs by {', '.join(sorted(kernels))} on {isa}")
