@@ -205,7 +205,7 @@ def test_a_pickle_with_code(read: Read, tmp_path: Path) -> None:
 
 
 def test_wrong_inputs(read: Read) -> None:
-    with pytest.raises(InputError, match=r"does not say the shapes.*inputs=\{'x'.*--shape x="):
+    with pytest.raises(InputError, match=r"does not say the shapes.*inputs=\{'x': \('N', .*--shape x=N,"):
         read(script(), None)
     with pytest.raises(InputError, match="expected x, slope, got y"):
         read(script(), {"y": (2, 4)})

@@ -106,11 +106,8 @@ class _Reader:
     def _types(self, names: list[str], optional: list[str], inputs: Inputs | None) -> dict[str, TensorType]:
         needed = [n for n in names if n not in optional]
         if inputs is None:
-            hint = (
-                f"inputs={{{needed[0]!r}: (1, 3, 224, 224)}}, or on the command line --shape {needed[0]}=1,3,224,224"
-                if needed
-                else ""
-            )
+            name = (needed or names or ["x"])[0]
+            hint = f"inputs={{{name!r}: ('N', 3, 224, 224)}}, or on the command line --shape {name}=N,3,224,224"
             message = "a TorchScript archive does not say the shapes of its inputs"
             raise InputError(message, where=self._where, expected=f"inputs for {', '.join(names)}", hint=hint)
         found = dict(inputs) if isinstance(inputs, Mapping) else dict(zip(names, inputs))
