@@ -51,7 +51,7 @@ def read(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any = Non
         if graph is not None:
             return graph
     if text.lower().endswith(".pt2"):
-        hint = "save it again with torch.export.save of PyTorch 2.9 or newer, or give from_torch the program"
+        hint = "save it again with torch.export.save of a newer PyTorch, such as 2.13, or give from_torch the program"
         raise UnsupportedError("no program in the file", where=text, expected="a file of torch.export.save", hint=hint)
     hint = "if it holds weights alone: build the network with forwardpass.builder, then set_weights(path)"
     raise UnsupportedError("no program in the file", where=text, expected="a TorchScript archive", hint=hint)
