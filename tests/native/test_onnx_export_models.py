@@ -44,6 +44,7 @@ UNJUDGED = {
     ("ArgMin", "NaN"): "onnxruntime leaves NaN out",
     ("TopK", "NaN"): "onnxruntime leaves NaN out",
     ("Split", "empty"): "onnxruntime refuses to split nothing",
+    ("GroupQueryAttention", ""): "onnxruntime does not write the fourth output; test_group_query.py judges",
     ("SkipSimplifiedLayerNormalization", ""): "onnxruntime does not write the mean",
     ("SimplifiedLayerNormalization", ""): "of com.microsoft: onnxruntime has it in another domain",
 }

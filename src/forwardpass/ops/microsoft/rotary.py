@@ -136,6 +136,6 @@ operator(
     cases=(
         Case(((2, 3, 24), np.array([[0, 1, 2], [9, 4, 4]]), *_TABLES), name="a position each"),
         Case(((2, 3, 24), np.array([4]), *_TABLES), {"interleaved": 1}, name="interleaved"),
-        Case(((2, 3, 3, 12), np.array([4]), *_TABLES), name="part of heads"),
+        Case(((2, 3, 3, 12), np.array([4]), *_TABLES), {"num_heads": 3, "rotary_embedding_dim": 8}, "part of heads"),
     ),
 )
