@@ -270,7 +270,7 @@ class Context:
     def has_output(self, index: int) -> bool:
         return index == 0
 
-    def tensor(self, array: np.ndarray) -> Tensor:
+    def tensor(self, array: np.ndarray, shape: tuple[int, ...] | None = None) -> Tensor:
         assert array.dtype == np.float32 or not self.runs
         made = place(array.shape, 0)
         fill(made, array)

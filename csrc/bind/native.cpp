@@ -118,6 +118,7 @@ PYBIND11_MODULE(_native, module) {
   });
   module.attr("sanitize") = FORWARDPASS_SANITIZE;
   bind_program(module);
+  bind_template(module);
   bind_embedding(module);
 }
 

@@ -74,6 +74,21 @@ struct Lister {
   void add(const char* name, const char* kind) { fields.append(py::make_tuple(name, kind)); }
 };
 
+// Finds the place of a field.
+struct Locator {
+  const std::string& wanted;
+  std::size_t index;
+  const std::byte* start;
+  FieldPlace found{};
+  void i64(const char* name, std::int64_t& field) { add(name, "i64", &field); }
+  void f32(const char* name, float& field) { add(name, "f32", &field); }
+  void dims(const char* name, std::int64_t (&field)[kMaxRank]) { add(name, "i64", field + index); }
+  void ptr(const char* name, const void*& field) { add(name, "ptr", &field); }
+  void add(const char* name, const char* kind, const void* field) {
+    if (wanted == name) found = {kind, static_cast<std::size_t>(static_cast<const std::byte*>(field) - start)};
+  }
+};
+
 #define PARAMS_BEGIN(Name) \
   template <class Visitor> \
   void visit(Name& p, Visitor& v) {
@@ -106,7 +121,8 @@ template <class Params>
 ParamBlock fill(const py::dict& values) {
   static_assert(std::is_trivially_copyable_v<Params>);
   ParamBlock block;
-  block.data = std::make_unique<std::byte[]>(sizeof(Params));
+  block.size = sizeof(Params);
+  block.data = std::make_unique<std::byte[]>(block.size);
   auto* params = new (block.data.get()) Params{};
   Filler filler{values, block.keep_alive};
   visit(*params, filler);
@@ -116,6 +132,14 @@ ParamBlock fill(const py::dict& values) {
     throw py::value_error(unknown_fields(values, known.fields));
   }
   return block;
+}
+
+template <class Params>
+FieldPlace locate(const std::string& name, std::size_t index) {
+  Params params{};
+  Locator locator{name, index, reinterpret_cast<const std::byte*>(&params)};
+  visit(params, locator);
+  return locator.found;
 }
 
 template <class Params>
@@ -136,6 +160,18 @@ ParamBlock make_params(int kernel, const py::dict& values) {
 #undef KERNEL
   };
   return kFills[kernel](values);
+}
+
+FieldPlace field_place(int kernel, const std::string& name, std::size_t index) {
+  using Locate = FieldPlace (*)(const std::string&, std::size_t);
+  static constexpr Locate kLocates[] = {
+#define KERNEL(name, Params) &locate<Params>,
+#include "../kernels/kernels.def"
+#undef KERNEL
+  };
+  FieldPlace found = index < kMaxRank ? kLocates[kernel](name, index) : FieldPlace{};
+  if (found.kind.empty()) throw py::value_error("the kernel has no number '" + name + "'");
+  return found;
 }
 
 py::list describe_params(int kernel) {

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace forwardpass::bind {
@@ -13,6 +14,7 @@ namespace py = pybind11;
 
 struct ParamBlock {
   std::unique_ptr<std::byte[]> data;
+  std::size_t size = 0;
   std::vector<py::object> keep_alive;  // arrays whose addresses are in the block
 };
 
@@ -20,6 +22,14 @@ struct ParamBlock {
 // null, except that `activation` is None; it is given as a row name of unary.def. Throws ValueError for an unknown
 // field or activation.
 ParamBlock make_params(int kernel, const py::dict& values);
+
+// Where a number or an address lies in the kernel's block, and its kind: "i64" (an item of "dims" too), "f32" or "ptr".
+// Throws ValueError if there is none of that name.
+struct FieldPlace {
+  std::string kind;
+  std::size_t offset;  // in bytes
+};
+FieldPlace field_place(int kernel, const std::string& name, std::size_t index);
 
 // (name, kind) of every field of the kernel's block; kind is "i64", "f32", "dims" or "ptr".
 py::list describe_params(int kernel);

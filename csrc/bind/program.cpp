@@ -72,7 +72,9 @@ void add_step(BoundProgram& self, const std::string& isa, const std::string& ker
   const Work work(self, inputs, output, ranges);
   ParamBlock block = make_params(index, params);
   self.program.add_step(require_table(isa).kernels[index], block.data.get(), work.in, work.out, work.parts, barrier);
+  self.blocks.push_back(self.params.size());
   self.params.push_back(std::move(block));
+  self.kernels.push_back(index);
 }
 
 void add_slice(BoundProgram& self, std::size_t like, const py::sequence& inputs, py::handle output,
@@ -80,6 +82,8 @@ void add_slice(BoundProgram& self, std::size_t like, const py::sequence& inputs,
   if (like >= self.program.steps()) throw py::value_error("no such step");
   const Work work(self, inputs, output, ranges);
   self.program.add_slice(like, work.in, work.out, work.parts, barrier);
+  self.blocks.push_back(self.blocks[like]);
+  self.kernels.push_back(self.kernels[like]);
 }
 
 TensorInfo info_from(const std::string& name, const std::string& type, const std::vector<std::int64_t>& shape) {
@@ -135,8 +139,10 @@ void run_kernel(const std::string& isa, const std::string& kernel, const py::dic
 }  // namespace
 
 void bind_program(py::module_& module) {
+  py::class_<Arenas, std::shared_ptr<Arenas>>(module, "Arenas", "Memory for intermediate values that programs share.")
+      .def(py::init<>());
   py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan.py; called through `handle`.")
-      .def(py::init<int>(), py::arg("threads"))
+      .def(py::init<int, std::shared_ptr<Arenas>>(), py::arg("threads"), py::arg("arenas") = nullptr)
       .def(
           "add_input",
           [](BoundProgram& self, const std::string& name, const std::string& type,

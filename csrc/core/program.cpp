@@ -35,6 +35,7 @@ struct Program::Call {
 
 Program::~Program() {
   for (auto& slot : pool_) delete slot.load();
+  if (entered_) arenas_->leave(arena_bytes_);
 }
 
 void Program::set_operand(KernelArgs& args, std::uint16_t operand, const void* address) {
@@ -70,17 +71,34 @@ void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMax
   }
 }
 
-std::unique_ptr<Program::Context> Program::make_context() const {
-  auto context = std::unique_ptr<Context>(new Context{Arena(arena_bytes_), args_, {}});
-  for (KernelArgs& args : context->args) args.fault = &context->fault;
-  for (const Patch& p : arena_patches_) {
-    set_operand(context->args[p.step], p.operand, context->arena.data() + p.where.offset);
+void Program::copy_steps(const Program& other) {
+  steps_ = other.steps_;
+  args_ = other.args_;
+  ranges_ = other.ranges_;
+  arena_patches_ = other.arena_patches_;
+  call_patches_ = other.call_patches_;
+}
+
+void Program::set_offset(std::size_t step, std::uint16_t operand, std::int64_t bytes) {
+  for (auto* patches : {&arena_patches_, &call_patches_}) {
+    const auto found = std::ranges::lower_bound(*patches, std::pair(step, operand), {}, [](const Patch& p) {
+      return std::pair<std::size_t, std::uint16_t>(p.step, p.operand);
+    });
+    if (found != patches->end() && found->step == step && found->operand == operand) found->where.offset = bytes;
   }
+}
+
+std::unique_ptr<Program::Context> Program::make_context() const {
+  auto context = std::unique_ptr<Context>(new Context{args_, nullptr, {}});
+  for (KernelArgs& args : context->args) args.fault = &context->fault;
   return context;
 }
 
 void Program::finish(std::size_t arena_bytes) {
+  if (entered_) return;
+  arenas_->enter(arena_bytes);
   arena_bytes_ = arena_bytes;
+  entered_ = true;
   pool_[0].store(make_context().release(), std::memory_order_release);
   if (threads_ > 1) reserve_team(std::min(threads_, thread_limit()));
 }
@@ -129,7 +147,20 @@ void Program::work(void* context, int member, Barrier& barrier) noexcept {
 }
 
 Fault Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
-  Context* context = acquire();
+  Arena* const arena = arenas_->acquire(arena_bytes_);
+  Context* context = nullptr;
+  try {
+    context = acquire();
+  } catch (...) {
+    arenas_->release(arena);
+    throw;
+  }
+  if (arena != nullptr && context->base != arena->data()) {
+    context->base = arena->data();
+    for (const Patch& p : arena_patches_) {
+      set_operand(context->args[p.step], p.operand, context->base + p.where.offset);
+    }
+  }
   for (const Patch& p : call_patches_) {
     const void* base = p.where.kind == Operand::Kind::kInput ? inputs[p.where.index] : outputs[p.where.index];
     set_operand(context->args[p.step], p.operand, static_cast<const std::byte*>(base) + p.where.offset);
@@ -141,6 +172,7 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
   const Fault fault = context->fault;
   if (fault.step != 0) context->fault = {};
   release(context);
+  arenas_->release(arena);
   return fault;
 }
 

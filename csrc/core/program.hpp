@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "arena.hpp"
+#include "arenas.hpp"
 #include "kernel.hpp"
 #include "team.hpp"
 #include "tensor.hpp"
@@ -36,7 +36,9 @@ Fault run_once(KernelFn fn, KernelArgs args, Range range) noexcept;
 
 class Program {
  public:
-  explicit Program(int threads) : threads_(threads) {}
+  // The memory for intermediate values is that of `arenas`, which other programs may share, or of its own.
+  explicit Program(int threads, std::shared_ptr<Arenas> arenas = nullptr)
+      : threads_(threads), arenas_(arenas ? std::move(arenas) : std::make_shared<Arenas>()) {}
   ~Program();
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
@@ -52,6 +54,18 @@ class Program {
   void add_slice(std::size_t like, const Operand (&in)[kMaxInputs], const Operand& out,
                  const std::vector<Range>& ranges, bool barrier) {
     add_step(steps_[like].fn, args_[like].params, in, out, ranges, barrier);
+  }
+  // The steps of another program, to be changed by what follows.
+  void copy_steps(const Program& other);
+  void set_params(std::size_t step, const void* params) { args_[step].params = params; }
+  void set_range(std::size_t step, int thread, const Range& range) {
+    ranges_[step * static_cast<std::size_t>(threads_) + static_cast<std::size_t>(thread)] = range;
+  }
+  void set_barrier(std::size_t step, bool barrier) { steps_[step].barrier = barrier; }
+  // Of an operand that is there already; `operand` is kMaxInputs for the output.
+  void set_offset(std::size_t step, std::uint16_t operand, std::int64_t bytes);
+  void set_constant(std::size_t step, std::uint16_t operand, const void* address) {
+    set_operand(args_[step], operand, address);
   }
   // Allocates the first context and starts the team's threads. Throws std::bad_alloc.
   void finish(std::size_t arena_bytes);
@@ -80,8 +94,8 @@ class Program {
     Operand where;
   };
   struct Context {
-    Arena arena;
     std::vector<KernelArgs> args;
+    const std::byte* base;  // of the arena whose addresses are in `args`
     Fault fault;
   };
   struct Call;
@@ -98,7 +112,9 @@ class Program {
   static constexpr int kPooled = 32;
 
   int threads_;
+  std::shared_ptr<Arenas> arenas_;
   std::size_t arena_bytes_ = 0;
+  bool entered_ = false;
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
   std::vector<Step> steps_;

@@ -9,6 +9,7 @@ from .memory import Buffer
 from .ops import Tensor
 from .records import field, record
 from .row_steps import RowStep, row_step
+from .tracked import call
 
 if TYPE_CHECKING:
     from .planner import Step
@@ -139,7 +140,7 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
     l2
         Bytes of the second cache of a core.
     """
-    if not any(s.output.buffer.nbytes > l2 * _WINDOWS for s in steps):
+    if call(max, 0, 0, *(s.output.buffer.nbytes for s in steps)) <= l2 * _WINDOWS:
         return []
     uses = _uses(steps)
     rows = [row_step(s, k) for k, s in enumerate(steps)]

@@ -15,6 +15,7 @@ import numpy as np
 from .dtypes import name_of
 from .errors import GraphError
 from .records import field, record
+from .tracked import Tracked
 
 __all__ = ["Array", "Dim", "Graph", "Node", "TensorType", "Value"]
 
@@ -25,7 +26,7 @@ Value: TypeAlias = "Array | list[Any] | dict[Any, Any] | None"
 """What a value can be: an array, a sequence, a map, or an optional that is empty."""
 
 
-_SIZE = frozenset({int})
+_SIZE = frozenset({int, Tracked})
 
 
 @record(frozen=True, slots=True)

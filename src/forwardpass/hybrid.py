@@ -22,7 +22,7 @@ from .plan import Declined, Plan, Planned
 if TYPE_CHECKING:
     from .profile import Profile
 
-__all__ = ["AnyPlan", "Hybrid", "plan_any", "plans_of", "run_any"]
+__all__ = ["AnyPlan", "Hybrid", "plan_any", "run_any"]
 
 _MAX_PLANS = 16
 
@@ -42,11 +42,6 @@ def plan_any(graph: Graph, shapes: Shapes, planner: Planner) -> AnyPlan:
             inputs = {k: declined.types[k] for k in known.inputs}
             return plan_any(optimize(known, inputs)[0], shapes, planner)
         return Hybrid(declined, planner)
-
-
-def plans_of(graph: Graph, planner: Planner) -> Cache[tuple[tuple[int, ...], ...], AnyPlan]:
-    """Shapes of the inputs, in order -> the plan for them."""
-    return Cache(lambda shapes: plan_any(graph, dict(zip(graph.inputs, shapes)), planner), _MAX_PLANS)
 
 
 def run_any(plan: AnyPlan, values: Mapping[str, Any], profile: Profile | None) -> list[Any]:

@@ -1,9 +1,8 @@
-"""Where values live: buffers, when they are alive, and their places in one arena."""
+"""Where values live: buffers, when they are alive, and aligned arrays."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from .graph import Array
 from .records import record
 
-__all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense", "place"]
+__all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense"]
 
 ALIGNMENT = 64
 """Bytes; the size of a cache line."""
@@ -30,7 +29,7 @@ class Buffer:
     Attributes
     ----------
     kind
-        `arena` is placed by `place`; `input` and `output` are the caller's; a `constant` has `array`.
+        `arena` gets a place from the plan; `input` and `output` are the caller's; a `constant` has `array`.
     size
         Elements, a border included.
     index
@@ -60,35 +59,6 @@ class Buffer:
         if self.first < 0:
             self.first = step
         self.last = max(self.last, step)
-
-
-def place(buffers: Sequence[Buffer]) -> int:
-    """Give every arena buffer an offset such that no two that are alive together overlap; return the arena's bytes.
-
-    Greedy by size: the largest buffer first, each at the lowest gap that fits among those already placed whose
-    lifetimes meet its own (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", 2020).
-    """
-    placed: list[Buffer] = []
-    total = 0
-    for b in sorted((b for b in buffers if b.kind == "arena"), key=_lines, reverse=True):
-        size = _lines(b) * ALIGNMENT
-        offset = 0
-        for other in placed:  # by offset
-            if other.last < b.first or b.last < other.first:
-                continue
-            if other.offset - offset >= size:
-                break
-            offset = max(offset, other.offset + _lines(other) * ALIGNMENT)
-        b.offset = offset
-        total = max(total, offset + size)
-        placed.append(b)
-        placed.sort(key=lambda p: p.offset)
-    return total
-
-
-def _lines(buffer: Buffer) -> int:
-    """The cache lines that it takes."""
-    return -(-buffer.nbytes // ALIGNMENT)
 
 
 def is_dense(array: Array) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .tracked import call, total
+
 if TYPE_CHECKING:
     from .planner import Step
 
@@ -23,26 +25,33 @@ def split(steps: Sequence[Step], threads: int) -> int:
 
     The parts never change a result: a kernel's output does not depend on the range that it is in.
     """
-    total = sum(_microseconds(s) for s in steps)
-    if threads == 1 or total < _PROGRAM_US or not any(_parts(s, threads) > 1 for s in steps):
+    # All at once, by functions of numbers: the sizes may be tracked.
+    parts = [call(_parts, s.units, s.grain, s.flops, threads) for s in steps]
+    if threads == 1 or _microseconds(total(s.flops for s in steps)) < _PROGRAM_US or call(_most, *parts) == 1:
         for s in steps:
             s.ranges = [(0, s.units)]
         return 1
-    for s in steps:
-        s.ranges = _ranges(s, _parts(s, threads), threads)
+    for s, n in zip(steps, parts):
+        cuts = call(_cuts, s.units, s.grain, n, threads)
+        s.ranges = list(zip(cuts[::2], cuts[1::2]))
     return threads
 
 
-def _microseconds(step: Step) -> float:
-    return step.flops / _GFLOPS / 1e3
+def _microseconds(flops: int) -> float:
+    return flops / _GFLOPS / 1e3
 
 
-def _parts(step: Step, threads: int) -> int:
-    most = -(-step.units // step.grain)
-    return max(1, min(threads, most)) if _microseconds(step) >= _STEP_US else 1
+def _parts(units: int, grain: int, flops: int, threads: int) -> int:
+    most = -(-units // grain)
+    return max(1, min(threads, most)) if _microseconds(flops) >= _STEP_US else 1
 
 
-def _ranges(step: Step, parts: int, threads: int) -> list[tuple[int, int]]:
-    blocks = -(-step.units // step.grain)
-    cuts = [min(step.units, blocks * p // parts * step.grain) for p in range(parts + 1)]
-    return [(cuts[p], cuts[p + 1]) for p in range(parts)] + [(0, 0)] * (threads - parts)
+def _most(*parts: int) -> int:
+    return max(parts, default=1)
+
+
+def _cuts(units: int, grain: int, parts: int, threads: int) -> tuple[int, ...]:
+    """Begin and end for each thread."""
+    blocks = -(-units // grain)
+    cuts = [min(units, blocks * p // parts * grain) for p in range(parts + 1)]
+    return (*(end for p in range(parts) for end in cuts[p : p + 2]), *[0] * 2 * (threads - parts))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ._call import Bound
 from .depth_first import Chain, chains
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer, place
+from .memory import Buffer
 from .ops import Tensor
 from .ops.evaluate import infer_types
 from .partition import split
@@ -23,6 +23,7 @@ from .records import field, record
 from .row_steps import cut_at_rows
 from .row_windows import Slice, tape, touch
 from .split_epilogue import split_in_epilogues
+from .tracked import is_tracked, total
 
 if TYPE_CHECKING:
     from .explanation import Steps
@@ -98,6 +99,8 @@ class Plan(Planned):
         Memory for intermediate values, per call that runs at the same time.
     threads
         Members of the team that one call uses.
+    arenas
+        The memory that it shares with other plans; None where it has its own.
     """
 
     inputs: dict[str, TensorType]
@@ -109,13 +112,14 @@ class Plan(Planned):
     threads: int
     isa: str
     chains: list[Chain] = field(default_factory=list)
+    arenas: Any = None
     _bound: Bound | None = None
 
     __repr__ = Planned.__repr__  # instead of a record's
 
     @property
     def flops(self) -> int:
-        return sum(s.flops for s in self.steps)
+        return total(s.flops for s in self.steps)
 
     @property
     def bound(self) -> Bound:
@@ -127,8 +131,7 @@ class Plan(Planned):
             There is not enough memory.
         """
         if self._bound is None:
-            inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (self.inputs, self.outputs))
-            self._bound = Bound(_build(self), inputs, outputs, self.flops > _GIL_FLOPS, partial(_fault, self._nodes()))
+            self._bound = bind(self, finish(self, build(self)), self.flops, self._nodes())
         return self._bound
 
     def fault(self, entry: int) -> InputError:
@@ -174,8 +177,18 @@ def _fault(nodes: list[Node], entry: int) -> InputError:
     return InputError("an index in the data is out of range", where=nodes[entry].label)
 
 
+def bind(plan: Plan, program: Any, flops: int, nodes: list[Node]) -> Bound:
+    """A program with what a call has to know of its plan."""
+    inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (plan.inputs, plan.outputs))
+    return Bound(program, inputs, outputs, flops > _GIL_FLOPS, partial(_fault, nodes))
+
+
 def make_plan(
-    graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Settings, packed: dict[Any, Array]
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    settings: Settings,
+    packed: dict[Any, Array],
+    arenas: Any = None,
 ) -> Plan:
     """Plan an optimised graph.
 
@@ -187,6 +200,8 @@ def make_plan(
         The shape of every input.
     packed
         The model's packed weights; new ones are added.
+    arenas
+        Memory for intermediate values, shared with other plans that run by turns.
 
     Raises
     ------
@@ -197,6 +212,28 @@ def make_plan(
     InputError
         They need more memory than there can be.
     """
+    plan = draft(graph, shapes, settings, packed)
+    plan.arenas = arenas
+    plan.arena_bytes = place(plan.buffers)
+    return plan
+
+
+def place(buffers: Sequence[Buffer]) -> int:
+    """Give those that belong into the arena their places; return the arena's bytes. csrc/core/place.hpp says how."""
+    inside = in_arena(buffers)
+    offsets, total_bytes = _native.place([(b.nbytes, b.first, b.last) for b in inside])
+    for b, offset in zip(inside, offsets):
+        b.offset = offset
+    return total_bytes
+
+
+def in_arena(buffers: Sequence[Buffer]) -> list[Buffer]:
+    """Those that have a place in the arena."""
+    return [b for b in buffers if b.kind == "arena"]
+
+
+def draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Settings, packed: dict[Any, Array]) -> Plan:
+    """A plan whose buffers have no places yet; as `make_plan`."""
     inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items() if not t.container}
     _check_sizes(inputs)
     known: dict[str, Array] = {}
@@ -222,14 +259,15 @@ def _planned(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     threads = split(steps, settings.threads)
     found = chains(steps, threads, settings.l2) if settings.l2 else []
     taken = [c for c in found if not c.declined]
+    if taken and any(is_tracked(d) for t in inputs.values() for d in t.sizes):
+        raise ValueError("the windows of a chain are those of its sizes")
     for c in taken:
         cut_at_rows(c.members, planner)
     entries = tape(steps, taken, threads)
     touch(steps, taken)
     buffers = [b for b in planner.storage.buffers if b.first >= 0] + [b for c in taken for b in c.windows]
-    arena_bytes = place(buffers)
     outputs = {o: planner.values[o] for o in planner.graph.outputs}
-    return Plan(inputs, outputs, steps, entries, buffers, arena_bytes, threads, settings.isa, found)
+    return Plan(inputs, outputs, steps, entries, buffers, 0, threads, settings.isa, found)
 
 
 def _without(graph: Graph, known: Mapping[str, Array]) -> Graph:
@@ -238,7 +276,7 @@ def _without(graph: Graph, known: Mapping[str, Array]) -> Graph:
         return graph
     nodes = [n for n in graph.nodes if not all(o in known for o in n.outputs if o)]
     # Of another plan's values of these names, none may be taken for them: these are dense, and so never cached.
-    dense = {k: np.require(v, requirements=["C", "A"]) for k, v in known.items()}
+    dense = {k: v if is_tracked(v) else np.require(v, requirements=["C", "A"]) for k, v in known.items()}
     made = Graph(graph.inputs, graph.outputs, nodes, {**graph.constants, **dense}, name=graph.name)
     made.prune()
     return made
@@ -250,8 +288,9 @@ def _check_sizes(types: Mapping[str, TensorType]) -> None:
             raise InputError("too large", where=f"value {name!r}", expected=f"<= {_MOST_BYTES} bytes", got=str(t))
 
 
-def _build(plan: Plan) -> Any:
-    program = _native.Program(plan.threads)
+def build(plan: Plan) -> Any:
+    """The native tape of a plan, which has no memory yet."""
+    program = _native.Program(plan.threads, plan.arenas)
     for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
         for name, t in tensors.items():
             add(name, t.dtype.name, t.sizes)
@@ -263,6 +302,11 @@ def _build(plan: Plan) -> Any:
             program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
         else:
             program.add_slice(like, operands, _operand(s.output), s.ranges, s.barrier)
+    return program
+
+
+def finish(plan: Plan, program: Any) -> Any:
+    """The tape, with memory for its intermediate values."""
     try:
         program.finish(plan.arena_bytes)
     except MemoryError:

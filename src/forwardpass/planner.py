@@ -14,8 +14,10 @@ from .memory import Blocks, Buffer, dense, is_dense
 from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
 from .ops.registry import FLOAT
+from .ops.symbolic import elements_of
 from .records import field, record
 from .storage import Storage, contiguous_strides
+from .tracked import call, is_tracked
 
 __all__ = ["NATIVE", "Planner", "Settings", "Step"]
 
@@ -65,7 +67,7 @@ class Step:
     @property
     def threads(self) -> int:
         """Threads that have work in it."""
-        return sum(begin < end for begin, end in self.ranges)
+        return call(_working, *(end for ends in self.ranges for end in ends))  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:
@@ -76,6 +78,10 @@ class Step:
 
 def _floats(shape: tuple[int, ...]) -> Array:
     return np.empty(shape, np.float32)
+
+
+def _working(*ends: int) -> int:
+    return sum(begin < end for begin, end in zip(ends[::2], ends[1::2]))
 
 
 class _OutputLeftOutError(Exception):
@@ -98,7 +104,7 @@ class Planner:
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self._packed = packed
-        self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values()))
+        self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
         self.half_weights = settings.precision == "bfloat16"
@@ -192,7 +198,8 @@ class Planner:
 
     def constant(self, index: int) -> Array | None:
         name = self.node.inputs[index] if index < len(self.node.inputs) else ""
-        return self.graph.constants.get(name)
+        found: Array | None = elements_of(self.graph.constants.get(name))
+        return found
 
     def output(self, index: int = 0) -> Tensor:
         if not self.node.outputs[index]:
@@ -202,8 +209,8 @@ class Planner:
     def has_output(self, index: int) -> bool:
         return index < len(self.node.outputs) and self.node.outputs[index] in self.storage.used
 
-    def tensor(self, array: Array) -> Tensor:
-        return self.storage.constant(array, f"{self.node.outputs[0]}.constant")
+    def tensor(self, array: Array, shape: tuple[int, ...] | None = None) -> Tensor:
+        return self.storage.constant(array, f"{self.node.outputs[0]}.constant", shape)
 
     def temporary(self, shape: tuple[int, ...], dtype: np.dtype[Any] = FLOAT) -> Tensor:
         return self.storage.temporary(shape, f"{self.node.outputs[0]}.temporary", dtype.itemsize)
@@ -231,6 +238,8 @@ class Planner:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
         array = constant.array
         assert array is not None
+        if is_tracked(array):
+            return array
         if is_dense(array) or array is not self.graph.constants.get(constant.name):
             return dense(array)
         return self.packed(("dense", constant.name), lambda: dense(array))

@@ -13,11 +13,12 @@ from .ops import Tensor
 from .ops.lower import MAX_RANK
 from .records import record
 from .row_steps import RowStep
+from .tracked import call
 
 if TYPE_CHECKING:
     from .planner import Step
 
-__all__ = ["Slice", "tape", "touch"]
+__all__ = ["Slice", "tape", "touch", "whole"]
 
 _NONE = (0,) * (MAX_RANK - 1)
 _ONE = (1, *_NONE)
@@ -66,8 +67,12 @@ def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Sl
             index = chain.last + 1
     for (run, working), (_, following) in pairwise(runs):
         # Where only the first thread works before and after, nobody waits; the end of the job is a barrier already.
-        run[-1].barrier = working > 1 or following > 1
+        run[-1].barrier = call(_waits, working, following)
     return [s for run, _ in runs for s in run]
+
+
+def _waits(working: int, following: int) -> bool:
+    return working > 1 or following > 1
 
 
 def touch(steps: Sequence[Step], found: Sequence[Chain]) -> None:

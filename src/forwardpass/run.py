@@ -18,11 +18,12 @@ from .config import settings
 from .errors import InputError, suggest
 from .formats import npz
 from .graph import Array, Graph, TensorType
-from .hybrid import AnyPlan, Hybrid, plans_of
+from .hybrid import AnyPlan, Hybrid
 from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .passes import optimize
-from .plan import Plan, Settings, make_plan
+from .plan import Plan, Settings
+from .plans import Plans
 from .result import public, result_type
 from .sources import as_graph, readable
 
@@ -80,7 +81,7 @@ class Model(Caller, Around):
         self._outputs: dict[str, TensorType] | None = None
         self.optimized, self.log = optimize(readable(self.graph))
         self._packed: dict[Any, Array] = {}
-        self._plans = plans_of(self.optimized, partial(make_plan, settings=self.settings, packed=self._packed))
+        self._plans = Plans(self.optimized, self.settings, self._packed)
         self._variants: Cache[tuple[str, ...], Model] = Cache(
             partial(_variant, self.graph, self.settings), _MAX_VARIANTS
         )

@@ -4,7 +4,7 @@ step of its own reads the result again."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .ops import Tensor
@@ -28,20 +28,22 @@ def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
     results. The results themselves are left out where nobody else reads them; what is split twice is split once."""
     written = Counter(s.output.buffer for s in steps)
     left: list[Step | None] = list(steps)
-    seen: dict[Hashable, tuple[int, Tensor]] = {}
+    seen: dict[Buffer, list[tuple[Any, int, Tensor]]] = {}
     for k, s in enumerate(steps):
         # An operand that is made in parts, one after another in the same memory, is not there as a whole.
         if s.kernel != "split_f32" or written[s.output.buffer] > 1:
             continue
         x = s.inputs[0]
         assert x is not None
-        key = (x.buffer, x.offset, x.shape, x.strides, *s.params.items())
-        begin, made = seen.get(key, (0, None))
+        # Compared, not hashed: the sizes may be tracked.
+        key = (x.offset, x.shape, x.strides, s.params)
+        found = seen.setdefault(x.buffer, [])
+        begin, made = next(((at, t) for other, at, t in found if other == key), (0, None))
         if made is not None and not _written(steps[begin + 1 : k], x.buffer):
             _read_instead(steps[k + 1 :], s.output, made)
             left[k] = None
             continue
-        seen[key] = (k, s.output)
+        found[:] = [(key, k, s.output), *(f for f in found if f[0] != key)]
         at = _producer(steps, k)
         if at is not None and _make(steps[at], s, alone=_only_reader(steps, at, k)):
             left[k] = _border(s)

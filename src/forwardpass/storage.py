@@ -11,6 +11,8 @@ import numpy as np
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer
 from .ops import Operator, Tensor, find
+from .ops.symbolic import as_tracked
+from .tracked import plain
 
 __all__ = ["Storage", "contiguous_strides"]
 
@@ -58,14 +60,10 @@ class Storage:
     def _shape(self, name: str) -> tuple[int, ...]:
         return self.types[name].sizes
 
-    def _buffer(
-        self, kind: Any, size: int, name: str, index: int = 0, array: Array | None = None, itemsize: int = 4
-    ) -> Buffer:
-        if array is not None:
-            itemsize = array.itemsize
-        elif name in self.types:
+    def _buffer(self, kind: Any, size: int, name: str, index: int = 0, itemsize: int = 4) -> Buffer:
+        if name in self.types:
             itemsize = self.types[name].dtype.itemsize
-        buffer = Buffer(kind, size, name, index, array, itemsize)
+        buffer = Buffer(kind, size, name, index, None, itemsize)
         self.buffers.append(buffer)
         return buffer
 
@@ -97,13 +95,18 @@ class Storage:
         """Where a value lives; constants get their place when they are first asked for."""
         found = self.tensors.get(name)
         if found is None:
-            found = self.tensors[name] = self.constant(self.graph.constants[name], name)
+            array = as_tracked(self.graph.constants[name], self.types[name].dtype)
+            found = self.tensors[name] = self.constant(array, name, self._shape(name))
         return found
 
-    def constant(self, array: Array, name: str) -> Tensor:
-        """A tensor over an array. It is made dense where a step reads it: weights that get packed never are."""
-        buffer = self._buffer("constant", array.size, name, 0, array)
-        return Tensor(buffer, array.shape, contiguous_strides(array.shape))
+    def constant(self, array: Array, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """A tensor over an array. It is made dense where a step reads it: weights that get packed never are. The shape
+        is that of the array, which one that is tracked does not know."""
+        shape = array.shape if shape is None else shape
+        itemsize = plain(array).itemsize
+        buffer = Buffer("constant", math.prod(shape), name, 0, array, itemsize)
+        self.buffers.append(buffer)
+        return Tensor(buffer, shape, contiguous_strides(shape))
 
     def define(self, node: Node, op: Operator) -> None:
         """Decide where the outputs of a node live. Its inputs are defined."""

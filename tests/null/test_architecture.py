@@ -18,7 +18,7 @@ KERNELS = ROOT / "csrc" / "kernels"
 NATIVE = {"_native", "_call"}
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "records", "tabular", "text"}),
+    frozenset({"errors", "records", "tabular", "text", "tracked"}),
     frozenset({"dtypes"}),
     frozenset({"graph"}),
     frozenset({"memory", "ops"}),
@@ -36,12 +36,14 @@ LAYERS: tuple[frozenset[str], ...] = (
             "pickling",
             "plan",
             "planner",
+            "plans",
             "result",
             "row_steps",
             "row_windows",
             "sources",
             "split_epilogue",
             "storage",
+            "template",
         }
     ),
     frozenset({"around", "run"}),

@@ -1,58 +1,11 @@
-"""The arena: no two buffers that are alive together overlap, and it is not larger than it has to be."""
+"""Buffers, and memory that is aligned."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from forwardpass.memory import ALIGNMENT, Blocks, Buffer, aligned_empty, place
-
-SPANS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20), st.integers(0, 8)), max_size=30)
-
-
-def rounded(buffer: Buffer) -> int:
-    return -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
-
-
-def buffers_of(spans: list[tuple[int, int, int]]) -> list[Buffer]:
-    return [
-        Buffer("arena", size, f"b{k}", first=first, last=first + more) for k, (size, first, more) in enumerate(spans)
-    ]
-
-
-@given(SPANS)
-def test_live_buffers_do_not_overlap(spans: list[tuple[int, int, int]]) -> None:
-    buffers = buffers_of(spans)
-    total = place(buffers)
-    for k, a in enumerate(buffers):
-        assert a.offset % ALIGNMENT == 0
-        assert 0 <= a.offset <= a.offset + a.nbytes <= total
-        for b in buffers[:k]:
-            if a.first <= b.last and b.first <= a.last:
-                assert a.offset + a.nbytes <= b.offset or b.offset + b.nbytes <= a.offset
-
-
-@given(SPANS)
-def test_size_is_between_the_bounds(spans: list[tuple[int, int, int]]) -> None:
-    buffers = buffers_of(spans)
-    total = place(buffers)
-    alive = [sum(rounded(b) for b in buffers if b.first <= step <= b.last) for step in range(30)]
-    assert max(alive, default=0) <= total <= sum(map(rounded, buffers))
-
-
-@given(st.lists(st.integers(1, 16), min_size=2, max_size=20))
-def test_a_chain_takes_two_places(sizes: list[int]) -> None:
-    """Values that the next step reads and nobody else, each a cache line or less."""
-    assert place(buffers_of([(size, k, 1) for k, size in enumerate(sizes)])) == 2 * ALIGNMENT
-
-
-def test_other_buffers_have_no_place() -> None:
-    own = Buffer("arena", 10, "a", first=0, last=1)
-    others = [Buffer(kind, 1 << 20, kind, first=0, last=1) for kind in ("input", "output", "constant")]
-    assert place([*others, own]) == ALIGNMENT
-    assert all(b.offset == 0 for b in others)
+from forwardpass.memory import ALIGNMENT, Blocks, Buffer, aligned_empty
 
 
 def test_touch() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import STRING
 from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
+from ..tracked import call, integer
 from . import shapes
 from .lower import copy_step, given, window_of
 from .lower_typed import move_reason
@@ -174,7 +175,7 @@ def _infer_slice(attributes: Attributes, types: Types, constants: Constants) -> 
     out: list[Dim] = []
     for d, taken in zip(x.shape, _slices(len(x.shape), starts, ends, axes, steps)):
         if isinstance(d, int):
-            out.append(len(range(*_indices(taken, d))))
+            out.append(call(_count, *_indices(taken, d)))
         else:
             out.append(d if taken == slice(None) else None)
     return [shapes.tensor(x.dtype, out)]
@@ -186,12 +187,21 @@ def _indices(taken: slice, size: int) -> tuple[int, int, int]:
     ONNX clamps an end far below zero to -1, which Python writes as None; slice.indices does the same. It clamps a
     start below zero to 0 whatever the step, where Python takes nothing if the step is negative.
     """
-    start, stop, step = taken.indices(size)
-    return (max(start, 0) if size else start), stop, step
+    found: tuple[int, int, int] = call(_clamped, taken.start, taken.stop, taken.step, size)
+    return found
+
+
+def _clamped(start: int | None, stop: int | None, step: int | None, size: int) -> tuple[int, int, int]:
+    first, last, by = slice(start, stop, step).indices(size)
+    return (max(first, 0) if size else first), last, by
+
+
+def _count(start: int, stop: int, step: int) -> int:
+    return len(range(start, stop, step))
 
 
 def _listed(value: Array | None) -> list[int] | None:
-    return None if value is None else [int(v) for v in value.ravel()]
+    return None if value is None else list(map(integer, value.ravel()))
 
 
 def _slice(

@@ -10,13 +10,16 @@ import numpy as np
 from ..dtypes import DTYPES, code_of, decode, encode, is_narrow, name_of
 from ..errors import Error, GraphError, InputError, suggest
 from ..graph import Array, Graph, Node, TensorType, Value
+from ..tracked import is_tracked
 from .registry import find
+from .symbolic import elements_of, has_tracked, tracked_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["evaluate", "evaluate_node", "infer_body", "infer_node", "infer_types", "is_pure", "run_body", "type_of"]
 
+_OF_SHAPES = ("Shape", "Size")
 _SMALL = 1024
 """Most elements of a value that `infer_types` computes to learn a shape."""
 
@@ -274,19 +277,24 @@ def _evaluate(
     return [values[name] for name in wanted]
 
 
+def _follows(node: Node, types: list[TensorType | None], known: list[Value]) -> bool:
+    """Whether all that a node's outputs follow from is known: a shape, or values that are small."""
+    if node.qualified in _OF_SHAPES:
+        return True
+    if not known or any(v is None and t is not None for v, t in zip(known, types)):
+        return False
+    return not any(type(v) is np.ndarray and v.size > _SMALL for v in known) and is_pure(node)
+
+
 def _computed(node: Node, types: list[TensorType | None], known: list[Value]) -> list[Value] | None:
-    """The outputs of a node that works on shapes, where they are known already."""
-    if (node.domain, node.op) in (("", "Shape"), ("", "Size")):
+    """The outputs of a node for which `_follows` holds; None where the shape is unknown."""
+    if node.qualified in _OF_SHAPES:
         shape = types[0].shape if types[0] is not None else None
         if shape is None or not all(isinstance(d, int) for d in shape):
             return None
         # A view of one element with the shape: nothing of that size is ever allocated.
         stand_in = np.broadcast_to(np.zeros((), np.int8), [d for d in shape if isinstance(d, int)])
         return evaluate_node(node, [stand_in])
-    if not known or any(v is None and t is not None for v, t in zip(known, types)):
-        return None
-    if any(isinstance(v, np.ndarray) and v.size > _SMALL for v in known) or not is_pure(node):
-        return None
     return evaluate_node(node, known)
 
 
@@ -320,13 +328,21 @@ def infer_types(
     types.update(input_types or {})
     computed: dict[str, Array] = {} if values is None else values
     constants = graph.constants
+    tracked = any(is_tracked(d) for t in types.values() for d in t.shape or ())
     for node in graph.nodes:
         given = [types[i] if i else None for i in node.inputs]
         known: list[Value] = [computed[i] if i in computed else constants.get(i) for i in node.inputs]
-        found = infer_node(node, given, known)
+        found = infer_node(node, given, list(map(elements_of, known)) if tracked else known)
         types.update((o, t) for o, t in zip(node.outputs, found) if o)
-        small = found[0].dtype.kind in "iub" and all(t.is_known and _count(t) <= _SMALL for t in found)
-        results = _computed(node, given, known) if small else None
+        if found[0].dtype.kind not in "iub" or not _follows(node, given, known):
+            continue
+        if not all(t.is_known and _count(t) <= _SMALL for t in found):
+            continue
+        results: list[Any] | None
+        if tracked and (node.qualified in _OF_SHAPES or any(map(has_tracked, known))):
+            results = tracked_values(node, find(node), given, known, found)
+        else:
+            results = _computed(node, given, known)
         if results is not None:
             computed.update((o, r) for o, r in zip(node.outputs, results) if o and isinstance(r, np.ndarray))
     return types

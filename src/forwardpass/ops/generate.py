@@ -19,7 +19,8 @@ def _steps(start: float, limit: float, delta: float) -> int:
     if not delta:
         raise GraphError("input delta is wrong", expected="another step than 0", got="0")
     if isinstance(start, int):
-        return int(max(0, -((start - limit) // delta)))
+        whole: int = -((start - limit) // delta)  # type: ignore[assignment]  # all three are integers then
+        return whole if whole > 0 else 0
     count = (limit - start) / delta
     if not math.isfinite(count):
         raise GraphError("the range is not finite", got=f"{start} to {limit} by {delta}")

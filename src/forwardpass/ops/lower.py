@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tracked import integer
 from .registry import Lowering, Tensor
 
 __all__ = [
@@ -41,7 +42,7 @@ cache lines, so that two threads seldom write the same one."""
 
 def dims(values: Iterable[int]) -> tuple[int, ...]:
     """A DIMS field of a parameter block: the values, filled up to `MAX_RANK`."""
-    found = tuple(int(v) for v in values)
+    found = tuple(map(integer, values))
     return found + (0,) * (MAX_RANK - len(found))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..graph import Array
 from ..records import record
+from ..tracked import call
 from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, transposed, window_of
 from .lower_linear import tile_rows
 from .lower_typed import cast_step, index_operand, kernel_type
@@ -119,7 +120,7 @@ def attend(
     in_place = queries <= _FEW_ROWS and size <= _BLOCK and rows_apart
     if not in_place:
         k, v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
-    rows = max(1, min(_MOST_ROWS, _SCORES // max(16, min(_BLOCK, -(-keys // 16) * 16)), queries))
+    rows = call(_rows, queries, keys)
     added = (0, 0, 0) if mask is None else broadcast_strides(mask, (batch, heads, queries, keys))[:3]
     params: dict[str, Any] = {
         "batch": batch, "heads": heads, "groups": groups, "queries": queries, "keys": keys, "head": size,
@@ -140,6 +141,11 @@ def attend(
     inputs = [q, k, v, mask, lengths.tensor if lengths else None]
     ctx.step("attention_f32", params, inputs, out, units=units if value else 0, flops=flops)
     return None
+
+
+def _rows(queries: int, keys: int) -> int:
+    """Queries of a tile."""
+    return max(1, min(_MOST_ROWS, _SCORES // max(16, min(_BLOCK, -(-keys // 16) * 16)), queries))
 
 
 def _dense_mask(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
+from ..tracked import call
 from .activations import ACTIVATIONS
 from .lower import collapse, dtype_reason, given
 from .registry import Lowering, Tensor
@@ -18,6 +19,7 @@ __all__ = [
     "MAX_CHUNK",
     "PRODUCTS",
     "chunk_length",
+    "cut_of",
     "entries",
     "epilogue",
     "lower_linear",
@@ -114,34 +116,43 @@ def _entries(segments: tuple[tuple[int, int], ...], length: int) -> tuple[Array,
 def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
     """Rows of the register tiles for rows of `pixels` pixels: those that should take the fewest cycles. The choice
     does not change the result."""
-    return _tile_rows(ctx.panel, tuple(ctx.tile_panels), pixels, max(1, -(-n // ctx.panel)), k, length)
+    return call(_tile_rows, ctx.panel, ctx.tile_panels, pixels, -(-n // ctx.panel), k, length)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
-    rows = range(1, min(len(tile_panels), max(pixels, 1)) + 1)
-    return min(rows, key=lambda r: _tile_cycles(panel, tile_panels, r, pixels, panels, k, length))
+    costs = _tile_costs(panel, tile_panels, max(panels, 1), k, length)[: max(pixels, 1)]
+
+    def cycles(rows: int) -> float:
+        groups, step, part, end = costs[rows - 1]
+        whole, last = divmod(pixels, rows)
+        steps = whole * step
+        if last:
+            steps += max(last * part, _LATENCY) + end
+        return groups * (steps * k + (whole + (last > 0)) * _TILE_CYCLES * -(-k // length))
+
+    return min(range(1, len(costs) + 1), key=cycles)
 
 
-def _tile_cycles(
-    panel: int, tile_panels: tuple[int, ...], rows: int, pixels: int, panels: int, k: int, length: int
-) -> float:
-    """Cycles for one row of `pixels` pixels, cut into tiles of `rows` pixels.
+@lru_cache(maxsize=_MOST_KEPT)
+def _tile_costs(
+    panel: int, tile_panels: tuple[int, ...], panels: int, k: int, length: int
+) -> list[tuple[int, float, float, float]]:
+    """For tiles of 1, 2, ... rows: the groups of panels, and the cycles of a step along K for a whole tile, for each
+    row of a smaller one, and for what that loads.
 
     A panel counts as one vector. A step along K takes half a cycle per FMA, but no less than the latency of one; loads
     run beside the FMAs and cost little, unless a chunk of the panels is too large for L1. Every tile costs its
     prologue and epilogue.
     """
-    groups = -(-panels // tile_panels[rows - 1])
-    wide = panels / groups
-    from_l2 = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-    step = max(rows * wide / 2, _LATENCY) + 0.03 * (rows + wide) + from_l2
-    last = pixels % rows
-    steps = pixels // rows * step
-    if last:
-        steps += max(last * wide / 2, _LATENCY) + from_l2
-    tiles = -(-pixels // rows)
-    return groups * (steps * k + tiles * _TILE_CYCLES * -(-k // length))
+    found = []
+    for rows, most in enumerate(tile_panels, 1):
+        groups = -(-panels // most)
+        wide = panels / groups
+        from_l2 = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
+        step = max(rows * wide / 2, _LATENCY) + 0.03 * (rows + wide) + from_l2
+        found.append((groups, step, wide / 2, from_l2))
+    return found
 
 
 def rows_of(shape: tuple[int, ...], *strides: tuple[int, ...] | None) -> tuple[list[int], list[list[int]]] | None:
@@ -171,10 +182,13 @@ def brgemm_units(ctx: Lowering, sizes: list[int], tile_m: int, n: int) -> tuple[
     """(split_n, units): along rows where they keep all threads busy, else along panels of B, which then also stay in
     one core's cache from call to call."""
     tiles = sizes[0] * sizes[1] * -(-sizes[2] // tile_m)
-    panels = -(-n // ctx.panel)
-    if tiles >= 4 * ctx.threads or tiles >= panels:
-        return 0, tiles
-    return 1, panels
+    found: tuple[int, int] = call(cut_of, tiles, -(-n // ctx.panel), ctx.threads)
+    return found
+
+
+def cut_of(tiles: int, panels: int, threads: int) -> tuple[int, int]:
+    """As `brgemm_units`, for so many tiles of rows and panels of B."""
+    return (0, tiles) if tiles >= 4 * threads or tiles >= panels else (1, panels)
 
 
 def packed_weights(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Array
+from ..tracked import call
 from . import shapes
 from .lower import GRAIN, MAX_RANK, dtype_reason, given, space
 from .lower_typed import Lower, cast_step, kernel_type, pair_step
@@ -78,11 +80,15 @@ def lower_hardmax(ctx: Lowering) -> str | None:
     size = x.shape[axis]
     best = ctx.temporary((*x.shape[:axis], 1, *x.shape[axis + 1 :]), _INT64)
     column = (size, *(1,) * (len(x.shape) - axis - 1))
-    places = ctx.tensor(np.arange(size, dtype=np.int64).reshape(column))
+    places = ctx.tensor(call(_column, *column), column)
     found = ctx.temporary(x.shape, _BOOL)
     reason = _arg_step(ctx, "arg_max_any", "float32", x, best, axis, last=False)
     reason = reason or pair_step(ctx, "equal_any", "int64", places, best, found)
     return reason or cast_step(ctx, found, y, "bool", "float32")
+
+
+def _column(size: int, *ones: int) -> Array:
+    return np.arange(size, dtype=np.int64).reshape(size, *ones)
 
 
 def lower_top_k(ctx: Lowering) -> str | None:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from ..graph import Array
+from ..tracked import call
 from . import shapes
 from .lower import GRAIN, MAX_RANK, copy_step, dims, given, space
 from .lower_typed import dense_operand, index_operand, kernel_type, move_reason
@@ -161,6 +163,12 @@ def _dtype(ctx: Lowering, index: int) -> np.dtype[np.generic]:
     return found.dtype
 
 
+def _triangle(rows: int, columns: int, diagonal: int, upper: bool) -> Array:
+    """Which elements of a matrix stay."""
+    away = np.arange(columns) - np.arange(rows)[:, None]
+    return np.asarray(away >= diagonal if upper else away <= diagonal)
+
+
 def lower_trilu(ctx: Lowering) -> str | None:
     """A choice between the matrices and zero by a constant mask."""
     if reason := move_reason(ctx):
@@ -172,9 +180,8 @@ def lower_trilu(ctx: Lowering) -> str | None:
     rows, columns = x.shape[-2:]
     diagonal = 0 if k is None else min(max(int(k.reshape(())), -rows - 1), columns + 1)
     upper = bool(ctx.attributes["upper"])
-    away = np.arange(columns) - np.arange(rows)[:, None]
     # The plan's own: `packed` would keep the mask of every size that is ever met.
-    kept = ctx.tensor(np.asarray(away >= diagonal if upper else away <= diagonal))
+    kept = ctx.tensor(call(_triangle, rows, columns, diagonal, upper), (rows, columns))
     dtype = ctx.outputs[0].dtype
     blank = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
     lead = (0,) * (len(x.shape) - 2)

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..graph import Array
 from ..records import record
-from .lower_linear import chunk_length, epilogue, vector
+from ..tracked import call
+from .lower_linear import chunk_length, cut_of, epilogue, vector
 from .registry import Lowering, Tensor
 
 __all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
@@ -32,6 +33,9 @@ _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
+
+_MOST_KEPT = 1024
+"""Of the answers to questions that all layers of a size ask."""
 
 # Nanoseconds on one core, for estimates; only their ratios count.
 _FMA = 1 / 88
@@ -126,43 +130,50 @@ class Products:
         """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row
         of the output on its own, or all of them as one row that has the border's columns in it."""
         _, oh, ow, _ = self.out.shape
-        choices = [(oh, ow, ow)]
-        if self.steps[0] == self.steps[1]:
-            choices.append((1, (oh - 1) * self.padded[1] + ow, self.padded[1]))
-        found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
-        return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
+        found: tuple[int, int, int, int] = call(_positions, oh, ow, self.padded[1], self.steps[0] == self.steps[1])
+        return found
 
     def pays(self, terms: int) -> bool:
         """Whether tiles of so many terms are faster than FMA. It depends on one image alone, never on the batch."""
-        return terms > 0 and self.out.shape[3] > 0 and self.time(terms) < _GAIN * self.time_by_fma()
+        if not terms or not self.out.shape[3]:
+            return False
+        image = (*self.padded, self.x.shape[3], *self.out.shape[1:])
+        return bool(call(_pays, terms, len(self.taps), self.steps[0] == self.steps[1], *image))
 
-    def time(self, terms: int) -> float:
-        """Nanoseconds for one image on tiles."""
-        rows, count, _, tile_m = self.positions()
-        products = rows * _tiles_time(count, tile_m) * (terms * (terms + 1) // 2 * len(self.taps) * self.blocks)
-        height, width = self.padded
-        whole = self.x.shape[3] // _BLOCK
-        split = height * width * (whole * _SPLIT + (self.blocks - whole) * _SPLIT_PART)
-        weights = len(self.taps) * self.blocks * _BLOCK * self._columns * 2 * terms
-        wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
-        panels = self._columns // _PANEL
-        return panels * (products + rows * -(-count // tile_m) * _FINISH) + split + wait + self._write
 
-    def time_by_fma(self) -> float:
-        """Nanoseconds for one image by FMA."""
-        _, oh, ow, _ = self.out.shape
-        products = len(self.taps) * self.x.shape[3] * self._columns
-        return oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS + self._write
+@lru_cache(maxsize=_MOST_KEPT)
+def _positions(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int, int]:
+    """As `Products.positions`, for images of a width with the border; `even` where the steps are the same both ways."""
+    choices = [(oh, ow, ow)]
+    if even:
+        choices.append((1, (oh - 1) * width + ow, width))
+    found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
+    return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
 
-    @property
-    def _columns(self) -> int:
-        """Of all panels."""
-        return -(-self.out.shape[3] // _PANEL) * _PANEL
 
-    @property
-    def _write(self) -> float:
-        nbytes = 4 * math.prod(self.out.shape[1:])
-        return nbytes * _WRITE if nbytes > _RESIDENT_BYTES else 0.0
+@lru_cache(maxsize=_MOST_KEPT)
+def _pays(terms: int, taps: int, even: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int) -> bool:
+    """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
+    columns = -(-n // _PANEL) * _PANEL
+    tiles = _time(terms, taps, _positions(oh, ow, width, even), height * width, channels, columns)
+    products = taps * channels * columns
+    fma = oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS
+    nbytes = 4 * oh * ow * n
+    write = nbytes * _WRITE if nbytes > _RESIDENT_BYTES else 0.0
+    return tiles + write < _GAIN * (fma + write)
+
+
+def _time(
+    terms: int, taps: int, positions: tuple[int, int, int, int], pixels: int, channels: int, columns: int
+) -> float:
+    """Nanoseconds for one image on tiles, without writing the result."""
+    rows, count, _, tile_m = positions
+    blocks, whole = -(-channels // _BLOCK), channels // _BLOCK
+    products = rows * _tiles_time(count, tile_m) * (terms * (terms + 1) // 2 * taps * blocks)
+    split = pixels * (whole * _SPLIT + (blocks - whole) * _SPLIT_PART)
+    weights = taps * blocks * _BLOCK * columns * 2 * terms
+    wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
+    return columns // _PANEL * (products + rows * -(-count // tile_m) * _FINISH) + split + wait
 
 
 def _tiles_time(positions: int, tile_m: int) -> float:
@@ -170,10 +181,11 @@ def _tiles_time(positions: int, tile_m: int) -> float:
     return -(-positions // tile_m) * max(4.6, 1.9 + 0.27 * tile_m)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=_MOST_KEPT)
 def _tile_rows(positions: int) -> int:
-    rows = range(1, min(_ROWS, max(positions, 1)) + 1)
-    return min(rows, key=lambda r: (_tiles_time(positions, r), -r))
+    # Tiles of up to 10 rows take the same time: the smaller ones never win.
+    rows = range(min(_ROWS, max(positions, 1)), min(9, max(positions, 1) - 1), -1)
+    return min(rows, key=lambda r: _tiles_time(positions, r))
 
 
 def conv_on_tiles(
@@ -233,7 +245,7 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
         return False
     batch = 1 if rows_are_batch else x.shape[0]
     rows = math.prod(x.shape[:-1]) // batch
-    width = next(d for d in range(min(rows, 64), 0, -1) if rows % d == 0)
+    width = call(_width, rows)
     image, made, added = (None if t is None else _as_images(t, batch, rows, width) for t in (x, out, residual))
     assert image is not None
     assert made is not None
@@ -242,6 +254,12 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
         image, (0, 0, 0, 0), [(0, 0)], (1, 1), made, added, key, lambda: weights[None], chunk_length(k, n)
     )  # fmt: skip
     return _lowered(ctx, p, always=rows_are_batch)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _width(rows: int) -> int:
+    """The largest number up to 64 that divides some rows."""
+    return next(d for d in range(min(rows, 64), 0, -1) if rows % d == 0)
 
 
 def _pays_for_one_row(terms: int, k: int, n: int) -> bool:
@@ -276,7 +294,8 @@ def _parts(p: Products, terms: int, threads: int) -> list[Products]:
     most = _RESIDENT_BYTES // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
     if batch > 1 or image <= most:
-        return [p.images(first, min(together, batch - first)) for first in range(0, batch, together)]
+        count = -(-batch // together)
+        return [p.images(i * together, min(together, batch - i * together)) for i in range(count)]
     count = min(-(-image // most), _MOST_PARTS, oh)
     cuts = [oh * i // count for i in range(count + 1)]
     return [p.rows(cuts[i], cuts[i + 1]) for i in range(count)]
@@ -298,16 +317,10 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
     rows, count, span, tile_m = p.positions()
     units = batch * rows * -(-count // tile_m)
     panels = -(-n // _PANEL)
-    split_n = int(units < 4 * ctx.threads and units < panels)
-    steps = np.array(
-        [
-            (((b * height + i) * width + j) * pixel, min(_BLOCK, channels - b * _BLOCK))
-            for b in range(p.blocks)
-            for i, j in p.taps
-        ],
-        np.int64,
-    )
-    chunk_steps = _chunk_steps(len(steps), terms)
+    split_n, cut = call(cut_of, units, panels, ctx.threads)
+    steps = call(_steps, height, width, channels, tuple(p.taps), pixel)
+    n_steps = p.blocks * len(p.taps)
+    chunk_steps = _chunk_steps(n_steps, terms)
     bias = ctx.constant(2)
     r = residual.strides if residual is not None else (0, 0, 0)
     params: dict[str, Any] = {
@@ -315,14 +328,28 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
         "a_batch": p.blocks * height * width * pixel, "a_row": p.steps[0] * width * pixel, "a_col": p.steps[1] * pixel,
         "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
         "r_batch": r[0], "r_row": r[1], "r_col": r[2],
-        "n_steps": len(steps), "steps": steps, "taps": len(p.taps), "chunk": p.chunk,
+        "n_steps": n_steps, "steps": steps, "taps": len(p.taps), "chunk": p.chunk,
         "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
         "bias": None if bias is None else vector(ctx, bias, n),
         "chunk_steps": chunk_steps, "tile_m": tile_m, "block": _together(p, terms, tile_m, chunk_steps),
         "split_n": split_n, "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * channels
-    ctx.step("brgemm_split_f32", params, [split, residual], out, units=panels if split_n else units, flops=flops)
+    ctx.step("brgemm_split_f32", params, [split, residual], out, units=cut, flops=flops)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int) -> Array:
+    """The `steps` of BrgemmSplitParams."""
+    blocks = -(-channels // _BLOCK)
+    table: Array = np.empty((blocks, len(taps), 2), np.int64)
+    table[..., 0] = np.arange(blocks)[:, None] * (height * width * pixel)
+    table[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
+    table[..., 1] = _BLOCK
+    table[-1:, :, 1] = channels - (blocks - 1) * _BLOCK
+    found = table.reshape(-1, 2)
+    found.flags.writeable = False  # many plans share it
+    return found
 
 
 def _chunk_steps(steps: int, terms: int) -> int:
@@ -341,10 +368,14 @@ def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
     weights = taps * p.blocks * step * -(-p.out.shape[3] // _PANEL) * _PANEL
     if weights <= _RESIDENT_BYTES and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
-    own = tile_m * p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
-    most = max(2, _RESIDENT_BYTES // own)
+    own = p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
     rows, count, _, _ = p.positions()
-    tiles = rows * -(-count // tile_m)
+    return call(_stay, rows * -(-count // tile_m), tile_m * own)  # type: ignore[no-any-return]
+
+
+def _stay(tiles: int, own: int) -> int:
+    """Tiles of `own` bytes that stay in L2, an even number, in parts of even size."""
+    most = max(2, _RESIDENT_BYTES // own)
     return max(2, -(-tiles // -(-tiles // most)) + 1 & ~1)
 
 

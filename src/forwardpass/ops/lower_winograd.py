@@ -4,11 +4,13 @@ neural networks", 2016."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..graph import Array
+from ..tracked import call
 from .lower_linear import entries, epilogue, tile_rows, vector
 from .registry import Lowering, Tensor
 
@@ -62,7 +64,7 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
     tiles = out.shape[0] * -(-height // 2) * -(-width // 2)
-    block = _block(ctx, tiles, channels, n)
+    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, channels, n)
     table, chunks = entries([(0, channels)], chunk)
     slot = _TAPS * (block * (channels + n) + 32)
     workspace = ctx.temporary((ctx.threads, slot))
@@ -83,12 +85,12 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     return True
 
 
-def _block(ctx: Lowering, tiles: int, channels: int, n: int) -> int:
+@lru_cache(maxsize=1024)
+def _block(threads: int, rows: int, tiles: int, channels: int, n: int) -> int:
     """Tiles per block: weights that do not fit into L2 are read once per block, and a workspace that does not fit goes
     to L3 and back."""
     weights = _TAPS * channels * n * 4
     per_tile = _TAPS * (channels + n) * 4
-    rows = len(ctx.tile_panels)
 
     def moved(block: int) -> int:
         blocks = math.ceil(tiles / block)
@@ -96,7 +98,7 @@ def _block(ctx: Lowering, tiles: int, channels: int, n: int) -> int:
         again = blocks * weights if weights + workspace > _L2_BYTES else weights
         return again + (2 * blocks * workspace if workspace > _L2_BYTES // 2 else 0)
 
-    share = math.ceil(tiles / ctx.threads)
+    share = math.ceil(tiles / threads)
     choices = sorted({share, *(min(share, rows * k) for k in (1, 2, 3, 4, 6, 8, 12, 16))}, reverse=True)
     block = min(choices, key=moved)
     return math.ceil(tiles / math.ceil(tiles / block))

@@ -175,7 +175,7 @@ def _lower_softmax(kernel: str, cost: int) -> Callable[[Lowering], str | None]:
             "in_stride": dims(rows[1][0]),
             "out_stride": dims(rows[1][1]),
         }
-        count = int(np.prod(others(x.shape), dtype=np.int64))
+        count = math.prod(others(x.shape))
         ctx.step(kernel, params, [x], y, units=count, grain=1, flops=cost * x.size)
         return None
 

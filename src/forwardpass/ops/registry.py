@@ -109,8 +109,9 @@ class Lowering(Protocol):
 
     def output(self, index: int = 0) -> Tensor: ...
 
-    def tensor(self, array: Array) -> Tensor:
-        """A tensor over an array, to be an input of a step: one that `packed` gave, or one of this plan alone."""
+    def tensor(self, array: Array, shape: tuple[int, ...] | None = None) -> Tensor:
+        """A tensor over an array, to be an input of a step: one that `packed` gave, or one of this plan alone. One that
+        follows from sizes is made by `tracked.call`, and its shape is given."""
 
     def has_output(self, index: int) -> bool:
         """Whether anybody reads the output."""

@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import kind_of, name_of
 from ..errors import GraphError
 from ..graph import Dim, TensorType, Value
+from ..tracked import integer as as_integer
 from .registry import Attributes, Constants, Types
 
 __all__ = [
@@ -211,7 +212,7 @@ def value_of(types: Types, constants: Constants, index: int, name: str) -> list[
     required(types, index, name, "iu")
     rank_of(found, name, 0, 1)
     value: Value = at(constants, index)
-    return [int(v) for v in value.ravel()] if isinstance(value, np.ndarray) else None
+    return list(map(as_integer, value.ravel())) if isinstance(value, np.ndarray) else None
 
 
 def length_of(types: Types, index: int) -> int | None:

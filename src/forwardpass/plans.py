@@ -1,0 +1,90 @@
+"""The plans of a model: those used last, and templates that make the plan for new shapes without planning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import _native
+from .cache import Cache
+from .graph import Array, Graph
+from .hybrid import AnyPlan, plan_any
+from .plan import Plan, Settings, make_plan
+from .template import Template, make_template
+
+__all__ = ["Plans"]
+
+_MAX_PLANS = 16
+_MAX_TEMPLATES = 8
+_FIRST = 3
+"""The plan, counted from one, for which a template is tried: two shapes are no sign that there will be more."""
+
+Key = tuple[tuple[int, ...], ...]
+
+
+class Plans:
+    """Shapes of the inputs, in order -> the plan for them. Any number of threads may ask.
+
+    Attributes
+    ----------
+    planned, filled
+        How many plans the planner made, and how many templates.
+    """
+
+    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
+        self._maker = _Maker(graph, settings, packed)
+        # Of the maker, not of this object: a cycle would keep the plans' memory until a garbage collection.
+        self._cache: Cache[Key, AnyPlan] = Cache(self._maker, _MAX_PLANS)
+
+    def __call__(self, shapes: Key) -> AnyPlan:
+        return self._cache(shapes)
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    @property
+    def planned(self) -> int:
+        return self._maker.planned
+
+    @property
+    def filled(self) -> int:
+        return self._maker.filled
+
+
+class _Maker:
+    """Makes plans, one at a time."""
+
+    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
+        self.graph, self.settings, self.packed = graph, settings, packed
+        self.planned = self.filled = 0
+        self._arenas = _native.Arenas()
+        self._templates: list[Template] = []
+        self._next, self._gap = _FIRST, 1
+
+    def __call__(self, key: Key) -> AnyPlan:
+        for k, template in enumerate(self._templates):
+            plan = template(key)
+            if plan is not None:
+                self._templates.insert(0, self._templates.pop(k))
+                self.filled += 1
+                self._gap = 1
+                return plan
+        shapes = dict(zip(self.graph.inputs, key))
+        self.planned += 1
+        return self._by_template(key, shapes) or plan_any(self.graph, shapes, self._plan)
+
+    def _plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
+        return make_plan(graph, shapes, self.settings, self.packed, self._arenas)
+
+    def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
+        """A plan from a new template, now and then: the more rarely, the fewer shapes the last ones were good for."""
+        if self.planned < self._next:
+            return None
+        self._gap *= 2
+        self._next = self.planned + self._gap
+        template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas)
+        if template is None:
+            return None
+        self._templates.insert(0, template)
+        del self._templates[_MAX_TEMPLATES:]
+        return template(key)

@@ -1,0 +1,243 @@
+"""Plans made once for sizes whose origin is tracked, and filled in for other sizes: no planning at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _native
+from ._call import Bound
+from .depth_first import Chain
+from .errors import Error
+from .graph import Array, Graph, TensorType
+from .memory import Buffer
+from .ops import Tensor
+from .plan import Declined, Plan, Settings, bind, build, draft, finish, in_arena, place
+from .planner import Step
+from .row_windows import Slice, whole
+from .tracked import Trace, Tracked, is_tracked, plain
+
+__all__ = ["Template", "make_template"]
+
+_FAILURES = (Error, ArithmeticError, MemoryError, ValueError)
+Shapes = Sequence[tuple[int, ...]]
+
+
+def make_template(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Settings, packed: dict[Any, Array], arenas: Any
+) -> Template | None:
+    """A template that fits the given shapes, and others for which planning goes the same way; None where there is
+    nothing to fill in, or planning needs to know the sizes. Arguments are those of `make_plan`."""
+    trace = Trace()
+    pattern, tracked = _sizes(graph.inputs, shapes, trace)
+    if tracked is None:
+        return None
+    try:
+        return Template(draft(graph, tracked, settings, packed), trace, pattern, arenas)
+    except (*_FAILURES, Declined, AttributeError, TypeError, LookupError):
+        return None  # something takes a size for more than a number, or the planner would fail too
+
+
+def _sizes(
+    inputs: Mapping[str, TensorType], shapes: Mapping[str, tuple[int, ...]], trace: Trace
+) -> tuple[str, dict[str, tuple[int, ...]] | None]:
+    """What the sizes are called, and shapes of them; those that the model leaves open are tracked."""
+    named: dict[str, Any] = {}
+    tracked: dict[str, tuple[int, ...]] = {}
+    patterns: list[str] = []
+    for k, (name, t) in enumerate(inputs.items()):
+        if t.container:
+            return "", None
+        declared = t.shape or (None,) * len(shapes[name])
+        made: list[Any] = []
+        names: list[str] = []
+        for axis, (size, dim) in enumerate(zip(shapes[name], declared)):
+            found: Any = trace.size(f"s{k}_{axis}", size)
+            names.append(f"s{k}_{axis}")
+            known = dim if isinstance(dim, int) else named.setdefault(dim, found) if isinstance(dim, str) else found
+            if found != known:
+                return "", None
+            made.append(known)
+        tracked[name] = tuple(made)
+        patterns.append("".join(f"{n}, " for n in names).join("()"))
+    if not any(is_tracked(d) for shape in tracked.values() for d in shape):
+        return "", None
+    return "".join(f"{p}, " for p in patterns).join("()"), tracked
+
+
+class Template:
+    """A plan with tracked numbers, and what fills them in.
+
+    Parameters
+    ----------
+    plan
+        As `draft` made it from tracked sizes.
+    trace
+        What happened to them.
+    pattern
+        Their names, as a tuple of one tuple per input.
+    arenas
+        For the programs.
+    """
+
+    def __init__(self, plan: Plan, trace: Trace, pattern: str, arenas: Any) -> None:
+        self.plan, self.arenas = plan, arenas
+        self._places: dict[str, int] = {}
+        self._wanted: list[Tracked] = []
+        self._ranks = [len(t.sizes) for t in plan.inputs.values()]
+        # The numbers of this program are replaced before one runs, but for those that are the same in all.
+        first = replace(plan, plain)
+        self.native = _native.Template(build(first))
+        for output, types in enumerate((plan.inputs, plan.outputs)):
+            for k, t in enumerate(types.values()):
+                for axis, value in self._numbers(t.sizes):
+                    self.native.add_size(bool(output), k, axis, value)
+        pieces = {b: k for k, b in enumerate(in_arena(plan.buffers))}
+        for b in pieces:
+            self.native.add_piece(plain(b.nbytes), self._value(b.nbytes), b.first, b.last)
+        for k, entry in enumerate(plan.tape):
+            self._add(k, entry, pieces)
+        self.flops, self.nodes = plan.flops, [plan.steps[s.index].node for s in plan.tape]
+        self._report()
+        self._values = trace.function(pattern, self._wanted)
+
+    def __call__(self, shapes: Shapes) -> Plan | None:
+        """The plan for shapes of the inputs, if planning would go the same way for them."""
+        if [len(s) for s in shapes] != self._ranks:
+            return None
+        try:
+            with np.errstate(all="ignore"):  # of definitions that work on shapes
+                values = self._values(shapes)
+            return None if values is None else Filled(self, values)
+        except _FAILURES:
+            return None  # the planner meets the same, and says what it is
+
+    def at(self, value: Any, values: Sequence[Any]) -> Any:
+        """A number of the plan, given the values of the wanted ones."""
+        return values[self._places[value.name]] if is_tracked(value) else value
+
+    def _value(self, number: Any) -> int:
+        """The place of a number among those wanted; -1 if it is the same for all sizes."""
+        if not is_tracked(number):
+            return -1
+        found = self._places.get(number.name)
+        if found is None:
+            found = self._places[number.name] = len(self._wanted)
+            self._wanted.append(number)
+        return found
+
+    def _numbers(self, numbers: Sequence[Any]) -> list[tuple[int, int]]:
+        """Which of them are tracked, and their places."""
+        return [(k, self._value(number)) for k, number in enumerate(numbers) if is_tracked(number)]
+
+    def _add(self, k: int, step: Slice, pieces: Mapping[Buffer, int]) -> None:
+        """What is to be replaced in an entry of the tape."""
+        for name, given in step.params.items():
+            numbers = given if isinstance(given, tuple) else (given,)
+            for index, value in self._numbers(numbers):
+                self.native.add_field(k, name, index, value)
+        for operand, t in [*enumerate(step.inputs), (-1, step.output)]:
+            if t is None:
+                continue
+            b: Buffer = t.buffer
+            offset = t.offset * b.itemsize
+            if b.kind != "constant":
+                self.native.add_operand(k, operand, plain(offset), self._value(offset), pieces.get(b, -1), False)
+            elif is_tracked(offset):
+                raise TypeError("an offset into a constant depends on a size")
+            elif is_tracked(b.array):
+                self.native.add_operand(k, operand, offset, self._value(b.array), -1, True)
+        if is_tracked(step.barrier):
+            self.native.add_barrier(k, self._value(step.barrier))
+        for thread, (begin, end) in enumerate(step.ranges):
+            if is_tracked(begin) or is_tracked(end):
+                self.native.add_range(k, thread, plain(begin), self._value(begin), plain(end), self._value(end))
+
+    def _report(self) -> None:
+        """Want what plans show of themselves, too."""
+        replace(self.plan, lambda value: self._value(value) if is_tracked(value) else value)
+        self._value(self.flops)
+
+
+class Filled(Plan):
+    """A plan from a template. Its steps are only made for who wants to see them."""
+
+    __slots__ = ("_program", "_seen", "_template", "_values")
+
+    def __init__(self, template: Template, values: Sequence[Any]) -> None:
+        self._template, self._values = template, values
+        plan = template.plan
+        self.inputs, self.outputs = self._types(plan.inputs), self._types(plan.outputs)
+        self.threads, self.isa, self.arenas = plan.threads, plan.isa, template.arenas
+        self._program, self.arena_bytes = template.native.make(values, template.arenas)
+        self._bound: Bound | None = None
+        self._seen: Plan | None = None
+
+    def _types(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
+        at, values = self._template.at, self._values
+        return {k: TensorType(t.dtype, tuple(at(d, values) for d in t.sizes)) for k, t in types.items()}
+
+    @property
+    def bound(self) -> Bound:
+        if self._bound is None:
+            program, template = finish(self, self._program), self._template
+            self._bound = bind(self, program, template.at(template.flops, self._values), template.nodes)
+        return self._bound
+
+    def _whole(self) -> Plan:
+        if self._seen is None:
+            self._seen = replace(self._template.plan, lambda value: self._template.at(value, self._values))
+            self._seen.arena_bytes = place(self._seen.buffers)
+        return self._seen
+
+    @property
+    def steps(self) -> list[Step]:  # type: ignore[override]
+        return self._whole().steps
+
+    @property
+    def tape(self) -> list[Slice]:  # type: ignore[override]
+        return self._whole().tape
+
+    @property
+    def chains(self) -> list[Chain]:  # type: ignore[override]
+        return []
+
+    @property
+    def buffers(self) -> list[Buffer]:  # type: ignore[override]
+        return self._whole().buffers
+
+
+def replace(plan: Plan, at: Callable[[Any], Any]) -> Plan:
+    """A plan of its own, with other numbers."""
+    buffers: dict[Buffer, Buffer] = {}
+
+    def many(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(map(at, values))
+
+    def buffer(b: Buffer) -> Buffer:
+        if b not in buffers:
+            buffers[b] = Buffer(b.kind, at(b.size), b.name, b.index, at(b.array), b.itemsize, 0, b.first, b.last)
+        return buffers[b]
+
+    def tensor(t: Tensor) -> Tensor:
+        return Tensor(buffer(t.buffer), many(t.shape), many(t.strides), at(t.offset))
+
+    def step(s: Step) -> Step:
+        params = {k: many(v) if isinstance(v, tuple) else at(v) for k, v in s.params.items()}
+        inputs = [None if t is None else tensor(t) for t in s.inputs]
+        ranges = [(at(begin), at(end)) for begin, end in s.ranges]
+        units, grain, flops = many((s.units, s.grain, s.flops))
+        return Step(s.kernel, params, inputs, tensor(s.output), units, grain, flops, s.node, ranges)
+
+    def types(given: Mapping[str, TensorType]) -> dict[str, TensorType]:
+        return {k: TensorType(t.dtype, many(t.sizes)) for k, t in given.items()}
+
+    steps = [step(s) for s in plan.steps]
+    tape = [whole(steps[s.index], s.index) for s in plan.tape]
+    for entry, of in zip(tape, plan.tape):
+        entry.barrier = at(of.barrier)
+    inside = [buffer(b) for b in plan.buffers]
+    inputs, outputs = types(plan.inputs), types(plan.outputs)
+    return Plan(inputs, outputs, steps, tape, inside, 0, plan.threads, plan.isa, [], plan.arenas)

@@ -1,0 +1,213 @@
+"""Plans that templates fill in are those that the planner makes, and no planner is asked for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from planned import settings
+from test_lengths import decoder
+
+import forwardpass as fp
+import networks
+from cases import graph_of, mlp, parameters
+from forwardpass import _native
+from forwardpass.errors import Error
+from forwardpass.graph import Graph, TensorType
+from forwardpass.memory import Buffer
+from forwardpass.ops import Case, Operator, Tensor
+from forwardpass.passes import optimize
+from forwardpass.plan import Declined, Plan, Settings, make_plan
+from forwardpass.run import Model
+from forwardpass.template import Filled, make_template
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def described(plan: Plan) -> list[Any]:
+    """All that a plan says, as values that compare."""
+
+    def value(v: Any) -> Any:
+        if isinstance(v, np.ndarray):
+            # Packed weights are shared.
+            return v.dtype, v.shape, v.tobytes() if v.size < 10_000 else id(v)
+        return [value(i) for i in v] if isinstance(v, tuple) else (type(v), v)
+
+    def tensor(t: Tensor | None) -> Any:
+        if t is None:
+            return None
+        b: Buffer = t.buffer
+        where = (b.kind, b.index, b.itemsize, b.size, b.offset, b.first, b.last, value(b.array))
+        return where, value(t.shape), value(t.strides), value(t.offset)
+
+    steps = [
+        (
+            s.kernel, {k: value(v) for k, v in s.params.items()}, [tensor(t) for t in s.inputs], tensor(s.output),
+            s.units, s.grain, s.flops, s.ranges,
+        )
+        for s in plan.steps
+    ]  # fmt: skip
+    entries = [(e.index, e.kernel, e.ranges, e.barrier, [tensor(t) for t in [*e.inputs, e.output]]) for e in plan.tape]
+    return [steps, entries, plan.inputs, plan.outputs, plan.arena_bytes, plan.threads, plan.flops]
+
+
+def answers(plan: Plan, seed: int = 0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    arrays = [np.asarray(rng.standard_normal(t.sizes) * 3).astype(t.dtype) for t in plan.inputs.values()]
+    return plan.run(arrays)
+
+
+def compare(filled: Plan, made: Plan) -> None:
+    assert isinstance(filled, Filled)
+    assert described(filled) == described(made)
+    for a, b in zip(answers(filled), answers(made)):
+        np.testing.assert_array_equal(a, b)
+        assert a.tobytes() == b.tobytes()
+
+
+def fitting(graph: Graph, first: Shapes, others: list[Shapes], given: Settings) -> int:
+    """How many of the shapes a template for the first ones fits, each compared with the planner's plan."""
+    packed: dict[Any, Any] = {}
+    template = make_template(graph, first, given, packed, _native.Arenas())
+    if template is None:
+        return 0
+    fits = 0
+    for shapes in [first, *others]:
+        plan = template(tuple(shapes.values()))
+        if plan is not None:
+            compare(plan, make_plan(graph, shapes, given, packed))
+            fits += 1
+    return fits
+
+
+def opened(graph: Graph) -> Graph:
+    """The graph with sizes of its inputs that a call decides."""
+    graph = graph.copy()
+    graph.inputs = {
+        k: TensorType(t.dtype, None if t.shape is None else (None,) * len(t.shape)) for k, t in graph.inputs.items()
+    }
+    return graph
+
+
+@pytest.mark.parametrize(("operator", "case"), parameters(lambda o: o.lower is not None or o.view))
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_operator(operator: Operator, case: Case, threads: int) -> None:
+    graph, inputs = graph_of(operator, case)
+    graph, shapes = opened(graph), {k: v.shape for k, v in inputs.items()}
+    given = settings(_native.available_isas()[0], threads)
+    try:
+        made = make_plan(graph, shapes, given, {})
+    except (Declined, Error):
+        return
+    template = make_template(graph, shapes, given, {}, None)
+    if template is None:
+        return
+    first = template(tuple(shapes.values()))
+    assert first is not None, "a template fits the shapes that it was made for"
+    assert described(first) == described(made)
+    for axis in range(max(len(s) for s in shapes.values())):
+        for factor in (2, 3, 17):
+            grown = {k: tuple(d * factor if a == axis else d for a, d in enumerate(s)) for k, s in shapes.items()}
+            plan = template(tuple(grown.values()))
+            if plan is not None:
+                assert described(plan) == described(make_plan(graph, grown, given, {}))
+
+
+def lengths(rng: np.random.Generator, count: int, shape: tuple[Any, ...], name: str, most: int) -> list[Shapes]:
+    """Shapes in which the batch and the other open sizes are random."""
+    found: list[Shapes] = []
+    for _ in range(count):
+        sizes = {k: int(rng.integers(1, most if k else 6)) for k in range(len(shape))}
+        found.append({name: tuple(d if isinstance(d, int) else sizes[k] for k, d in enumerate(shape))})
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("tiles", [False, True])
+def test_sequences(isa: str, threads: int, tiles: bool, rng: np.random.Generator) -> None:
+    graph, _ = optimize(decoder())
+    given = settings(isa, threads)
+    if tiles and not next(i for i in _native.isas() if i["name"] == isa)["tiles"]:
+        pytest.skip("no matrix tiles here")
+    given = Settings(isa, given.panel, given.tile_panels, threads, "float32", tiles)
+    others = lengths(rng, 30, (None, None), "tokens", 200)
+    assert fitting(graph, {"tokens": (3, 60)}, others, given) > 10
+
+
+@pytest.mark.parametrize("name", ["mlp 100-10-20-1", "cifar cnn", "branches"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_batches(name: str, threads: int, isa: str, rng: np.random.Generator) -> None:
+    graph, _ = optimize(networks.build(name).graph())
+    input_name, t = next(iter(graph.inputs.items()))
+    shape = t.shape or ()
+    others = lengths(rng, 12, shape, input_name, 6)
+    first = {input_name: tuple(d if isinstance(d, int) else 4 for d in shape)}
+    assert fitting(graph, first, others, settings(isa, threads)) > 3
+
+
+def test_the_planner_is_not_asked_again() -> None:
+    model = Model(mlp([8, 16, 3], "Relu"), threads=1)
+    for batch in range(2, 40):
+        x = np.full((batch, 8), batch, np.float32)
+        assert model(x).shape == (batch, 3)
+    assert model._plans.planned == 3
+    assert model._plans.filled == 35
+    model(np.ones((1, 8), np.float32))  # strides of a single row say nothing, and merge
+    assert model._plans.planned + model._plans.filled == 39
+
+
+def test_a_real_transformer(models: Path, isa: str, rng: np.random.Generator) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    model = fp.from_onnx(models / "minilm_int8" / "model.onnx")
+    given = Model(model.optimized, isa=isa, threads=2).settings
+    packed: dict[Any, Any] = {}
+    templates: list[Any] = []
+    fits = runs = 0
+    for batch, length in rng.integers(1, (3, 150), (30, 2)):
+        shapes = {k: (int(batch), int(length)) for k in model.inputs}
+        plan = next((p for p in (t(tuple(shapes.values())) for t in templates) if p is not None), None)
+        if plan is None:
+            templates.append(make_template(model.optimized, shapes, given, packed, None))
+            continue
+        made = make_plan(model.optimized, shapes, given, packed)
+        assert described(plan) == described(made)
+        fits += 1
+        if length < 40 and runs < 4:
+            runs += 1
+            values = [np.ones(t.sizes, t.dtype) for t in made.inputs.values()]
+            assert plan.run(values)[0].tobytes() == made.run(values)[0].tobytes()
+    assert fits > 10
+
+
+def test_sizes_that_must_agree() -> None:
+    graph, _ = optimize(decoder())
+    given = settings(_native.available_isas()[0])
+    template = make_template(graph, {"tokens": (2, 40)}, given, {}, None)
+    assert template is not None
+    assert template(((2, 41),)) is not None
+    assert template(((2, 41, 1),)) is None, "another rank"
+    assert template(((0, 41),)) is None, "nothing to do: other steps"
+
+
+def test_threads_with_lengths_of_their_own() -> None:
+    model = Model(decoder(), threads=1)
+    alone = Model(decoder(), threads=1)
+    wanted = {n: alone(np.arange(n)[None] % 50) for n in range(3, 60)}
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for n in np.random.default_rng(seed).integers(3, 60, 60):
+            if not np.array_equal(model(np.arange(n)[None] % 50), wanted[int(n)]):
+                wrong.append(int(n))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    assert model._plans.filled > 10
