@@ -1,5 +1,5 @@
-"""What an engine does to the program around it: the overhead of calls, memory under changing shapes, processor time
-while idle, and what it and NumPy or PyTorch cost each other.
+"""What an engine does to the program around it: the overhead of calls, memory and time under changing shapes,
+processor time while idle, and what it and NumPy or PyTorch cost each other.
 
     python bench/behaviour.py [--engines forwardpass,onnxruntime] [--only memory,idle] [--threads 2] [--json FILE]
 
@@ -107,6 +107,33 @@ def lengths(engine: str, files: dict[str, str], threads: int) -> dict[str, Any]:
     return {"rss_mb": levels, "largest_to_smallest": max(levels) / min(levels), "peak_mb": memory()["peak_mb"]}
 
 
+def shapes(engine: str, files: dict[str, str], threads: int) -> dict[str, Any]:
+    """Microseconds of the first and the second call with a batch size that was not there before."""
+    source = np.random.default_rng(0)
+    found = {}
+    for name, row in (("mlp-8-5-1", (8,)), ("cifar-cnn", (3, 32, 32))):
+        model = load(engine, files[name], threads)
+        batches = [np.ones((size, *row), np.float32) for size in source.permutation(np.arange(2, 2 + SHAPES))]
+        for x in batches[: SHAPES // 2]:  # whatever is learned from the first ones
+            model(x)
+        first, second = _first_and_second(model, batches[SHAPES // 2 :])
+        found[name] = {"new": 1e6 * first, "seen": 1e6 * second}
+    return found
+
+
+def _first_and_second(model: Call, batches: list[np.ndarray]) -> tuple[float, float]:
+    """Median seconds of the first call of each, and of one more after another batch."""
+    times: tuple[list[float], list[float]] = ([], [])
+    other, *rest = batches
+    for x in rest:
+        for into in times:
+            model(other)
+            start = time.perf_counter()
+            model(x)
+            into.append(time.perf_counter() - start)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
 def idle(engine: str, files: dict[str, str], threads: int) -> dict[str, float]:
     """Processor time that is spent while nothing is asked, right after a call and with a call every 10 ms."""
     model, x = load(engine, files["cifar-cnn"], threads), np.ones((8, 3, 32, 32), np.float32)
@@ -164,7 +191,14 @@ def _by_turns(first: Callable[[], Any], second: Callable[[], Any]) -> tuple[floa
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-QUESTIONS = {"call": call, "memory": changing, "lengths": lengths, "idle": idle, "neighbours": neighbours}
+QUESTIONS = {
+    "call": call,
+    "memory": changing,
+    "lengths": lengths,
+    "shapes": shapes,
+    "idle": idle,
+    "neighbours": neighbours,
+}
 
 
 def ask(engine: str, question: str, files: dict[str, str], threads: int) -> dict[str, Any]:

@@ -282,7 +282,7 @@ def test_committed_charts_are_made_of_the_committed_reports(tmp_path: Path) -> N
     assert {BENCH.parent / path for path in shown} == set(charts)
 
 
-@pytest.mark.parametrize("question", ["call", "memory", "idle", "neighbours"])
+@pytest.mark.parametrize("question", ["call", "memory", "shapes", "idle", "neighbours"])
 def test_behaviour_answers(question: str, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     environment = {**os.environ, "PYTHONPATH": str(Path(forwardpass.__file__).parents[1])}
