@@ -15,7 +15,7 @@ from .template import Template, make_template
 __all__ = ["Plans"]
 
 _MAX_PLANS = 16
-_MAX_TEMPLATES = 8
+_MAX_TEMPLATES = 16
 _FIRST = 3
 """The plan, counted from one, for which a template is tried: two shapes are no sign that there will be more."""
 

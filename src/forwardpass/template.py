@@ -100,8 +100,10 @@ class Template:
         for k, entry in enumerate(plan.tape):
             self._add(k, entry, pieces)
         self.flops, self.nodes = plan.flops, [plan.steps[s.index].node for s in plan.tape]
-        self._report()
+        self._value(self.flops)
+        self._trace, self._pattern = trace, pattern
         self._values = trace.function(pattern, self._wanted)
+        self._shown: tuple[list[str], Callable[..., Any]] | None = None
 
     def __call__(self, shapes: Shapes) -> Plan | None:
         """The plan for shapes of the inputs, if planning would go the same way for them."""
@@ -117,6 +119,10 @@ class Template:
     def at(self, value: Any, values: Sequence[Any]) -> Any:
         """A number of the plan, given the values of the wanted ones."""
         return values[self._places[value.name]] if is_tracked(value) else value
+
+    def types(self, types: Mapping[str, TensorType], values: Sequence[Any]) -> dict[str, TensorType]:
+        """Those with their sizes filled in."""
+        return {k: TensorType(t.dtype, tuple(self.at(d, values) for d in t.sizes)) for k, t in types.items()}
 
     def _value(self, number: Any) -> int:
         """The place of a number among those wanted; -1 if it is the same for all sizes."""
@@ -155,41 +161,43 @@ class Template:
             if is_tracked(begin) or is_tracked(end):
                 self.native.add_range(k, thread, plain(begin), self._value(begin), plain(end), self._value(end))
 
-    def _report(self) -> None:
-        """Want what plans show of themselves, too."""
-        replace(self.plan, lambda value: self._value(value) if is_tracked(value) else value)
-        self._value(self.flops)
+    def whole(self, shapes: Shapes) -> Plan:
+        """The plan with its steps, for shapes that fit."""
+        if self._shown is None:
+            every: dict[str, Tracked] = {}
+            replace(self.plan, lambda value: every.setdefault(value.name, value) if is_tracked(value) else value)
+            self._shown = list(every), self._trace.function(self._pattern, every.values())
+        names, function = self._shown
+        known = dict(zip(names, function(shapes)))
+        made = replace(self.plan, lambda value: known[value.name] if is_tracked(value) else value)
+        made.arena_bytes = place(made.buffers)
+        return made
 
 
 class Filled(Plan):
     """A plan from a template. Its steps are only made for who wants to see them."""
 
-    __slots__ = ("_program", "_seen", "_template", "_values")
+    __slots__ = ("_flops", "_program", "_seen", "_template")
 
     def __init__(self, template: Template, values: Sequence[Any]) -> None:
-        self._template, self._values = template, values
-        plan = template.plan
-        self.inputs, self.outputs = self._types(plan.inputs), self._types(plan.outputs)
+        self._template, plan = template, template.plan
+        self.inputs, self.outputs = template.types(plan.inputs, values), template.types(plan.outputs, values)
+        self._flops = template.at(template.flops, values)
         self.threads, self.isa, self.arenas = plan.threads, plan.isa, template.arenas
         self._program, self.arena_bytes = template.native.make(values, template.arenas)
         self._bound: Bound | None = None
         self._seen: Plan | None = None
 
-    def _types(self, types: Mapping[str, TensorType]) -> dict[str, TensorType]:
-        at, values = self._template.at, self._values
-        return {k: TensorType(t.dtype, tuple(at(d, values) for d in t.sizes)) for k, t in types.items()}
-
     @property
     def bound(self) -> Bound:
         if self._bound is None:
             program, template = finish(self, self._program), self._template
-            self._bound = bind(self, program, template.at(template.flops, self._values), template.nodes)
+            self._bound = bind(self, program, self._flops, template.nodes)
         return self._bound
 
     def _whole(self) -> Plan:
         if self._seen is None:
-            self._seen = replace(self._template.plan, lambda value: self._template.at(value, self._values))
-            self._seen.arena_bytes = place(self._seen.buffers)
+            self._seen = self._template.whole([t.sizes for t in self.inputs.values()])
         return self._seen
 
     @property

@@ -34,7 +34,7 @@ def described(plan: Plan) -> list[Any]:
     def value(v: Any) -> Any:
         if isinstance(v, np.ndarray):
             # Packed weights are shared.
-            return v.dtype, v.shape, v.tobytes() if v.size < 10_000 else id(v)
+            return v.dtype, v.shape, v.tobytes() if v.size < 100_000 else id(v)
         return [value(i) for i in v] if isinstance(v, tuple) else (type(v), v)
 
     def tensor(t: Tensor | None) -> Any:
