@@ -281,7 +281,7 @@ def _lowered(ctx: Lowering, p: Products, *, always: bool = False) -> bool:
     parts = _parts(p, ctx.terms, ctx.threads)
     # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
     behind = _ROWS * p.steps[1] * ctx.terms * _WORDS
-    split = ctx.temporary((max(part.words(ctx.terms) for part in parts) + behind,))
+    split = ctx.temporary((call(max, 0, *(part.words(ctx.terms) for part in parts)) + behind,))
     for part in parts:
         _part(ctx, part, split)
     return True
