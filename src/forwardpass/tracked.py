@@ -15,7 +15,6 @@ from typing import Any
 
 __all__ = ["Trace", "Tracked", "call", "integer", "is_tracked", "plain", "total"]
 
-_WORDS = re.compile(r"[a-z]\d+")
 _LITERALS = frozenset({int, float, bool})
 
 
@@ -227,6 +226,6 @@ class Trace:
         kept: list[str] = []
         for source, name in reversed(self._lines.items()):
             if name in needed if name else conditions:
-                needed.update(_WORDS.findall(source))
+                needed.update(re.findall(r"[a-z]\d+", source))
                 kept.append(f" {name} = {source}" if name else f" if {source}: return None")
         return kept[::-1]

@@ -46,7 +46,7 @@ _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
 _LANES = 16
 _CHAINS = 8
-_MOST_KEPT = 1024
+_MOST_KEPT = 256
 """Of the answers to questions that all layers of a size ask."""
 
 

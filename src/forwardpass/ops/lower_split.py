@@ -34,7 +34,7 @@ _L1_BYTES = 24 * 1024
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
 
-_MOST_KEPT = 1024
+_MOST_KEPT = 256
 """Of the answers to questions that all layers of a size ask."""
 
 # Nanoseconds on one core, for estimates; only their ratios count.

@@ -85,7 +85,7 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     return True
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _block(threads: int, rows: int, tiles: int, channels: int, n: int) -> int:
     """Tiles per block: weights that do not fit into L2 are read once per block, and a workspace that does not fit goes
     to L3 and back."""
