@@ -322,7 +322,7 @@ def test_weights_and_models_are_told_apart(tmp_path: Path, path: Path) -> None:
         npz.read_weights(path)
 
 
-@pytest.mark.parametrize("name", ["m.mlmodel", "m.gguf", "m.pt", "m.safetensors", "m.npy"])
+@pytest.mark.parametrize("name", ["m.mlmodel", "m.gguf", "m.engine", "m.safetensors", "m.npy"])
 def test_other_formats_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"whatever")
     with pytest.raises(UnsupportedError, match=r"this format is not read: expected \*\.npz"):
