@@ -114,8 +114,11 @@ FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
 template <class Weight>
 FP_INLINE void activate_rows(const Tile<Weight>& t, int rows) {
   const RowFn activate = kActivationRows[t.p->activation];
-  for (int i = 0; i < rows; ++i) {
-    activate(t.c[i], t.c[i], t.cols, t.p->alpha, t.p->beta);
+  // Narrow rows that follow each other are one: a call for a few columns would cost more than they do.
+  const bool one = t.p->c_col == t.cols;
+  const int cols = one ? rows * t.cols : t.cols;
+  for (int i = 0; i < (one ? 1 : rows); ++i) {
+    activate(t.c[i], t.c[i], cols, t.p->alpha, t.p->beta);
   }
 }
 
