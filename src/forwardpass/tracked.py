@@ -138,8 +138,10 @@ def integer(value: Any) -> int:
 def call(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)` for a function of numbers (and of anything else that does not depend on the sizes): where some
     are tracked, its result is, instead of each of its steps. Equal arguments must give equal results."""
-    trace = next((a.trace for a in args if type(a) is Tracked), None)
-    return function(*args) if trace is None else trace.called(function, args)
+    for a in args:
+        if type(a) is Tracked:
+            return a.trace.called(function, args)
+    return function(*args)
 
 
 def total(values: Iterable[int]) -> int:
