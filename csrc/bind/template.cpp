@@ -2,6 +2,7 @@
 // Programs that differ in numbers alone: those of one plan for other sizes of its inputs.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -157,7 +158,7 @@ class Template {
     ParamBlock block;
     block.size = params_.size();
     block.data = std::make_unique_for_overwrite<std::byte[]>(block.size);
-    std::memcpy(block.data.get(), params_.data(), block.size);
+    std::copy_n(params_.data(), block.size, block.data.get());  // of no bytes, too
     for (const FieldRule& r : fields_) {
       std::byte* const to = block.data.get() + r.offset;
       const Value& value = values[r.value];

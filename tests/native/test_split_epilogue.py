@@ -72,7 +72,10 @@ CHAINS: dict[str, tuple[tuple[int, ...], list[dict[str, Any]]]] = {
          {"n": 40}, {"n": 32, "residual": "y2"}, {}],
     ),
     "strides": ((1, 9, 9, 32), [{"n": 40}, {"kernel": 3, "strides": [2, 2], "pads": SAME}, {"strides": [2, 2]}, {}]),
-    "sums of chunks": ((1, 4, 5, 300), [{"kernel": 3, "pads": SAME, "n": 1100}, {"kernel": 3, "pads": SAME}, {}]),
+    "sums of chunks": (
+        (1, 2, 3, 32),
+        [{"n": 288}, {"kernel": 3, "pads": SAME, "n": 64}, {"kernel": 3, "pads": SAME}, {}],
+    ),
 }  # fmt: skip
 
 
