@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planned import settings
+from test_tiles import tiles_always
 
 from forwardpass import plan as plans
 from forwardpass.graph import Graph, Node, TensorType
@@ -18,7 +19,7 @@ PRECISIONS = ["float32", "fast", "bfloat16"]
 
 @pytest.fixture(autouse=True)
 def always_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_split, "_GAIN", float("inf"))
+    monkeypatch.setattr(lower_split, "_pays", tiles_always)
 
 
 def on_tiles(isa: str, precision: str, threads: int = 1) -> Settings:
@@ -93,7 +94,7 @@ def test_the_bits_stay(
     assert splits(apart) == len(layers)
     want = apart.run([x])[0].tobytes()
     monkeypatch.undo()
-    monkeypatch.setattr(lower_split, "_GAIN", float("inf"))
+    monkeypatch.setattr(lower_split, "_pays", tiles_always)
     for threads in (1, 2, 3):
         plan = planned(graph, on_tiles(isa, precision, threads))
         assert splits(plan) < len(layers) or precision != "bfloat16"
