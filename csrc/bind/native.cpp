@@ -96,6 +96,9 @@ int default_threads() {
 
 PYBIND11_MODULE(_native, module) {
   import_numpy();
+  // Here and not at the first load: every CPUID takes its time, see read_words.
+  isas();
+  cache_sizes();
   module.def("isas", &list_isas, "Every ISA of this build, best first, and why some cannot run here.");
   module.def("available_isas", &available_isas);
   module.def("select_isa", &select, py::arg("forced") = "");
@@ -113,7 +116,7 @@ PYBIND11_MODULE(_native, module) {
   });
   module.def("cpu_brand", &cpu_brand);
   module.def("cache_sizes", [] {
-    const CacheSizes sizes = cache_sizes();
+    const CacheSizes& sizes = cache_sizes();
     return py::make_tuple(sizes.l1d, sizes.l2, sizes.l3);
   });
   module.attr("sanitize") = FORWARDPASS_SANITIZE;

@@ -160,13 +160,16 @@ std::string cpu_brand() {
 #endif
 }
 
-CacheSizes cache_sizes() noexcept {
+const CacheSizes& cache_sizes() noexcept {
+  static const CacheSizes sizes = [] {
 #if defined(__x86_64__)
-  const CacheSizes intel = read_caches(4);
-  return intel.l1d != 0 ? intel : read_caches(0x8000001du);
+    const CacheSizes intel = read_caches(4);
+    return intel.l1d != 0 ? intel : read_caches(0x8000001du);
 #else
-  return {};
+    return CacheSizes{};
 #endif
+  }();
+  return sizes;
 }
 
 }  // namespace forwardpass

@@ -45,6 +45,6 @@ bool has_feature(const char* feature) noexcept;
 std::string cpu_brand();
 
 // The sizes of the first CPU's data caches, from CPUID leaf 4 or AMD's 0x8000001d.
-CacheSizes cache_sizes() noexcept;
+const CacheSizes& cache_sizes() noexcept;
 
 }  // namespace forwardpass
