@@ -121,38 +121,26 @@ def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
-    costs = _tile_costs(panel, tile_panels, max(panels, 1), k, length)[: max(pixels, 1)]
+    """The tiles of 1, 2, ... rows are as wide as `tile_panels` says; a panel counts as one vector.
 
-    def cycles(rows: int) -> float:
-        groups, step, part, end = costs[rows - 1]
-        whole, last = divmod(pixels, rows)
-        steps = whole * step
-        if last:
-            steps += max(last * part, _LATENCY) + end
-        return groups * (steps * k + (whole + (last > 0)) * _TILE_CYCLES * -(-k // length))
-
-    return min(range(1, len(costs) + 1), key=cycles)
-
-
-@lru_cache(maxsize=_MOST_KEPT)
-def _tile_costs(
-    panel: int, tile_panels: tuple[int, ...], panels: int, k: int, length: int
-) -> list[tuple[int, float, float, float]]:
-    """For tiles of 1, 2, ... rows: the groups of panels, and the cycles of a step along K for a whole tile, for each
-    row of a smaller one, and for what that loads.
-
-    A panel counts as one vector. A step along K takes half a cycle per FMA, but no less than the latency of one; loads
-    run beside the FMAs and cost little, unless a chunk of the panels is too large for L1. Every tile costs its
-    prologue and epilogue.
+    A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
+    little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
     """
-    found = []
-    for rows, most in enumerate(tile_panels, 1):
-        groups = -(-panels // most)
-        wide = panels / groups
-        from_l2 = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-        step = max(rows * wide / 2, _LATENCY) + 0.03 * (rows + wide) + from_l2
-        found.append((groups, step, wide / 2, from_l2))
-    return found
+    around = _TILE_CYCLES * -(-k // length)
+    best, fewest = 1, math.inf
+    for rows, most in enumerate(tile_panels[: max(pixels, 1)], 1):
+        groups = max(-(-panels // most), 1)
+        wide = max(panels, 1) / groups
+        loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
+        fmas = wide / 2
+        step = max(rows * fmas, _LATENCY) + 0.03 * (rows + wide) + loads
+        whole, last = divmod(pixels, rows)
+        cycles = whole * (step * k + around)
+        if last:
+            cycles += (max(last * fmas, _LATENCY) + loads) * k + around
+        if groups * cycles < fewest:
+            best, fewest = rows, groups * cycles
+    return best
 
 
 def rows_of(shape: tuple[int, ...], *strides: tuple[int, ...] | None) -> tuple[list[int], list[list[int]]] | None:
