@@ -96,6 +96,14 @@ DTYPES: dict[int, np.dtype[Any]] = {
 """ONNX's TensorProto.DataType -> dtype."""
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
+# NumPy makes the names of its dtypes in Python, which takes longer than all else that a plan does with one.
+_NAMES = {
+    np.dtype(name): name
+    for name in (
+        "float32", "float64", "float16", "bool", "int64", "int32", "int16", "int8",
+        "uint64", "uint32", "uint16", "uint8", "complex64", "complex128",
+    )
+}  # fmt: skip
 _INTEGER_BITS = {UINT4: (0, 15), INT4: (-8, 7), UINT2: (0, 3), INT2: (-2, 1)}
 # Exponent bits, mantissa bits, bias, and which codes are not numbers, by the ONNX text on them.
 _FORMATS = {
@@ -130,7 +138,7 @@ def name_of(dtype: np.dtype[Any]) -> str:
     """`float32`, `bfloat16`, `int4`, `string`, ..."""
     if dtype.names:
         return dtype.names[0]
-    return "string" if dtype.kind == "O" else dtype.name
+    return "string" if dtype.kind == "O" else _NAMES.get(dtype) or dtype.name
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:

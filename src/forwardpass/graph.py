@@ -237,13 +237,13 @@ class Graph:
                 got = type(value).__name__
                 raise GraphError(f"constant {name!r} is no array", where=where, expected="a NumPy array", got=got)
         defined |= self.constants.keys()
-        later = set(self.producers())
         for n in self.nodes:
             if not n.op or not any(n.outputs):
                 raise GraphError("node without an operator or outputs", where=n.label if n.outputs else where)
             for i in n.inputs:
                 if i and i not in defined:
-                    what = "used before it is defined (a cycle, or nodes out of order)" if i in later else "undefined"
+                    later = "used before it is defined (a cycle, or nodes out of order)"
+                    what = later if i in self.producers() else "undefined"
                     raise GraphError(f"input {i!r} is {what}", where=n.label)
             for body in n.attributes.values():
                 if isinstance(body, Graph):

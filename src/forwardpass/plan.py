@@ -12,6 +12,7 @@ import numpy as np
 from . import _native
 from ._call import Bound
 from .depth_first import Chain, chains
+from .dtypes import name_of
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer
@@ -293,7 +294,7 @@ def build(plan: Plan) -> Any:
     program = _native.Program(plan.threads, plan.arenas)
     for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
         for name, t in tensors.items():
-            add(name, t.dtype.name, t.sizes)
+            add(name, name_of(t.dtype), t.sizes)
     made: dict[int, int] = {}
     for k, s in enumerate(plan.tape):
         operands = [None if t is None else _operand(t) for t in s.inputs]

@@ -116,22 +116,22 @@ class Planner:
         """Emit the steps of all nodes. Returns the nodes that cannot run natively, with reasons."""
         reasons: dict[Node, str] = {}
         for node in self.graph.nodes:
-            reason = self._unsupported_types(node) or self._lower(node, find(node))
+            op = find(node)
+            reason = self._unsupported_types(node, op) or self._lower(node, op)
             if reason:
                 reasons[node] = reason
                 self.storage.stand_in(node)
         return reasons
 
-    def _unsupported_types(self, node: Node) -> str | None:
-        for value in filter(None, (*node.inputs, *node.outputs)):
-            if not self.values[value].is_known:
+    def _unsupported_types(self, node: Node, op: Operator) -> str | None:
+        for value in (*node.inputs, *node.outputs):
+            if value and not self.values[value].is_known:
                 what = "is no tensor" if self.values[value].container else "has a shape that depends on data"
                 return f"{value!r} {what}"
-        op = find(node)
         typed = op.typed or op.view
-        for o in filter(None, node.outputs):
-            dtype = self.values[o].dtype
-            if dtype not in NATIVE or not (typed or dtype == np.float32):
+        for o in node.outputs:
+            dtype = self.values[o].dtype if o else FLOAT
+            if dtype not in NATIVE or not (typed or dtype == FLOAT):
                 return f"{o!r} is {name_of(dtype)}"
         if op.typed:
             return None

@@ -60,7 +60,7 @@ def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Sl
     while index < len(steps):
         chain = at.get(index)
         if chain is None:
-            runs.append(([whole(steps[index], index)], steps[index].threads))
+            runs.append(([whole(steps[index], index)], 1 if threads == 1 else steps[index].threads))
             index += 1
         else:
             runs.append((slices(chain, threads), chain.parts))

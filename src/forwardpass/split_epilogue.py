@@ -26,6 +26,8 @@ _BESIDE_TERMS = 1
 def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
     """The steps of a plan, where `brgemm_split_f32` steps make the operands that `split_f32` steps would make of their
     results. The results themselves are left out where nobody else reads them; what is split twice is split once."""
+    if all(s.kernel != "split_f32" for s in steps):
+        return list(steps)
     written = Counter(s.output.buffer for s in steps)
     left: list[Step | None] = list(steps)
     seen: dict[Buffer, list[tuple[Any, int, Tensor]]] = {}

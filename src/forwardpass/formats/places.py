@@ -120,7 +120,8 @@ def parse(data: memoryview, where: str) -> Any:
     if len(data) > MAX_BYTES:
         raise FileError("the text is too long", where=where, expected=f"<= {MAX_BYTES} bytes", got=str(len(data)))
     raw = bytes(data)
-    levels = depth(raw)
+    # A short text has no room for so many levels.
+    levels = depth(raw) if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH else 0
     if levels > MAX_DEPTH:
         raise FileError("nested too deeply", where=where, expected=f"<= {MAX_DEPTH} levels", got=str(levels))
     try:

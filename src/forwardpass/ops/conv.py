@@ -31,7 +31,7 @@ def kernel_of(attributes: Attributes, weights: Sequence[Dim] | None, rank: int) 
         return kernel
     if kernel is None:
         return [d for d in weights if isinstance(d, int)] if all(isinstance(d, int) for d in weights) else None
-    for axis, (k, d) in enumerate(zip(kernel, weights)):
+    for axis, (k, d) in enumerate(zip(kernel, weights)) if kernel != list(weights) else ():
         shapes.unify(k, d, f"attribute 'kernel_shape' and the weights' spatial dimension {axis}")
     return kernel
 

@@ -328,7 +328,7 @@ def infer_types(
     types.update(input_types or {})
     computed: dict[str, Array] = {} if values is None else values
     constants = graph.constants
-    tracked = any(is_tracked(d) for t in types.values() for d in t.shape or ())
+    tracked = any(is_tracked(d) for t in (input_types or {}).values() for d in t.shape or ())
     for node in graph.nodes:
         given = [types[i] if i else None for i in node.inputs]
         known: list[Value] = [computed[i] if i in computed else constants.get(i) for i in node.inputs]

@@ -93,8 +93,7 @@ def optimize(
     stop_after
         The name of the last pass to apply.
     check
-        Verify the structure and the types after every single rewrite, for tests. Otherwise the structure is
-        verified once, at the end.
+        Verify the structure and the types after every single rewrite, for tests.
 
     Raises
     ------
@@ -120,6 +119,8 @@ def optimize(
         changed |= run(view, step, log, check=check)
         if step.name == stop_after:
             break
-    if changed:
-        view.verify("passes", types=check)
+    if check:
+        view.verify("passes")
+    elif changed:
+        view.write()
     return copy, log

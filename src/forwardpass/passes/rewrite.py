@@ -122,12 +122,14 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> bool:
     check
         Verify the graph and its types after every rewrite.
     """
+    queue = deque(view.ordered(step.ops))
+    if not queue:
+        return False
     left = most = _most(view)
     changed = True
     while changed:
         changed = False
         declined: dict[tuple[str, str], None] = {}
-        queue = deque(view.ordered(step.ops))
         queued = set(queue)
         while queue:
             node = queue.popleft()
@@ -156,5 +158,7 @@ def run(view: View, step: Pass, log: Log, *, check: bool = False) -> bool:
                 log.entries.append(Entry(step.name, node.label, False, "too many rewrites, stopped"))
                 changed = False
                 break
+        if changed:
+            queue.extend(view.ordered(step.ops))
     log.entries.extend(Entry(step.name, label, False, reason) for label, reason in declined)
     return left < most

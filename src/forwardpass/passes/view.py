@@ -245,21 +245,23 @@ class View:
             near.update(dict.fromkeys(self.uses(value)))
         return list(near)
 
-    def verify(self, name: str, *, types: bool = True) -> None:
-        """Write the nodes into the graph, in order, and check it.
+    def write(self) -> Graph:
+        """Write the nodes into the graph, in order, and drop what nobody needs."""
+        self.graph.nodes = self.ordered()
+        self.graph.sort()
+        self.graph.prune()
+        return self.graph
+
+    def verify(self, name: str) -> None:
+        """Write the graph and check it.
 
         Raises
         ------
         GraphError
-            The pass `name` has damaged the graph, or with `types`, a type is not what the shape rules give.
+            The pass `name` has damaged the graph, or a type is not what the shape rules give.
         """
-        graph = self.graph
-        graph.nodes = self.ordered()
-        graph.sort()
-        graph.prune()
+        graph = self.write()
         graph.verify()
-        if not types:
-            return
         for value, found in infer_types(graph, self._input_types).items():
             if _merge(self._types[value], found) is None:
                 raise GraphError(
