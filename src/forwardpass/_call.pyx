@@ -110,6 +110,13 @@ cdef inline bint fits(const Slot* slot, object x) noexcept:
     return True
 
 
+cdef inline object empty(const Slot* slot, void** data):
+    """An uninitialised array, and its address in `data`."""
+    cdef object made = cnp.PyArray_EMPTY(slot.rank, <cnp.npy_intp*> slot.shape, slot.type, 0)
+    data[0] = cnp.PyArray_DATA(<cnp.ndarray> made)
+    return made
+
+
 cdef inline bint overlap(const char* a, Py_ssize_t a_bytes, const char* b, Py_ssize_t b_bytes) noexcept:
     return a < b + b_bytes and b < a + a_bytes
 
@@ -135,17 +142,21 @@ cdef class Caller:
         cdef void* outs[MAX_TENSORS]
         cdef Py_ssize_t i
         cdef object x, y
-        if bound is None or kwargs or bound.n_outputs != 1 or PyTuple_GET_SIZE(args) != bound.n_inputs:
+        cdef list made
+        if bound is None or kwargs or PyTuple_GET_SIZE(args) != bound.n_inputs:
             return self._call(args, kwargs)
         for i in range(bound.n_inputs):
             x = <object> PyTuple_GET_ITEM(args, i)
             if not fits(&bound.inputs[i], x):
                 return self._call(args, kwargs)
             ins[i] = cnp.PyArray_DATA(<cnp.ndarray> x)
-        y = cnp.PyArray_EMPTY(bound.outputs[0].rank, bound.outputs[0].shape, bound.outputs[0].type, 0)
-        outs[0] = cnp.PyArray_DATA(<cnp.ndarray> y)
+        if bound.n_outputs == 1:
+            y = empty(&bound.outputs[0], outs)
+            bound.invoke(ins, outs)
+            return y
+        made = [empty(&bound.outputs[i], &outs[i]) for i in range(bound.n_outputs)]
         bound.invoke(ins, outs)
-        return y
+        return self.as_result(made)
 
     def run_into(self, inputs, outputs):
         """Run on the caller's buffers: nothing is allocated.

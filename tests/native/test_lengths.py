@@ -17,7 +17,7 @@ from forwardpass.run import Model
 
 WIDTH, HEADS = 16, 2
 MEMOS = (
-    lower_linear._entries, lower_linear._tile_rows, lower_linear._tile_costs, lower_split._tile_rows,
+    lower_linear._entries, lower_linear._tile_rows, lower_split._tile_rows,
     lower_split._positions, lower_split._pays, lower_split._steps, lower_split._width,
 )  # fmt: skip
 """What the process keeps of sizes that it has met: a bounded number, which the tests do not reach."""

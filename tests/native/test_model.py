@@ -52,6 +52,20 @@ def test_several_outputs_are_a_named_tuple(pair: tuple[np.ndarray, np.ndarray]) 
     np.testing.assert_array_equal(again.sum, result.sum)
 
 
+@pytest.mark.parametrize("graph", [mlp, two_outputs], ids=["one output", "two outputs"])
+def test_a_second_call_takes_the_fast_path(graph: Callable[[], Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model(graph())
+    arrays = [np.ones((3, *t.shape[1:]), np.float32) for t in model.inputs.values() if t.shape]
+    first = model(*arrays)
+    monkeypatch.delattr(Model, "_call")
+    second = model(*arrays)
+    assert type(second) is type(first)
+    pairs = list(zip(first, second, strict=True)) if isinstance(first, tuple) else [(first, second)]
+    for a, b in pairs:
+        assert not np.shares_memory(a, b)
+        np.testing.assert_array_equal(a, b)
+
+
 def test_one_output_is_an_array_of_its_own() -> None:
     model = Model(mlp())
     x = np.ones((2, 8), np.float32)
