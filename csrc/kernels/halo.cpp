@@ -10,6 +10,7 @@ void clear(float* p, std::int64_t n) { __builtin_memset(p, 0, sizeof(float) * st
 
 }  // namespace
 
+// A unit is a row of an image: what is behind it, and with the first one what is in front of it too.
 void halo_f32(const KernelArgs& args, Range range) noexcept {
   const HaloParams& p = params_of<HaloParams>(args);
   const std::int64_t row = (p.pad_left + p.w + p.pad_right) * p.c;
@@ -17,11 +18,10 @@ void halo_f32(const KernelArgs& args, Range range) noexcept {
   const std::int64_t between = (p.pad_right + p.pad_left) * p.c;
   const std::int64_t behind = p.pad_right * p.c + p.pad_bottom * row;
   for (std::int64_t i = range.begin; i < range.end; ++i) {
-    float* out = static_cast<float*>(args.out) + i * p.out_batch;
-    clear(out, front);
-    float* end_of_row = out + front + p.w * p.c;
-    for (std::int64_t y = 1; y < p.h; ++y, end_of_row += row) clear(end_of_row, between);
-    clear(end_of_row, behind);
+    const std::int64_t y = i % p.h;
+    float* const image = static_cast<float*>(args.out) + i / p.h * p.out_batch;
+    if (y == 0) clear(image, front);
+    clear(image + front + y * row + p.w * p.c, y + 1 < p.h ? between : behind);
   }
 }
 

@@ -31,10 +31,27 @@ def split(steps: Sequence[Step], threads: int) -> int:
         for s in steps:
             s.ranges = [(0, s.units)]
         return 1
-    for s, n in zip(steps, parts):
+    for s, n in zip(steps, _joined(steps, parts, threads)):
         cuts = call(_cuts, s.units, s.grain, n, threads)
         s.ranges = list(zip(cuts[::2], cuts[1::2]))
     return threads
+
+
+def _joined(steps: Sequence[Step], parts: Sequence[int], threads: int) -> list[int]:
+    """The parts, where small steps between two that are cut are cut too: the threads wait for each other there anyway,
+    and a cache line that one core has written takes another one longer to get than to compute."""
+    found: list[int] = []
+    for k, s in enumerate(steps):
+        before = found[-1] if k else threads
+        after = parts[k + 1] if k + 1 < len(steps) else threads
+        if s.kernel == "halo_f32":  # nobody waits for a border before it is read
+            after = before
+        found.append(call(_beside, before, parts[k], after, s.units, s.grain, threads))
+    return found
+
+
+def _beside(before: int, own: int, after: int, units: int, grain: int, threads: int) -> int:
+    return own if own > 1 or before == 1 or after == 1 else max(1, min(threads, -(-units // grain)))
 
 
 def _microseconds(flops: int) -> float:

@@ -182,7 +182,7 @@ class Planner:
             "batch": n, "h": h, "w": w, "c": c, "out_batch": image.strides[0],
             "pad_top": pads[0], "pad_left": pads[1], "pad_bottom": pads[2], "pad_right": pads[3],
         }  # fmt: skip
-        self.step("halo_f32", fields, [], image, units=n)
+        self.step("halo_f32", fields, [], image, units=n * h)
 
     def copy_plain_outputs(self) -> None:
         """Outputs of the graph that are an input, a constant or a view of one."""

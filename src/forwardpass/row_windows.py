@@ -65,10 +65,19 @@ def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Sl
         else:
             runs.append((slices(chain, threads), chain.parts))
             index = chain.last + 1
-    for (run, working), (_, following) in pairwise(runs):
-        # Where only the first thread works before and after, nobody waits; the end of the job is a barrier already.
-        run[-1].barrier = call(_waits, working, following)
+    working = 1
+    for (run, own), (after, following) in pairwise(runs) if threads > 1 else ():
+        working = call(max, working, own)
+        if not _apart(run[-1], after[0]):
+            # Where only the first thread works before and after, nobody waits; the end of the job is a barrier already.
+            run[-1].barrier = call(_waits, working, following)
+            working = 1
     return [s for run, _ in runs for s in run]
+
+
+def _apart(one: Slice, other: Slice) -> bool:
+    """Whether neither has anything to do with what the other one writes: an image and its border."""
+    return one.output.buffer is other.output.buffer and "halo_f32" in (one.kernel, other.kernel)
 
 
 def _waits(working: int, following: int) -> bool:
@@ -173,7 +182,7 @@ class _Part:
             if w.pads.get("pad_left") or w.pads.get("pad_right"):
                 fields = {**w.pads, "batch": 1, "h": w.rows, "pad_top": 0, "pad_bottom": 0}
                 output = Tensor(w.memory, (w.memory.size,), (1,))
-                borders.append(Slice(w.index, "halo_f32", fields, [], output, self._ranges(0, 1)))
+                borders.append(Slice(w.index, "halo_f32", fields, [], output, self._ranges(0, w.rows)))
         return borders + self.made
 
     def _image(self, image: int, begin: int, end: int) -> None:
