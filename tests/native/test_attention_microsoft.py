@@ -6,29 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_operands import BATCH, LENGTH, mask_of, normal
 from judged import judge
 
-B, S, N, H = 2, 4, 3, 8
+from forwardpass.ops.microsoft import DOMAIN
+
+B, S, N, H = BATCH, LENGTH, 3, 8
 D = N * H
-DOMAIN = "com.microsoft"
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
-    return rng.standard_normal(shape, dtype=np.float32)
-
-
-def mask_of(rng: np.random.Generator, kind: str, total: int) -> Any:
-    if kind == "ends":
-        return np.array([total - 1, total], np.int32)
-    if kind == "keys":
-        return np.array([[1] * (total - 2) + [0, 0], [0] + [1] * (total - 1)], np.int32)
-    if kind == "last keys":
-        return np.array([[1, 0], [0, 1]], np.int32)
-    if kind == "pairs":
-        seen = rng.random((B, S, total)) < 0.7
-        seen[:, :, 0] = True
-        return seen.astype(np.int32)
-    return None
 
 
 MASKS = ["none", "ends", "keys", "last keys", "pairs"]

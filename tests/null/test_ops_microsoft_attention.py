@@ -7,6 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from attention_operands import (
+    BATCH,
+    GROUPS,
+    LENGTH,
+    SETTINGS,
+    WIDE,
+    counts,
+    mask_of,
+    normal,
+    past,
+    queries,
+    tables,
+    trimmed,
+)
 from judge import judged as judged_of
 from judge import ours as ours_of
 from judge import theirs
@@ -16,35 +30,9 @@ from forwardpass.ops.microsoft import DOMAIN
 
 judged = functools.partial(judged_of, domain=DOMAIN)
 ours = functools.partial(ours_of, domain=DOMAIN)
-B, S, N, H = 2, 4, 3, 8
+B, S, N, H = BATCH, LENGTH, 3, 8
 D = N * H
 HEADS = {"num_heads": N}
-
-
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape, np.float32)
-
-
-def trimmed(inputs: list[Any]) -> list[Any]:
-    """Without absent inputs at the end."""
-    while inputs[-1] is None:
-        inputs = inputs[:-1]
-    return inputs
-
-
-def mask_of(rng: np.random.Generator, kind: str, total: int) -> Any:
-    if kind == "ends":
-        return np.array([total - 1, total], np.int32)
-    if kind == "ends and starts":
-        return np.array([total, total - 1, 1, 0], np.int32)
-    if kind == "keys":
-        return np.array([[1] * (total - 2) + [0, 0], [0] + [1] * (total - 1)], np.int32)
-    if kind == "pairs":
-        # Where no key is seen, scores of -10000 and more differ by their rounding alone.
-        seen = rng.random((B, S, total)) < 0.7
-        seen[:, :, 0] = True
-        return seen.astype(np.int32)
-    return None
 
 
 MASKS = ["none", "ends", "ends and starts", "keys", "pairs"]
@@ -124,11 +112,6 @@ def test_what_is_not_supported(rng: np.random.Generator) -> None:
         ours("Attention", [x, weights, None, np.ones(5, np.int32)], HEADS)
 
 
-def tables(rng: np.random.Generator, length: int, width: int) -> list[np.ndarray]:
-    angles = rng.uniform(0, 6, (length, width)).astype(np.float32)
-    return [np.cos(angles), np.sin(angles)]
-
-
 @pytest.mark.parametrize("interleaved", [0, 1])
 @pytest.mark.parametrize("rank", [3, 4])
 @pytest.mark.parametrize("each", [False, True])
@@ -147,27 +130,10 @@ def test_rotary_positions_are_checked(rng: np.random.Generator) -> None:
         ours("RotaryEmbedding", [normal(rng, B, S, D), np.array([6]), *tables(rng, 9, 4)], {})
 
 
-WIDE = 16  # onnxruntime turns heads of multiples of 16 alone
-GROUPS = {"num_heads": 4, "kv_num_heads": 2}
-SETTINGS: list[dict[str, Any]] = [
-    {},
-    {"scale": 0.2, "softcap": 3.0},
-    {"local_window_size": 2},
-    {"smooth_softmax": 1},
-    {"do_rotary": 1},
-    {"do_rotary": 1, "rotary_interleaved": 1},
-]
-
-
-def counts(*lengths: int) -> list[np.ndarray]:
-    """Inputs seqlens_k and total_sequence_length."""
-    return [np.array(lengths, np.int32) - 1, np.array(max(lengths), np.int32)]
-
-
 @pytest.mark.parametrize("attributes", SETTINGS)
 @pytest.mark.parametrize("packed", [False, True])
 def test_group_query_prompt(rng: np.random.Generator, attributes: Any, packed: bool) -> None:
-    q, k, v = normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE)
+    q, k, v = queries(rng, S)
     given = [np.concatenate([q, k, v], 2), None, None] if packed else [q, k, v]
     turn = tables(rng, 16, WIDE // 2) if attributes.get("do_rotary") else []
     inputs = [*given, None, None, *counts(S, S), *turn]
@@ -177,10 +143,10 @@ def test_group_query_prompt(rng: np.random.Generator, attributes: Any, packed: b
 @pytest.mark.parametrize("attributes", SETTINGS)
 @pytest.mark.parametrize("room", [5, 9])
 def test_group_query_next_token(rng: np.random.Generator, attributes: Any, room: int) -> None:
-    q, k, v = normal(rng, B, 1, 4 * WIDE), normal(rng, B, 1, 2 * WIDE), normal(rng, B, 1, 2 * WIDE)
-    past = [normal(rng, B, 2, room, WIDE), normal(rng, B, 2, room, WIDE)]
+    q, k, v = queries(rng, 1)
+    state = past(rng, room)
     turn = tables(rng, 16, WIDE // 2) if attributes.get("do_rotary") else []
-    inputs = [q, k, v, *past, *counts(4, 6), *turn]
+    inputs = [q, k, v, *state, *counts(4, 6), *turn]
     y, keys, values = ours("GroupQueryAttention", inputs, {**GROUPS, **attributes}, outputs=3)
     assert keys.shape[2] == max(room, 6)
     types = [y.dtype] * 3
@@ -194,7 +160,7 @@ def test_group_query_next_token(rng: np.random.Generator, attributes: Any, room:
 
 @pytest.mark.parametrize("output", [1, 2])
 def test_group_query_with_bias_sink_and_scores(rng: np.random.Generator, output: int) -> None:
-    q, k, v = normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE)
+    q, k, v = queries(rng, S)
     bias, sink = normal(rng, B, 4, S, S), normal(rng, 4)
     attributes = {**GROUPS, "qk_output": output, "softcap": 2.0}
     inputs = [q, k, v, None, None, *counts(S, S), None, None, None, bias]
@@ -206,7 +172,7 @@ def test_group_query_with_bias_sink_and_scores(rng: np.random.Generator, output:
 
 
 def test_group_query_padded_prompt(rng: np.random.Generator) -> None:
-    inputs = [normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE), None, None]
+    inputs = [*queries(rng, S), None, None]
     inputs += [*counts(2, S), *tables(rng, 16, WIDE // 2)]
     attributes = {**GROUPS, "do_rotary": 1}
     found = ours("GroupQueryAttention", inputs, attributes, outputs=3)
@@ -218,32 +184,32 @@ def test_group_query_padded_prompt(rng: np.random.Generator) -> None:
 
 
 def test_group_query_both_ways(rng: np.random.Generator) -> None:
-    inputs = [normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE), None, None]
+    inputs = [*queries(rng, S), None, None]
     judged("GroupQueryAttention", [*inputs, *counts(S, S)], {**GROUPS, "causal": 0}, rtol=1e-4)
 
 
 def test_group_query_of_given_positions(rng: np.random.Generator) -> None:
     attributes, turn = {**GROUPS, "do_rotary": 1}, tables(rng, 16, WIDE // 2)
-    q, k, v = normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE)
+    q, k, v = queries(rng, S)
     positions = np.array([[2, 5, 6, 9], [1, 3, 4, 0]])
     judged("GroupQueryAttention", [q, k, v, None, None, *counts(S, S), *turn, positions], attributes, rtol=1e-4)
-    past = [normal(rng, B, 2, 5, WIDE), normal(rng, B, 2, 5, WIDE)]
-    inputs = [q[:, :1], k[:, :1], v[:, :1], *past, *counts(6, 6), *turn, np.array([[7], [2]])]
+    state = past(rng, 5)
+    inputs = [q[:, :1], k[:, :1], v[:, :1], *state, *counts(6, 6), *turn, np.array([[7], [2]])]
     judged("GroupQueryAttention", inputs, attributes, outputs=3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("attributes", SETTINGS)
 def test_group_query_several_more_tokens(rng: np.random.Generator, attributes: Any) -> None:
-    q, k, v = normal(rng, 1, S, 4 * WIDE), normal(rng, 1, S, 2 * WIDE), normal(rng, 1, S, 2 * WIDE)
-    past = [normal(rng, 1, 2, 5, WIDE), normal(rng, 1, 2, 5, WIDE)]
+    q, k, v = queries(rng, S, batch=1)
+    state = past(rng, 5, batch=1)
     turn = tables(rng, 16, WIDE // 2) if attributes.get("do_rotary") else []
-    inputs = [q, k, v, *past, *counts(5 + S), *turn]
+    inputs = [q, k, v, *state, *counts(5 + S), *turn]
     judged("GroupQueryAttention", inputs, {**GROUPS, **attributes}, outputs=3, rtol=1e-4)
 
 
 def test_group_query_normalises_heads(rng: np.random.Generator) -> None:
     # onnxruntime has it on GPUs alone: heads normalised before are the same.
-    q, k, v = normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE)
+    q, k, v = queries(rng, S)
     weights = [normal(rng, WIDE), normal(rng, WIDE)]
     inputs = [q, k, v, None, None, *counts(S, S), *[None] * 7, *weights]
 
@@ -258,7 +224,7 @@ def test_group_query_normalises_heads(rng: np.random.Generator) -> None:
 
 
 def test_bad_group_queries(rng: np.random.Generator) -> None:
-    inputs = [normal(rng, B, S, 4 * WIDE), normal(rng, B, S, 2 * WIDE), normal(rng, B, S, 2 * WIDE), None, None]
+    inputs = [*queries(rng, S), None, None]
     for change in ({"kv_num_heads": 3}, {"k_quant_type": "PER_TENSOR"}, {"sliding_window_cache": 1}, {"qk_output": 3}):
         with pytest.raises(Error):
             ours("GroupQueryAttention", [*inputs, *counts(S, S)], {**GROUPS, **change})
