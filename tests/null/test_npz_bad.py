@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from bad_files import BAD_FILES
 from bad_models import BAD_MODELS, edited, same_graph, small_graph
+from refusals import cheap_refusal
 
 from forwardpass.errors import Error, FileError
 from forwardpass.formats import archive, load_graph, npz
@@ -39,17 +39,9 @@ def path(tmp_path: Path, written: bytes) -> Path:
 
 def refused(path: Path, read: Any) -> Error:
     """The error, after checking that it names the file, is short, and cost little memory."""
-    tracemalloc.start()
-    try:
-        with pytest.raises(FileError) as e:
-            read(path)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < (8 << 20) + 4 * path.stat().st_size
-    assert str(path) in e.value.where
-    assert len(str(e.value)) < 1500
-    return e.value
+    error = cheap_refusal(lambda: read(path), FileError, memory=(8 << 20) + 4 * path.stat().st_size, length=1500)
+    assert str(path) in error.where
+    return error
 
 
 @pytest.mark.parametrize("name", BAD_FILES)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import io
 import json
 import time
-import tracemalloc
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bad_models import edited, put, same_bits, same_graph, same_value
+from refusals import cheap_refusal
 from rich_models import BAD_RICH, nested, rich_graph, values
 
 from forwardpass import dtypes
-from forwardpass.errors import FileError, GraphError, UnsupportedError
+from forwardpass.errors import Error, FileError, GraphError, UnsupportedError
 from forwardpass.formats import load_graph, npz, schema
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
@@ -169,16 +169,8 @@ def test_more_than_a_file_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- bad files
 
 
-def refused(read: Any) -> FileError:
-    tracemalloc.start()
-    try:
-        with pytest.raises(FileError) as e:
-            read()
-        assert tracemalloc.get_traced_memory()[1] < 8 << 20
-    finally:
-        tracemalloc.stop()
-    assert len(str(e.value)) < 1500
-    return e.value
+def refused(read: Callable[[], Any]) -> Error:
+    return cheap_refusal(read, FileError, memory=8 << 20, length=1500)
 
 
 @pytest.mark.parametrize("name", BAD_RICH)
