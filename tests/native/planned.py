@@ -12,13 +12,23 @@ from forwardpass.graph import Graph
 from forwardpass.plan import Plan, Settings, make_plan
 
 
-def settings(isa: str, threads: int = 1, l2: int = 0) -> Settings:
+def settings(isa: str, threads: int = 1, precision: str = "portable", *, tiles: bool = False, l2: int = 0) -> Settings:
     info = next(i for i in _native.isas() if i["name"] == isa)
-    return Settings(isa, info["panel"], info["tile_panels"], threads, "portable", l2=l2)
+    return Settings(isa, info["panel"], info["tile_panels"], threads, precision, tiles, l2)
+
+
+def on_tiles(isa: str, threads: int = 1, precision: str = "float32") -> Settings:
+    """Settings for matrix tiles, which every ISA has or emulates."""
+    return settings(isa, threads, precision, tiles=True)
+
+
+def tiles_always(terms: int, *sizes: int) -> bool:
+    """In place of `lower_split._pays`, whose answers are kept."""
+    return terms > 0 and sizes[-1] > 0
 
 
 def plan_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]], isa: str, threads: int = 1, l2: int = 0) -> Plan:
-    return make_plan(graph, shapes, settings(isa, threads, l2), {})
+    return make_plan(graph, shapes, settings(isa, threads, l2=l2), {})
 
 
 def run(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, threads: int = 1) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from planned import settings
 from forwardpass.dtypes import nearest_bfloat16
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_linear
-from forwardpass.plan import Plan, Settings, make_plan
+from forwardpass.plan import Plan, make_plan
 
 
-def planned(graph: Graph, isa: str, precision: str, threads: int = 1, **packed: Any) -> Plan:
-    s = settings(isa, threads)
-    chosen = Settings(isa, s.panel, s.tile_panels, threads, precision)
-    return make_plan(graph, {k: t.sizes for k, t in graph.inputs.items()}, chosen, packed)
+def planned(graph: Graph, isa: str, precision: str, threads: int = 1) -> Plan:
+    shapes = {k: t.sizes for k, t in graph.inputs.items()}
+    return make_plan(graph, shapes, settings(isa, threads, precision), {})
 
 
 def kernels(plan: Plan) -> list[str]:

@@ -8,40 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import Maker
-from small_graphs import F32
+from small_graphs import decoder
 
-from forwardpass.graph import Graph, TensorType
 from forwardpass.ops import lower_linear, lower_split
 from forwardpass.run import Model
 
-WIDTH, HEADS = 16, 2
 MEMOS = (
     lower_linear._entries, lower_linear._tile_rows, lower_split._tile_rows,
     lower_split._positions, lower_split._pays, lower_split._steps, lower_split._width,
 )  # fmt: skip
 """What the process keeps of sizes that it has met: a bounded number, which the tests do not reach."""
 RESIDENT = Path("/proc/self/statm")
-
-
-def decoder() -> Graph:
-    """Two layers of causal attention with a mask for every length, and an ArgMax of places."""
-    m = Maker(dtype=F32)
-    m.inputs["tokens"] = TensorType(np.dtype(np.int64), ("batch", "length"))
-    x = m("Gather", m.const((50, WIDTH)), "tokens")
-    square = m("Concat", *[m("Shape", "tokens", start=1, end=2)] * 2, axis=0)
-    ones = m("Expand", m.const(np.ones((1, 1), np.float32)), square)
-    mask = m("Mul", m("Trilu", ones, m.const(np.array(1, np.int64)), upper=1), m.const(np.array(-1e9, np.float32)))
-    for _ in range(2):
-        q, k, v = (
-            m("Transpose", m("Reshape", m("MatMul", x, m.const((WIDTH, WIDTH))), m.ints(0, 0, HEADS, -1)),
-              perm=[0, 2, 1, 3])
-            for _ in range(3)
-        )  # fmt: skip
-        scores = m("Add", m("MatMul", q, m("Transpose", k, perm=[0, 1, 3, 2])), mask)
-        y = m("Transpose", m("MatMul", m("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
-        x = m("Add", x, m("Reshape", y, m.ints(0, 0, WIDTH)))
-    return m.graph(m("Hardmax", m("MatMul", x, m.const((WIDTH, 5))), axis=1, out="y"))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planned import settings
-from test_tiles import tiles_always
+from planned import on_tiles, tiles_always
 
 from forwardpass import plan as plans
 from forwardpass.graph import Graph, Node, TensorType
@@ -20,11 +19,6 @@ PRECISIONS = ["float32", "fast", "bfloat16"]
 @pytest.fixture(autouse=True)
 def always_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lower_split, "_pays", tiles_always)
-
-
-def on_tiles(isa: str, precision: str, threads: int = 1) -> Settings:
-    s = settings(isa, threads)
-    return Settings(isa, s.panel, s.tile_panels, threads, precision, True)
 
 
 def chain(rng: np.random.Generator, shape: tuple[int, ...], *layers: dict[str, Any], **more: Any) -> Graph:
@@ -90,13 +84,13 @@ def test_the_bits_stay(
     graph = chain(rng, shape, *layers)
     x = rng.standard_normal(shape, dtype=np.float32)
     monkeypatch.setattr(plans, "split_in_epilogues", list)
-    apart = planned(graph, on_tiles(isa, precision))
+    apart = planned(graph, on_tiles(isa, precision=precision))
     assert splits(apart) == len(layers)
     want = apart.run([x])[0].tobytes()
     monkeypatch.undo()
     monkeypatch.setattr(lower_split, "_pays", tiles_always)
     for threads in (1, 2, 3):
-        plan = planned(graph, on_tiles(isa, precision, threads))
+        plan = planned(graph, on_tiles(isa, threads, precision))
         assert splits(plan) < len(layers) or precision != "bfloat16"
         assert plan.run([x])[0].tobytes() == want
     assert sum(n > 0 for n in made(plan)) + splits(plan) == len(layers)
@@ -110,7 +104,7 @@ def test_what_cannot_be_split_stays_in_its_pixel(
     """A block that the channels do not fill is filled with zeros, whatever the sums there were."""
     graph = chain(rng, (1, 4, 4, 32), {"n": 20}, {"n": 40}, {"n": 16})
     x = rng.standard_normal((1, 4, 4, 32), dtype=np.float32)
-    plan = planned(graph, on_tiles(isa, precision))
+    plan = planned(graph, on_tiles(isa, precision=precision))
     assert splits(plan) == 1
     plain = plan.run([x])[0].copy()
     x[0, 1, 2, 5] = value
@@ -125,10 +119,10 @@ def test_results_that_others_read_are_there(isa: str, rng: np.random.Generator) 
     for precision, makes, count in (("bfloat16", [2, 0], 1), ("fast", [0, 0], 2), ("float32", [0, 0], 2)):
         graph = chain(rng, (1, 4, 4, 32), {}, {"kernel": 3, "pads": SAME}, outputs=["y1", "y0"])
         x = rng.standard_normal((1, 4, 4, 32), dtype=np.float32)
-        plan = planned(graph, on_tiles(isa, precision))
+        plan = planned(graph, on_tiles(isa, precision=precision))
         assert (made(plan), splits(plan)) == (makes, count)
         weights = {k: graph.constants[k] for k in ("w0", "b0")}
-        alone = planned(Graph(graph.inputs, ["y0"], graph.nodes[:1], weights), on_tiles(isa, precision))
+        alone = planned(Graph(graph.inputs, ["y0"], graph.nodes[:1], weights), on_tiles(isa, precision=precision))
         assert plan.run([x])[1].tobytes() == alone.run([x])[0].tobytes()
 
 
@@ -137,10 +131,10 @@ def test_what_two_products_read_is_split_once(isa: str, rng: np.random.Generator
     nodes = [Node("Conv", ["x", f"w{k}"], [f"y{k}"], {"kernel_shape": [1, 1]}, "nhwc") for k in range(3)]
     x = rng.standard_normal((1, 3, 5, 40), dtype=np.float32)
     graph = Graph({"x": TensorType.of(x)}, ["y0", "y1", "y2"], nodes, w)
-    plan = planned(graph, on_tiles(isa, "float32"))
+    plan = planned(graph, on_tiles(isa))
     assert splits(plan) == 1
     for k, y in enumerate(plan.run([x])):
-        alone = planned(Graph(graph.inputs, [f"y{k}"], [nodes[k]], {f"w{k}": w[f"w{k}"]}), on_tiles(isa, "float32"))
+        alone = planned(Graph(graph.inputs, [f"y{k}"], [nodes[k]], {f"w{k}": w[f"w{k}"]}), on_tiles(isa))
         assert y.tobytes() == alone.run([x])[0].tobytes()
 
 
@@ -150,23 +144,23 @@ def test_a_batch_in_parts_is_split_by_steps(
     """Parts follow each other in the same memory: a product cannot have made the next one's before."""
     graph = chain(rng, (4, 4, 4, 32), {}, {"kernel": 3, "pads": SAME}, {})
     x = rng.standard_normal((4, 4, 4, 32), dtype=np.float32)
-    want = planned(graph, on_tiles(isa, "float32")).run([x])[0].tobytes()
+    want = planned(graph, on_tiles(isa)).run([x])[0].tobytes()
     monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", 4 * 3 * 36 * 16)
-    plan = planned(graph, on_tiles(isa, "float32"))
+    plan = planned(graph, on_tiles(isa))
     assert splits(plan) > 3
     assert plan.run([x])[0].tobytes() == want
 
 
 def test_no_border_is_kept_for_a_result_that_is_left_out(isa: str, rng: np.random.Generator) -> None:
     graph = chain(rng, (1, 6, 6, 32), {"n": 64}, {"kernel": 3, "pads": SAME})
-    plan = planned(graph, on_tiles(isa, "bfloat16"))
+    plan = planned(graph, on_tiles(isa, precision="bfloat16"))
     assert [s.kernel for s in plan.steps] == ["split_f32", "brgemm_split_f32", "split_f32", "brgemm_split_f32"]
     assert plan.steps[2].params["border_only"]
     assert plan.steps[2].nbytes == 4 * 2 * 8 * 8 * 16 + 4 * 16 * 16  # the border's image, and what a tile reads behind
 
 
 def test_the_explanation_says_so(isa: str, rng: np.random.Generator) -> None:
-    plan = planned(chain(rng, (1, 6, 6, 32), {"n": 64}, {}), on_tiles(isa, "bfloat16"))
+    plan = planned(chain(rng, (1, 6, 6, 32), {"n": 64}, {}), on_tiles(isa, precision="bfloat16"))
     first, second = (s["algorithm"] for s in plan.steps_report().steps if s["kernel"] == "brgemm_split_f32")
     assert first.endswith("splits the result")
     assert "splits" not in second

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planned import settings
-from test_lengths import decoder
+from small_graphs import decoder
 
 import forwardpass as fp
 import networks
@@ -130,10 +130,9 @@ def lengths(rng: np.random.Generator, count: int, shape: tuple[Any, ...], name: 
 @pytest.mark.parametrize("tiles", [False, True])
 def test_sequences(isa: str, threads: int, tiles: bool, rng: np.random.Generator) -> None:
     graph, _ = optimize(decoder())
-    given = settings(isa, threads)
     if tiles and not next(i for i in _native.isas() if i["name"] == isa)["tiles"]:
         pytest.skip("no matrix tiles here")
-    given = Settings(isa, given.panel, given.tile_panels, threads, "float32", tiles)
+    given = settings(isa, threads, "float32", tiles=tiles)
     others = lengths(rng, 30, (None, None), "tokens", 200)
     assert fitting(graph, {"tokens": (3, 60)}, others, given) > 10
 

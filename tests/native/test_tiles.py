@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planned import settings
+from planned import on_tiles, settings, tiles_always
 from test_accuracy import KINDS, _error, _operands, _sequential
 
 import forwardpass as fp
@@ -27,16 +27,6 @@ def always_on_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """However small the layer is, but in the tests of the choice."""
     if "choice" not in request.node.name:
         monkeypatch.setattr(lower_split, "_pays", tiles_always)
-
-
-def tiles_always(terms: int, *sizes: int) -> bool:
-    """In place of `lower_split._pays`, whose answers are kept."""
-    return terms > 0 and sizes[-1] > 0
-
-
-def on_tiles(isa: str, threads: int = 1, precision: str = "float32") -> Settings:
-    s = settings(isa, threads)
-    return Settings(isa, s.panel, s.tile_panels, threads, precision, True)
 
 
 def run(graph: Graph, x: dict[str, np.ndarray], chosen: Settings) -> np.ndarray:
