@@ -12,7 +12,7 @@ from .hybrid import AnyPlan, plan_any
 from .plan import Plan, Settings, make_plan
 from .template import Template, make_template
 
-__all__ = ["Plans"]
+__all__ = ["PlanMaker", "Plans"]
 
 _MAX_PLANS = 16
 _MAX_TEMPLATES = 16
@@ -22,37 +22,23 @@ _FIRST = 3
 Key = tuple[tuple[int, ...], ...]
 
 
-class Plans:
-    """Shapes of the inputs, in order -> the plan for them. Any number of threads may ask.
+class Plans(Cache[Key, AnyPlan]):
+    """Shapes of the inputs, in order -> the plan for them. Any number of threads may ask."""
+
+    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
+        # No method of this object: a cycle would keep the plans' memory until a garbage collection.
+        self.maker = PlanMaker(graph, settings, packed)
+        super().__init__(self.maker, _MAX_PLANS)
+
+
+class PlanMaker:
+    """Makes plans, one at a time.
 
     Attributes
     ----------
     planned, filled
         How many plans the planner made, and how many templates.
     """
-
-    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
-        self._maker = _Maker(graph, settings, packed)
-        # Of the maker, not of this object: a cycle would keep the plans' memory until a garbage collection.
-        self._cache: Cache[Key, AnyPlan] = Cache(self._maker, _MAX_PLANS)
-
-    def __call__(self, shapes: Key) -> AnyPlan:
-        return self._cache(shapes)
-
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    @property
-    def planned(self) -> int:
-        return self._maker.planned
-
-    @property
-    def filled(self) -> int:
-        return self._maker.filled
-
-
-class _Maker:
-    """Makes plans, one at a time."""
 
     def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
         self.graph, self.settings, self.packed = graph, settings, packed

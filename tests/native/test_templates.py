@@ -153,10 +153,10 @@ def test_the_planner_is_not_asked_again() -> None:
     for batch in range(2, 40):
         x = np.full((batch, 8), batch, np.float32)
         assert model(x).shape == (batch, 3)
-    assert model._plans.planned == 3
-    assert model._plans.filled == 35
+    assert model._plans.maker.planned == 3
+    assert model._plans.maker.filled == 35
     model(np.ones((1, 8), np.float32))  # strides of a single row say nothing, and merge
-    assert model._plans.planned + model._plans.filled == 39
+    assert model._plans.maker.planned + model._plans.maker.filled == 39
 
 
 def test_a_real_transformer(models: Path, isa: str, rng: np.random.Generator) -> None:
@@ -209,4 +209,4 @@ def test_threads_with_lengths_of_their_own() -> None:
     for t in threads:
         t.join()
     assert not wrong
-    assert model._plans.filled > 10
+    assert model._plans.maker.filled > 10
