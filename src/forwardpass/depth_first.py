@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .memory import Buffer
 from .ops import Tensor
@@ -14,7 +14,7 @@ from .tracked import call
 if TYPE_CHECKING:
     from .planner import Step
 
-__all__ = ["Chain", "chains", "described"]
+__all__ = ["Chain", "chains"]
 
 Border = tuple["Step", int]
 
@@ -90,11 +90,11 @@ class Chain:
         ends = [0] * len(self.members)
         for k in range(len(ends) - 1, -1, -1):
             m = self.members[k]
-            end = row if k == len(ends) - 1 else self._own(m, wanted.get(m.step.output.buffer, 0))
+            end = row if k == len(ends) - 1 else _own_row(m, wanted.get(m.step.output.buffer, 0))
             ends[k] = end
-            for t, read in zip(m.step.inputs, m.reads) if end else ():
-                if t is not None and read is not None and t.buffer in self.between:
-                    wanted[t.buffer] = max(wanted.get(t.buffer, 0), read.end(end))
+            for b, read in m.images_read if end else ():
+                if b in self.between:
+                    wanted[b] = max(wanted.get(b, 0), read.end(end))
         return ends, wanted
 
     def starts(self, row: int) -> list[int]:
@@ -103,31 +103,34 @@ class Chain:
         starts = [0] * len(self.members)
         for k in range(len(starts) - 1, -1, -1):
             m = self.members[k]
-            starts[k] = row if k == len(starts) - 1 else self._own(m, wanted.get(m.step.output.buffer, 0))
-            for t, read in zip(m.step.inputs, m.reads):
-                if t is not None and read is not None and t.buffer in self.between:
+            starts[k] = row if k == len(starts) - 1 else _own_row(m, wanted.get(m.step.output.buffer, 0))
+            for b, read in m.images_read:
+                if b in self.between:
                     begin = read.begin(starts[k])
-                    wanted[t.buffer] = min(wanted.get(t.buffer, begin), begin)
+                    wanted[b] = min(wanted.get(b, begin), begin)
         return starts
 
     def lowest(self, done: Sequence[int]) -> dict[Buffer, int]:
         """The first row of each value between them that is read or written after so many rows of each member."""
         found: dict[Buffer, int] = {}
         for m, row in zip(self.members, done):
-            out = m.step.output
-            if out.buffer in self.between:
-                begin = row + out.offset // out.strides[1]
-                found[out.buffer] = min(found.get(out.buffer, begin), begin)
-            for t, read in zip(m.step.inputs, m.reads):
-                if t is not None and read is not None and t.buffer in self.between:
+            out = m.step.output.buffer
+            if out in self.between:
+                found[out] = min(found.get(out, row + m.border), row + m.border)
+            for b, read in m.images_read:
+                if b in self.between:
                     begin = read.begin(row)
-                    found[t.buffer] = min(found.get(t.buffer, begin), begin)
+                    found[b] = min(found.get(b, begin), begin)
         return found
 
-    def _own(self, m: RowStep, row: int) -> int:
-        """A row of a value, counted through its border, as one of the member that writes it."""
-        out = m.step.output
-        return min(max(row - out.offset // out.strides[1], 0), m.height)
+    def writer(self, value: Buffer) -> RowStep:
+        """The member that writes a value between them."""
+        return next(m for m in self.members if m.step.output.buffer is value)
+
+
+def _own_row(m: RowStep, row: int) -> int:
+    """A row of a value, counted through its border, as one of the member that writes it."""
+    return min(max(row - m.border, 0), m.height)
 
 
 def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
@@ -290,28 +293,16 @@ def _sizes(chain: Chain, rows: int) -> dict[Buffer, int]:
     done, _ = chain.ends(middle)
     low = chain.lowest(done)
     _, wanted = chain.ends(min(middle + rows, chain.height))
-    return {b: 4 * max(end - low.get(b, 0), 0) * _row(b, chain) for b, end in wanted.items()}
+    return {b: _nbytes(chain, b, end - low.get(b, 0)) for b, end in wanted.items()}
 
 
 def _kept(chain: Chain) -> dict[Buffer, int]:
     """Bytes of rows that two blocks need."""
     done, wanted = chain.ends(max(1, chain.height // 2))
     low = chain.lowest(done)
-    return {b: 4 * max(end - low.get(b, end), 0) * _row(b, chain) for b, end in wanted.items()}
+    return {b: _nbytes(chain, b, end - low.get(b, end)) for b, end in wanted.items()}
 
 
-def _row(buffer: Buffer, chain: Chain) -> int:
-    """Elements of a row of a value, border included."""
-    found = next(m.step.output for m in chain.members if m.step.output.buffer is buffer)
-    return found.strides[1]
-
-
-def described(found: Sequence[Chain]) -> Iterator[dict[str, Any]]:
-    """What `explain` shows of chains."""
-    for c in found:
-        names = [m.step.node.name or m.step.node.outputs[0] for m in (c.members[0], c.members[-1])]
-        yield {
-            "first": names[0], "last": names[1], "steps": c.last - c.first + 1, "rows": c.rows, "blocks": c.blocks,
-            "bytes": c.nbytes, "window_bytes": sum(b.nbytes for b in c.windows),
-            "saved_us": c.saved, "spent_us": c.spent, "declined": c.declined,
-        }  # fmt: skip
+def _nbytes(chain: Chain, value: Buffer, rows: int) -> int:
+    """Bytes of so many rows of a value, border included."""
+    return 4 * max(rows, 0) * chain.writer(value).step.output.strides[1]

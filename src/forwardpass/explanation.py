@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__, _native
 from .config import PRECISIONS, choose_isa, default_threads
-from .depth_first import described
+from .depth_first import Chain
 from .graph import Node
 from .hybrid import Hybrid
 from .ops.lower_linear import PRODUCTS
@@ -57,7 +57,7 @@ class Steps(Report):
         parts: list[Plan | Node] = [plan] if isinstance(plan, Plan) else list(plan.planned())
         self.steps = [s for p in parts for s in (_steps(p) if isinstance(p, Plan) else [_definition(p)])]
         native = [p for p in parts if isinstance(p, Plan)]
-        self.chains = [c for p in native for c in described(p.chains)]
+        self.chains = [_chain(c) for p in native for c in p.chains]
         self.arena_bytes = sum(p.arena_bytes for p in native)
         self.threads = max((p.threads for p in native), default=1)
 
@@ -114,15 +114,26 @@ def _steps(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def _chain(c: Chain) -> dict[str, Any]:
+    first, last = (m.step.node.name or m.step.node.outputs[0] for m in (c.members[0], c.members[-1]))
+    return {
+        "first": first, "last": last, "steps": c.last - c.first + 1, "rows": c.rows, "blocks": c.blocks,
+        "bytes": c.nbytes, "window_bytes": sum(b.nbytes for b in c.windows),
+        "saved_us": c.saved, "spent_us": c.spent, "declined": c.declined,
+    }  # fmt: skip
+
+
 def _chain_lines(chains: Sequence[dict[str, Any]]) -> list[str]:
     """The chains, one to a line."""
     lines = ["by blocks of rows"] if chains else []
     for c in chains:
         weighed = f"saves about {c['saved_us']:.0f} us for {c['spent_us']:.0f} us"
-        how = f"{c['blocks']} x {c['rows']} rows, {human_bytes(c['bytes'])} between them in "
-        how += f"{human_bytes(c['window_bytes'])}, {weighed}"
-        lines.append(f"  {c['first']} .. {c['last']}, {c['steps']} steps: ")
-        lines[-1] += f"no, {c['declined']} ({weighed})" if c["declined"] else how
+        if c["declined"]:
+            how = f"no, {c['declined']} ({weighed})"
+        else:
+            between, window = human_bytes(c["bytes"]), human_bytes(c["window_bytes"])
+            how = f"{c['blocks']} x {c['rows']} rows, {between} between them in {window}, {weighed}"
+        lines.append(f"  {c['first']} .. {c['last']}, {c['steps']} steps: {how}")
     return [*lines, ""] if lines else []
 
 

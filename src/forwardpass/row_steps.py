@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from .memory import Buffer
 from .ops import Tensor
 from .ops.activations import ACTIVATIONS
 from .ops.lower_conv import sum_length
@@ -51,8 +52,12 @@ class RowStep:
         Of the output.
     units
         Of the kernel's range, per row.
+    border
+        Rows of the border above the output.
     reads
         Per input; None for what is no image, or has the same rows for all.
+    images_read
+        The others, with the buffers that they are in.
     """
 
     step: Step
@@ -60,7 +65,9 @@ class RowStep:
     images: int
     height: int
     units: int
+    border: int
     reads: list[Read | None]
+    images_read: list[tuple[Buffer, Read]]
 
 
 def row_step(step: Step, index: int) -> RowStep | None:
@@ -76,7 +83,8 @@ def row_step(step: Step, index: int) -> RowStep | None:
         units = 0  # the tiles of a row are not known yet
     else:
         units = 1 if step.units == images * height else width * channels
-    return RowStep(step, index, images, height, units, reads)
+    images_read = [(t.buffer, read) for t, read in zip(step.inputs, reads) if t is not None and read is not None]
+    return RowStep(step, index, images, height, units, _border(out), reads, images_read)
 
 
 def _reads(step: Step) -> list[Read | None] | None:

@@ -129,7 +129,7 @@ class _Window:
     would be if the value began so many rows and images before the window."""
 
     def __init__(self, chain: Chain, value: Buffer, part: int) -> None:
-        writer = next(m for m in chain.members if m.step.output.buffer is value)
+        writer = chain.writer(value)
         border = chain.between[value]
         out = writer.step.output
         self.image, self.row = out.strides[:2]
