@@ -102,7 +102,7 @@ class Explanation(Steps):
 def _steps(plan: Plan) -> list[dict[str, Any]]:
     return [
         {
-            "node": s.node.name or s.node.outputs[0],
+            "node": s.node.title,
             "kernel": s.kernel,
             "algorithm": _algorithm(s),
             "isa": plan.isa,
@@ -115,7 +115,7 @@ def _steps(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _chain(c: Chain) -> dict[str, Any]:
-    first, last = (m.step.node.name or m.step.node.outputs[0] for m in (c.members[0], c.members[-1]))
+    first, last = (m.step.node.title for m in (c.members[0], c.members[-1]))
     return {
         "first": first, "last": last, "steps": c.last - c.first + 1, "rows": c.rows, "blocks": c.blocks,
         "bytes": c.nbytes, "window_bytes": sum(b.nbytes for b in c.windows),
@@ -138,7 +138,7 @@ def _chain_lines(chains: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _definition(node: Node) -> dict[str, Any]:
-    name = node.name or node.outputs[0]
+    name = node.title
     return {"node": name, "kernel": "definition", "algorithm": f"{node.qualified} in NumPy", "isa": "-"} | {
         "threads": 1, "bytes": 0, "flops": 0,
     }  # fmt: skip

@@ -83,6 +83,11 @@ class Node:
         return f"{self.domain}.{self.op}" if self.domain else self.op
 
     @property
+    def title(self) -> str:
+        """How tables name the node."""
+        return self.name or self.outputs[0]
+
+    @property
     def label(self) -> str:
         """How messages name the node."""
         return (

@@ -78,7 +78,7 @@ class Profile(Report):
                 self._rows[id(owner)] = (
                     owner,
                     [
-                        {"node": n.name or n.outputs[0], "kernel": kernel, "calls": 0, "nanoseconds": 0}
+                        {"node": n.title, "kernel": kernel, "calls": 0, "nanoseconds": 0}
                         | {"flops": flops, "bytes": nbytes}
                         for n, kernel, flops, nbytes in steps
                     ],

@@ -54,7 +54,7 @@ class Summary(Report):
         self.title = repr(model)
         self.rows: list[dict[str, Any]] = [
             {
-                "name": n.name or n.outputs[0],
+                "name": n.title,
                 "operator": n.qualified + (f"+{n.attributes['activation']}" if n.attributes.get("activation") else ""),
                 "output": str(types.get(n.outputs[0], "?")),
                 "parameters": sum(constants[i].size for i in n.inputs if i in constants),

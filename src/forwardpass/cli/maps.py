@@ -40,7 +40,7 @@ def layers_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     for node in graph.nodes:
         kind = types.get(node.outputs[0])
         if kind is not None and kind.is_known and len(kind.sizes) == 4 and sorted(kind.sizes)[-2] > 1:
-            found[node.name or node.outputs[0]] = kind.sizes
+            found[node.title] = kind.sizes
     return found
 
 

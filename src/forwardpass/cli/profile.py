@@ -82,9 +82,7 @@ def _report(
     reasons: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for step in plan.steps:
         reasons[step["node"], step["kernel"]].append(step)
-    declined = {
-        n.name or n.outputs[0]: plan.fallbacks[n.label] for n in model.optimized.nodes if n.label in plan.fallbacks
-    }
+    declined = {n.title: plan.fallbacks[n.label] for n in model.optimized.nodes if n.label in plan.fallbacks}
     typical = found.typical
     steps = []
     for s in found.steps:

@@ -116,7 +116,7 @@ def _first(
     node, value = found
     inputs = [row(i) for i in node.inputs if i in known]
     return {
-        "node": node.name or node.outputs[0],
+        "node": node.title,
         "operator": node.qualified,
         "text": str(node),
         "value": row(value),
@@ -132,7 +132,7 @@ def _kernels(tested: Tested, node: Node) -> list[str]:
     import forwardpass as fp
 
     plan = fp.explain(tested.model, {k: x.shape for k, x in tested.inputs.items()})
-    name = node.name or node.outputs[0]
+    name = node.title
     return [s["kernel"] for s in plan.steps if s["node"] == name]
 
 

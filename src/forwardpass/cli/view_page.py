@@ -135,7 +135,7 @@ def _graph(
         boxes.append(_box(drawing, kind, k, "input", name, types.get(name, "?"), 0.0))
         details[f"{kind}{k}"] = f"input {name}: {types.get(name, '?')}"
     for k, node in enumerate(graph.nodes):
-        name = node.name or node.outputs[0]
+        name = node.title
         heat = math.sqrt(times.get(name, 0.0) / most) if most else 0.0
         made = next(o for o in node.outputs if o)
         boxes.append(_box(drawing, kind, first + k, node.qualified, name, types.get(made, "?"), heat))
