@@ -11,7 +11,7 @@ from ..graph import Array, TensorType
 from . import shapes
 from .activations import sigmoid
 from .binary import lower_sum
-from .lower import binary_step
+from .lower import binary_step, scalar
 from .lower_typed import lower_integer
 from .numeric import FLOATS, NUMBERS, rounded_once, typed
 from .registry import Attributes, Case, Constants, Lowering, Types, operator
@@ -73,9 +73,7 @@ def _mean(attributes: Attributes, *operands: Array) -> Array:
 
 
 def _lower_mean(ctx: Lowering) -> str | None:
-    count = len(ctx.types)
-    divisor = ctx.tensor(ctx.packed(("count", count), lambda: np.full((), count, np.float32)))
-    y = ctx.output()
+    y, divisor = ctx.output(), scalar(ctx, len(ctx.types))
     return lower_sum(ctx) or binary_step(ctx, "div_f32", y, divisor, y, cost=4)
 
 

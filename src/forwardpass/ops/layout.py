@@ -11,7 +11,7 @@ from ..dtypes import STRING, name_of
 from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
-from .lower import GRAIN, MAX_RANK, copy_step, dims, dtype_reason, given, transposed, window_of
+from .lower import GRAIN, MAX_RANK, TOO_MANY, copy_step, dims, dtype_reason, given, scalar, transposed, window_of
 from .lower_typed import move_reason
 from .registry import REQUIRED, Attributes, Case, Constants, Lowering, Tensor, Types, operator
 
@@ -225,7 +225,7 @@ def _lower_constant_pad(ctx: Lowering) -> str | None:
     widths = _pad_widths(len(x.shape), [int(p) for p in pads.ravel()], listed)
     dtype, value = ctx.outputs[0].dtype, ctx.input(2)
     if value is None:
-        value = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
+        value = scalar(ctx, 0, dtype)
     if any(b > 0 or a > 0 for b, a in widths):
         reason = copy_step(ctx, Tensor(value.buffer, (), (), value.offset), y)
     kept = [d + min(b, 0) + min(a, 0) for d, (b, a) in zip(x.shape, widths)]
@@ -247,7 +247,7 @@ def _lower_pad(ctx: Lowering) -> str | None:
     )
     merged = _merge_unpadded(x, y, widths)
     if len(merged) > MAX_RANK:
-        return f"more than {MAX_RANK} dimensions that cannot be merged"
+        return TOO_MANY
     tables = [pad_indices(size, *width, ctx.attributes["mode"]) for size, _, _, width in merged]
     params: dict[str, Any] = {
         "rank": len(merged),

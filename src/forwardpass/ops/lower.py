@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..tracked import integer
-from .registry import Lowering, Tensor
+from .registry import FLOAT, Lowering, Tensor
 
 __all__ = [
     "COPIES",
     "GRAIN",
     "MAX_RANK",
+    "TOO_MANY",
     "binary_step",
     "broadcast_strides",
     "collapse",
@@ -24,15 +25,19 @@ __all__ = [
     "given",
     "reduce_step",
     "same_place",
+    "scalar",
     "scale_shift_step",
     "space",
     "transposed",
     "unary_step",
+    "where_step",
     "window_of",
 ]
 
 MAX_RANK = 6
 """kMaxRank of csrc/core/kernel.hpp."""
+TOO_MANY = f"more than {MAX_RANK} dimensions that cannot be merged"
+"""Why a step is declined where `space` finds none."""
 COPIES = {1: "copy_x8", 2: "copy_x16", 4: "copy_f32", 8: "copy_x64"}
 """Bytes of an element -> the kernel that copies such elements, whatever they mean."""
 GRAIN = 64
@@ -124,6 +129,11 @@ def given(ctx: Lowering, index: int = 0) -> Tensor:
     return found
 
 
+def scalar(ctx: Lowering, value: Any, dtype: np.dtype[Any] = FLOAT) -> Tensor:
+    """A constant without axes, which all plans share."""
+    return ctx.tensor(ctx.packed(("scalar", value, dtype), lambda: np.full((), value, dtype)))
+
+
 def dtype_reason(ctx: Lowering, *indexes: int) -> str | None:
     """Why these inputs (all if none are named) cannot run natively, None if they can."""
     for index in indexes or range(len(ctx.types)):
@@ -131,10 +141,6 @@ def dtype_reason(ctx: Lowering, *indexes: int) -> str | None:
         if found is not None and found.dtype != np.float32:
             return f"dtype {found.dtype.name} has no native kernel"
     return None
-
-
-def _rank_reason() -> str:
-    return f"more than {MAX_RANK} dimensions that cannot be merged"
 
 
 def reduce_step(
@@ -155,7 +161,7 @@ def reduce_step(
     outer = collapse([x.shape[k] for k in kept], [x.strides[k] for k in kept], [y.strides[p] for p in places])
     inner = collapse([x.shape[k] for k in reduced], [x.strides[k] for k in reduced])
     if outer is None or inner is None:
-        return _rank_reason()
+        return TOO_MANY
     params = {
         "kept_rank": len(outer[0]),
         "kept": dims(outer[0]),
@@ -177,7 +183,7 @@ def unary_step(
     """One activation kernel. `row` is its name in unary.def, `cost` the operations per element."""
     fields = space(("in_stride", "out_stride"), dst.shape, src.strides, dst.strides)
     if fields is None:
-        return _rank_reason()
+        return TOO_MANY
     fields.update(alpha=float(alpha), beta=float(beta))
     ctx.step(f"{row}_f32", fields, [src], dst, units=dst.size, grain=GRAIN, flops=cost * dst.size)
     return None
@@ -188,7 +194,7 @@ def binary_step(ctx: Lowering, kernel: str, a: Tensor, b: Tensor, dst: Tensor, *
     strides = (broadcast_strides(a, dst.shape), broadcast_strides(b, dst.shape), dst.strides)
     fields = space(("a_stride", "b_stride", "out_stride"), dst.shape, *strides)
     if fields is None:
-        return _rank_reason()
+        return TOO_MANY
     ctx.step(kernel, fields, [a, b], dst, units=dst.size, grain=GRAIN, flops=cost * dst.size)
     return None
 
@@ -206,7 +212,7 @@ def scale_shift_step(ctx: Lowering, x: Tensor, scale: Tensor, shift: Tensor, dst
         dst.strides,
     )
     if fields is None:
-        return _rank_reason()
+        return TOO_MANY
     ctx.step("scale_shift_f32", fields, [x, scale, shift], dst, units=dst.size, grain=GRAIN, flops=2 * dst.size)
     return None
 
@@ -217,7 +223,18 @@ def copy_step(ctx: Lowering, src: Tensor, dst: Tensor) -> str | None:
         return None
     fields = space(("in_stride", "out_stride"), dst.shape, broadcast_strides(src, dst.shape), dst.strides)
     if fields is None:
-        return _rank_reason()
+        return TOO_MANY
     kernel = COPIES[dst.buffer.itemsize]
     ctx.step(kernel, fields, [src], dst, units=dst.size, grain=GRAIN, flops=math.prod(dst.shape))
+    return None
+
+
+def where_step(ctx: Lowering, condition: Tensor, a: Tensor, b: Tensor, dst: Tensor) -> str | None:
+    """dst = a where the condition holds, else b, for elements of any meaning; all three broadcast."""
+    strides = [broadcast_strides(t, dst.shape) for t in (condition, a, b)]
+    fields = space(("condition_stride", "a_stride", "b_stride", "out_stride"), dst.shape, *strides, dst.strides)
+    if fields is None:
+        return TOO_MANY
+    fields["itemsize"] = dst.buffer.itemsize
+    ctx.step("where_any", fields, [condition, a, b], dst, units=dst.size, grain=GRAIN, flops=dst.size)
     return None

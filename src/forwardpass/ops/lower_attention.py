@@ -11,7 +11,17 @@ import numpy as np
 from ..graph import Array
 from ..records import record
 from ..tracked import call
-from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, transposed, window_of
+from .lower import (
+    binary_step,
+    broadcast_strides,
+    copy_step,
+    dtype_reason,
+    given,
+    scalar,
+    transposed,
+    where_step,
+    window_of,
+)
 from .lower_linear import tile_rows
 from .lower_typed import cast_step, index_operand, kernel_type
 from .registry import Lowering, Tensor
@@ -169,17 +179,7 @@ def float_mask(ctx: Lowering, index: int, hidden: float = -math.inf) -> tuple[Te
 
 def put_mask(ctx: Lowering, seen: Tensor, made: Tensor, hidden: float) -> str | None:
     """made = 0 where `seen` (bools), else `hidden`."""
-    from .lower import space
-
-    zero = ctx.tensor(ctx.packed(("mask", 0.0), lambda: np.zeros((), np.float32)))
-    low = ctx.tensor(ctx.packed(("mask", hidden), lambda: np.full((), hidden, np.float32)))
-    strides = [broadcast_strides(t, made.shape) for t in (seen, zero, low)]
-    fields = space(("condition_stride", "a_stride", "b_stride", "out_stride"), made.shape, *strides, made.strides)
-    if fields is None:
-        return "the mask has too many dimensions"
-    fields["itemsize"] = 4
-    ctx.step("where_any", fields, [seen, zero, low], made, units=made.size, grain=64, flops=made.size)
-    return None
+    return where_step(ctx, seen, scalar(ctx, 0.0), scalar(ctx, hidden), made)
 
 
 def present(ctx: Lowering, past: Tensor | None, new: Tensor, output: int) -> tuple[Tensor, str | None]:
@@ -245,8 +245,7 @@ def _widened(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None
     """A mask that names fewer keys than there are: the others are hidden."""
     shape = (*mask.shape[:-1], keys)
     made = ctx.temporary(shape)
-    low = ctx.tensor(ctx.packed(("mask", -math.inf), lambda: np.full((), -math.inf, np.float32)))
-    reason = copy_step(ctx, low, made)
+    reason = copy_step(ctx, scalar(ctx, -math.inf), made)
     return made, reason or copy_step(ctx, mask, window_of(made, (0,) * len(shape), mask.shape))
 
 

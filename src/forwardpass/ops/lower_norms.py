@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dtypes import DTYPES
 from . import shapes
-from .lower import GRAIN, binary_step, copy_step, dtype_reason, given, reduce_step, transposed, window_of
+from .lower import GRAIN, binary_step, copy_step, dtype_reason, given, reduce_step, scalar, transposed, window_of
 from .lower_typed import Lower, cast_step, kernel_type, pair_step
 from .registry import Lowering, Tensor
 
@@ -258,9 +258,9 @@ def _mask_lengths(ctx: Lowering) -> str | None:
     """The second output of EmbedLayerNormalization: how many elements of every row of the mask are 1."""
     y = ctx.output(1)
     if ctx.input(7) is None:
-        return copy_step(ctx, ctx.tensor(ctx.packed(("no mask",), lambda: np.zeros((), np.int32))), y)
+        return copy_step(ctx, scalar(ctx, 0, np.dtype(np.int32)), y)
     mask, element = given(ctx, 7), kernel_type(ctx, 7)
-    one = ctx.tensor(ctx.packed(("one", element), lambda: np.ones((), element)))
+    one = scalar(ctx, 1, np.dtype(element))
     equal, count = ctx.temporary(mask.shape, np.dtype(np.bool_)), ctx.temporary(mask.shape, np.dtype(np.int32))
     reason = pair_step(ctx, "equal_any", element, mask, one, equal)
     reason = reason or cast_step(ctx, equal, count, "bool", "int32")

@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Array
 from ..tracked import call
 from . import shapes
-from .lower import GRAIN, MAX_RANK, dtype_reason, given, space
+from .lower import GRAIN, TOO_MANY, dtype_reason, given, space
 from .lower_typed import Lower, cast_step, kernel_type, pair_step
 from .registry import Lowering, Tensor
 
@@ -30,10 +30,6 @@ def _rows(x: Tensor, y: Tensor, axis: int) -> tuple[dict[str, Any] | None, int]:
     return fields, math.prod(others)
 
 
-def _too_many() -> str:
-    return f"more than {MAX_RANK} dimensions that cannot be merged"
-
-
 def _with_axis(tensor: Tensor, axis: int, rank: int) -> Tensor:
     """The result of a reduction with the reduced axis as 1, where it was dropped."""
     if len(tensor.shape) == rank:
@@ -47,7 +43,7 @@ def _with_axis(tensor: Tensor, axis: int, rank: int) -> Tensor:
 def _arg_step(ctx: Lowering, kernel: str, element: str, x: Tensor, y: Tensor, axis: int, last: bool) -> str | None:
     fields, rows = _rows(x, y, axis)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     if x.shape[axis] >= 2**31:
         return "more elements than a 32-bit index counts"
     params = {"type": element, "length": x.shape[axis], "axis_stride": x.strides[axis], "last": int(last), **fields}
@@ -101,7 +97,7 @@ def lower_top_k(ctx: Lowering) -> str | None:
     indices = ctx.output(1) if ctx.has_output(1) else ctx.temporary(shape, _INT64)
     fields, rows = _rows(x, indices, axis)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     params = {
         "type": element, "length": x.shape[axis], "axis_stride": x.strides[axis], "k": shape[axis],
         "largest": int(bool(ctx.attributes["largest"])), "out_axis": indices.strides[axis], **fields,
@@ -115,7 +111,7 @@ def _gather_step(ctx: Lowering, x: Tensor, indices: Tensor, axis: int) -> str | 
     strides = tuple(0 if k == axis else s for k, s in enumerate(x.strides))
     fields = space(("in_stride", "out_stride"), y.shape, strides, y.strides)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     params = {"itemsize": y.buffer.itemsize, "index_bytes": 8, "size": x.shape[axis], "axis_stride": x.strides[axis],
               **fields}  # fmt: skip
     ctx.step("gather_elements_any", params, [x, indices], y, units=y.size, grain=GRAIN, flops=y.size)
@@ -135,7 +131,7 @@ def lower_cumulative(kernel: str) -> Lower:
         axis = shapes.axis_of(int(along.reshape(())), len(x.shape))
         fields, rows = _rows(x, y, axis)
         if fields is None:
-            return _too_many()
+            return TOO_MANY
         params = {
             "type": element, "length": x.shape[axis], "in_axis": x.strides[axis], "out_axis": y.strides[axis],
             "exclusive": ctx.attributes["exclusive"], "reverse": ctx.attributes["reverse"], **fields,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
-from .lower import MAX_RANK, copy_step, dims, given
+from .lower import MAX_RANK, TOO_MANY, copy_step, dims, given
 from .registry import Lowering, Tensor
 
 __all__ = ["choose_step", "lower_axes", "resample_step"]
@@ -29,7 +29,7 @@ def choose_step(ctx: Lowering, x: Tensor, y: Tensor, tables: Sequence[Array | No
     if not merged:
         return copy_step(ctx, x, y)
     if len(merged) > MAX_RANK:
-        return f"more than {MAX_RANK} dimensions that cannot be merged"
+        return TOO_MANY
     shape = [m[0] for m in merged]
     params: dict[str, Any] = {
         "itemsize": y.buffer.itemsize, "rank": len(merged), "shape": dims(shape),

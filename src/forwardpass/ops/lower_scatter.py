@@ -9,7 +9,7 @@ import numpy as np
 from ..graph import Array
 from ..tracked import call
 from . import shapes
-from .lower import GRAIN, MAX_RANK, copy_step, dims, given, space
+from .lower import GRAIN, MAX_RANK, TOO_MANY, copy_step, dims, given, scalar, space, where_step
 from .lower_typed import dense_operand, index_operand, kernel_type, move_reason
 from .registry import Lowering, Tensor
 
@@ -54,7 +54,7 @@ def lower_scatter_elements(ctx: Lowering) -> str | None:
     out = tuple(0 if k == axis else s for k, s in enumerate(y.strides))
     fields = space(("in_stride", "out_stride"), updates.shape, updates.strides, out)
     if fields is None:
-        return f"more than {MAX_RANK} dimensions that cannot be merged"
+        return TOO_MANY
     params = {
         "type": kernel_type(ctx, 0), "reduction": _REDUCTIONS.index(ctx.attributes["reduction"]),
         "index_bytes": index_bytes, "size": y.shape[axis], "axis_stride": y.strides[axis], **fields,
@@ -182,22 +182,7 @@ def lower_trilu(ctx: Lowering) -> str | None:
     upper = bool(ctx.attributes["upper"])
     # The plan's own: `packed` would keep the mask of every size that is ever met.
     kept = ctx.tensor(call(_triangle, rows, columns, diagonal, upper), (rows, columns))
-    dtype = ctx.outputs[0].dtype
-    blank = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
-    lead = (0,) * (len(x.shape) - 2)
-    fields = space(
-        ("condition_stride", "a_stride", "b_stride", "out_stride"),
-        y.shape,
-        (*lead, *kept.strides),
-        x.strides,
-        (0,) * len(y.shape),
-        y.strides,
-    )
-    if fields is None:
-        return f"more than {MAX_RANK} dimensions that cannot be merged"
-    fields["itemsize"] = y.buffer.itemsize
-    ctx.step("where_any", fields, [kept, x, blank], y, units=y.size, grain=GRAIN, flops=y.size)
-    return None
+    return where_step(ctx, kept, x, scalar(ctx, 0, ctx.outputs[0].dtype), y)
 
 
 def _split(tensor: Tensor, shape: tuple[int, ...], strides: tuple[int, ...], order: tuple[int, ...]) -> Tensor:

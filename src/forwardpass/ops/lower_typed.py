@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import shapes
-from .lower import GRAIN, MAX_RANK, broadcast_strides, copy_step, dims, given, space, window_of
+from .lower import (
+    GRAIN,
+    MAX_RANK,
+    TOO_MANY,
+    broadcast_strides,
+    copy_step,
+    dims,
+    given,
+    scalar,
+    space,
+    where_step,
+    window_of,
+)
 from .registry import Lowering, Tensor
 
 __all__ = [
@@ -41,6 +52,7 @@ _TYPES = frozenset(
 """The rows of csrc/kernels/types.def."""
 _NAMES = {np.dtype(name): name for name in _TYPES}
 """NumPy makes a dtype's name anew each time that it is asked for it."""
+_BOOL = np.dtype(np.bool_)
 
 Lower: TypeAlias = "Callable[[Lowering], str | None]"
 
@@ -51,16 +63,12 @@ def kernel_type(ctx: Lowering, index: int) -> str:
     return "" if found is None else _NAMES.get(found.dtype, "")
 
 
-def _too_many() -> str:
-    return f"more than {MAX_RANK} dimensions that cannot be merged"
-
-
 def pair_step(ctx: Lowering, kernel: str, element: str, a: Tensor, b: Tensor, dst: Tensor) -> str | None:
     """One kernel with two operands of a type, broadcast to the output."""
     strides = (broadcast_strides(a, dst.shape), broadcast_strides(b, dst.shape), dst.strides)
     fields = space(("a_stride", "b_stride", "out_stride"), dst.shape, *strides)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     ctx.step(kernel, {"type": element, **fields}, [a, b], dst, units=dst.size, grain=GRAIN, flops=dst.size)
     return None
 
@@ -71,7 +79,7 @@ def cast_step(ctx: Lowering, src: Tensor, dst: Tensor, source: str, target: str)
         return copy_step(ctx, src, dst)
     fields = space(("in_stride", "out_stride"), dst.shape, broadcast_strides(src, dst.shape), dst.strides)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     ctx.step("cast_any", {"from": source, "to": target, **fields}, [src], dst, units=dst.size, grain=GRAIN,
              flops=dst.size)  # fmt: skip
     return None
@@ -110,8 +118,7 @@ def lower_logic(kernel: str) -> Lower:
 
 def lower_not(ctx: Lowering) -> str | None:
     """Not x is x Xor true."""
-    true = ctx.tensor(ctx.packed(("true",), lambda: np.ones((), np.bool_)))
-    return pair_step(ctx, "xor_bool", "bool", given(ctx), true, ctx.output())
+    return pair_step(ctx, "xor_bool", "bool", given(ctx), scalar(ctx, True, _BOOL), ctx.output())
 
 
 def lower_is_nan(ctx: Lowering) -> str | None:
@@ -122,8 +129,7 @@ def lower_is_nan(ctx: Lowering) -> str | None:
     x, y = given(ctx), ctx.output()
     same = ctx.temporary(y.shape, ctx.outputs[0].dtype)
     reason = pair_step(ctx, "equal_any", element, x, x, same)
-    true = ctx.tensor(ctx.packed(("true",), lambda: np.ones((), np.bool_)))
-    return reason or pair_step(ctx, "xor_bool", "bool", same, true, y)
+    return reason or pair_step(ctx, "xor_bool", "bool", same, scalar(ctx, True, _BOOL), y)
 
 
 def lower_is_inf(ctx: Lowering) -> str | None:
@@ -135,10 +141,10 @@ def lower_is_inf(ctx: Lowering) -> str | None:
     dtype = np.dtype(element)
     sought = [v for v, name in ((math.inf, "positive"), (-math.inf, "negative")) if ctx.attributes[f"detect_{name}"]]
     if not sought:
-        return copy_step(ctx, ctx.tensor(ctx.packed(("false",), lambda: np.zeros((), np.bool_))), y)
+        return copy_step(ctx, scalar(ctx, False, _BOOL), y)
     found: list[Tensor] = []
     for value in sought:
-        end = ctx.tensor(ctx.packed(("infinite", element, value), partial(np.full, (), value, dtype)))
+        end = scalar(ctx, value, dtype)
         found.append(y if len(sought) == 1 else ctx.temporary(y.shape, ctx.outputs[0].dtype))
         reason = pair_step(ctx, "equal_any", element, x, end, found[-1])
         if reason:
@@ -160,14 +166,7 @@ def lower_integer(kernel: str) -> Lower:
 
 def lower_where(ctx: Lowering) -> str | None:
     """Where, for elements of any meaning."""
-    condition, a, b, dst = given(ctx, 0), given(ctx, 1), given(ctx, 2), ctx.output()
-    strides = [broadcast_strides(t, dst.shape) for t in (condition, a, b)]
-    fields = space(("condition_stride", "a_stride", "b_stride", "out_stride"), dst.shape, *strides, dst.strides)
-    if fields is None:
-        return _too_many()
-    fields["itemsize"] = dst.buffer.itemsize
-    ctx.step("where_any", fields, [condition, a, b], dst, units=dst.size, grain=GRAIN, flops=dst.size)
-    return None
+    return where_step(ctx, given(ctx, 0), given(ctx, 1), given(ctx, 2), ctx.output())
 
 
 def dense_operand(ctx: Lowering, tensor: Tensor, dtype: np.dtype[Any]) -> tuple[Tensor, str | None]:
@@ -238,7 +237,7 @@ def lower_gather_elements(ctx: Lowering) -> str | None:
         return "the output has gaps"
     fields = space(("in_stride", "out_stride"), y.shape, _without(x.strides, axis), y.strides)
     if fields is None:
-        return _too_many()
+        return TOO_MANY
     params = {"itemsize": y.buffer.itemsize, "index_bytes": index_bytes, "size": x.shape[axis],
               "axis_stride": x.strides[axis], **fields}  # fmt: skip
     ctx.step("gather_elements_any", params, [x, indices], y, units=y.size, grain=GRAIN, flops=y.size)

@@ -8,7 +8,7 @@ from ..errors import GraphError
 from ..graph import Array, Dim, TensorType
 from . import shapes
 from .layout import blank
-from .lower import copy_step, given, window_of
+from .lower import copy_step, given, scalar, window_of
 from .lower_scatter import lower_reverse_sequence
 from .lower_typed import move_reason
 from .registry import Attributes, Case, Constants, Lowering, Tensor, Types, operator
@@ -254,8 +254,7 @@ def _lower_center_crop_pad(ctx: Lowering) -> str | None:
     kept = [k for k, _, _ in cut]
     reason = None
     if any(to for _, _, to in cut) or any(k < n for k, n in zip(kept, y.shape)):
-        zero = ctx.tensor(ctx.packed(("zero", dtype.name), lambda: np.zeros((), dtype)))
-        reason = copy_step(ctx, Tensor(zero.buffer, (), (), zero.offset), y)
+        reason = copy_step(ctx, scalar(ctx, 0, dtype), y)
     source, target = window_of(x, [at for _, at, _ in cut], kept), window_of(y, [to for _, _, to in cut], kept)
     return reason or copy_step(ctx, source, target)
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .. import shapes
-from ..lower import binary_step, copy_step, dtype_reason, given, window_of
+from ..lower import binary_step, copy_step, dtype_reason, given, scalar, window_of
 from ..lower_attention import add_masks, attend, heads_of, present, put_mask
 from ..lower_typed import kernel_type, pair_step
 from ..registry import Lowering, Tensor
@@ -63,14 +63,13 @@ def _padding(ctx: Lowering, batch: int, total: int) -> tuple[Tensor | None, str 
         low = ctx.tensor(places)
         high = Tensor(mask.buffer, (batch, 1), (1, 1), mask.offset)
     else:
-        low = ctx.tensor(ctx.packed(("zero", element), lambda: np.zeros((), np.dtype(element))))
+        low = scalar(ctx, 0, np.dtype(element))
         high = mask
     shape = (batch, total) if len(mask.shape) == 1 else mask.shape
     seen, made = ctx.temporary(shape, np.dtype(np.bool_)), ctx.temporary((*shape[:-1], total))
     reason = pair_step(ctx, "less_any", element, low, high, seen)
     if shape[-1] < total and not reason:  # the first keys are seen
-        zero = ctx.tensor(ctx.packed(("mask", 0.0), lambda: np.zeros((), np.float32)))
-        reason = copy_step(ctx, zero, made)
+        reason = copy_step(ctx, scalar(ctx, 0.0), made)
     starts = (0,) * (len(shape) - 1) + (total - shape[-1],)
     reason = reason or put_mask(ctx, seen, window_of(made, starts, shape), hidden)
     lead = (made.shape[0], 1, *(made.shape[1:-1] or (1,)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...graph import Array
 from .. import shapes
-from ..lower import copy_step, dtype_reason, given, window_of
+from ..lower import copy_step, dtype_reason, given, scalar, window_of
 from ..lower_attention import Lengths, attend, heads_of
 from ..lower_rotary import Positions, rotary_step
 from ..lower_typed import cast_step, dense_operand, index_operand, kernel_type, pair_step
@@ -134,9 +134,8 @@ class _Node:
         # Where every sequence is as long, the new ones fill what the past does not.
         start = self.length if self.prompt and past is None else before
         if start < room and not reason:
-            zero = ctx.tensor(ctx.packed(("mask", 0.0), lambda: np.zeros((), np.float32)))
             rest = window_of(made, (0, 0, start, 0), (batch, groups, room - start, size))
-            reason = copy_step(ctx, zero, rest)
+            reason = copy_step(ctx, scalar(ctx, 0.0), rest)
         if self.prompt:
             failed = copy_step(ctx, new, window_of(made, (0,) * 4, new.shape))
         else:
