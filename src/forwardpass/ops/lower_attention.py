@@ -41,14 +41,17 @@ _UNBOUNDED = 1 << 40
 
 @record(frozen=True, slots=True)
 class Lengths:
-    """How many keys each batch has: element b of a dense tensor plus `more`, and at least `least`. With `from_end` the
-    last query of a batch is at its last key."""
+    """How many keys each batch has: element b of a dense tensor of integers of `nbytes` plus `more`, and at least
+    `least`; all of them without a tensor. With `from_end` the last query of a batch is at its last key."""
 
-    tensor: Tensor
-    nbytes: int
+    tensor: Tensor | None = None
+    nbytes: int = 0
     more: int = 0
     least: int = 0
     from_end: bool = False
+
+
+_ALL_KEYS = Lengths()
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
@@ -91,7 +94,7 @@ def attend(
     left: int = -1,
     right: int = -1,
     empty_nan: bool = False,
-    lengths: Lengths | None = None,
+    lengths: Lengths = _ALL_KEYS,
     sinks: Array | None = None,
 ) -> str | None:
     """Emit attention for heads that lie anywhere in memory.
@@ -115,19 +118,12 @@ def attend(
     """
     batch, heads, queries, size = q.shape
     groups, keys, value = k.shape[1], k.shape[2], v.shape[3]
-    if size > _MOST_HEAD:
-        return f"heads of more than {_MOST_HEAD} elements"
-    if any(t.strides[3] != 1 and t.shape[3] > 1 for t in (q, out)):
-        return "the elements of a head do not follow each other"
-    if k.shape[0] not in (1, batch) or v.shape[0] not in (1, batch) or not groups or heads % groups:
-        return "batches or heads do not fit"
-    if mask is not None:
+    reason = _misfit(q, k, v, out)
+    if mask is not None and not reason:
         mask, reason = _dense_mask(ctx, mask, keys)
-        if reason:
-            return reason
-    # Few rows use each key and value once or little more: packing them would cost more than it saves.
-    rows_apart = all(t.strides[2] > 0 and (t.strides[3] == 1 or t.shape[3] == 1) for t in (k, v))
-    in_place = queries <= _FEW_ROWS and size <= _BLOCK and rows_apart
+    if reason:
+        return reason
+    in_place = _stay_in_place(q, k, v)
     if not in_place:
         k, v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
     rows = call(_rows, queries, keys)
@@ -142,15 +138,34 @@ def attend(
         "mask_batch": added[0], "mask_head": added[1], "mask_row": added[2],
         "place": place, "left": _UNBOUNDED if left < 0 else left, "right": _UNBOUNDED if right < 0 else right,
         "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan),
-        "length_bytes": lengths.nbytes if lengths else 0, "more": lengths.more if lengths else 0,
-        "least": lengths.least if lengths else 0, "from_end": int(lengths is not None and lengths.from_end),
-        "sinks": sinks, "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
+        "length_bytes": lengths.nbytes, "more": lengths.more, "least": lengths.least,
+        "from_end": int(lengths.from_end), "sinks": sinks,
+        "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
     flops = 2 * batch * heads * queries * keys * (size + value)
-    inputs = [q, k, v, mask, lengths.tensor if lengths else None]
-    ctx.step("attention_f32", params, inputs, out, units=units if value else 0, flops=flops)
+    ctx.step("attention_f32", params, [q, k, v, mask, lengths.tensor], out, units=units if value else 0, flops=flops)
     return None
+
+
+def _misfit(q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> str | None:
+    """Why the kernel does not take heads that lie so."""
+    batch, heads, _, size = q.shape
+    groups = k.shape[1]
+    if size > _MOST_HEAD:
+        return f"heads of more than {_MOST_HEAD} elements"
+    if any(t.strides[3] != 1 and t.shape[3] > 1 for t in (q, out)):
+        return "the elements of a head do not follow each other"
+    if k.shape[0] not in (1, batch) or v.shape[0] not in (1, batch) or not groups or heads % groups:
+        return "batches or heads do not fit"
+    return None
+
+
+def _stay_in_place(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether keys and values are read where they lie: few queries use each of them once or little more, and packing
+    them would cost more than it saves."""
+    rows_apart = all(t.strides[2] > 0 and (t.strides[3] == 1 or t.shape[3] == 1) for t in (k, v))
+    return q.shape[2] <= _FEW_ROWS and q.shape[3] <= _BLOCK and rows_apart
 
 
 def _rows(queries: int, keys: int) -> int:
@@ -226,7 +241,7 @@ def lower_attention(ctx: Lowering) -> str | None:
         reason = reason or wrong
     if reason or failed:
         return reason or failed
-    lengths: Lengths | None = None
+    lengths = _ALL_KEYS
     if at(ctx.types, 6) is not None:
         found = index_operand(ctx, index=6)
         if isinstance(found, str):

@@ -11,7 +11,7 @@ from .. import shapes
 from ..lower import copy_step, dtype_reason, given, scalar, window_of
 from ..lower_attention import Lengths, attend, heads_of
 from ..lower_rotary import Positions, rotary_step
-from ..lower_typed import cast_step, dense_operand, index_operand, kernel_type, pair_step
+from ..lower_typed import cast_step, dense_operand, index_operand, pair_step
 from ..registry import FLOAT, Lowering, Tensor
 
 __all__ = ["lower_group_query"]
@@ -29,14 +29,18 @@ def lower_group_query(ctx: Lowering) -> str | None:
         return last
     node = _Node(ctx, *last)
     q, k, v = node.operands()
-    q, turned = node.turned(q)
-    k, failed = node.turned(k)
-    keys, unlike = node.present(3, k, 1)
-    values, wrong = node.present(4, v, 2)
-    reason = turned or failed or unlike or wrong
-    if reason:
-        return reason
     a = ctx.attributes
+    if a["do_rotary"] and shapes.at(ctx.types, 7) is not None:
+        positions = node.positions()
+        if isinstance(positions, str):
+            return positions
+        (q, reason), (k, failed) = (_turned(ctx, x, positions) for x in (q, k))
+        if reason or failed:
+            return reason or failed
+    keys, reason = node.present(3, k, 1)
+    values, failed = node.present(4, v, 2)
+    if reason or failed:
+        return reason or failed
     window = a["local_window_size"]
     return attend(
         ctx, q, keys, values, heads_of(ctx.output(), q.shape[1]),
@@ -72,6 +76,13 @@ def _sinks(ctx: Lowering) -> Array | None:
     return ctx.packed(("head sinks", heads), lambda: np.zeros(heads, np.float32))
 
 
+def _turned(ctx: Lowering, x: Tensor, positions: Positions) -> tuple[Tensor, str | None]:
+    """Heads with the rotary embedding of their positions."""
+    y = ctx.temporary(x.shape)
+    interleaved = bool(ctx.attributes["rotary_interleaved"])
+    return y, rotary_step(ctx, x, y, (given(ctx, 7), given(ctx, 8)), positions, interleaved=interleaved)
+
+
 class _Node:
     """One node. `last` has the place of the last key of every sequence, in integers of so many bytes."""
 
@@ -98,27 +109,20 @@ class _Node:
         parts = ((0, heads), (heads, groups), (heads + groups, groups))
         return [window_of(packed, (0, at, 0, 0), (self.batch, n, *packed.shape[2:])) for at, n in parts]
 
-    def _positions(self) -> Positions:
+    def positions(self) -> Positions | str:
+        """Of the new queries and keys; or why they cannot be read."""
         if shapes.at(self.ctx.types, 9) is None:
             if self.prompt:
                 return Positions(step=1)
-            return Positions(1 - self.length, 0, 1, self.last, self.nbytes, 1)
-        tensor, nbytes = given(self.ctx, 9), 8 if kernel_type(self.ctx, 9) == "int64" else 4
+            return Positions(place=1 - self.length, step=1, tensor=self.last, nbytes=self.nbytes, tensor_batch=1)
+        found = index_operand(self.ctx, index=9)
+        if isinstance(found, str):
+            return found
+        tensor, nbytes = found
         if self.prompt:  # of those given, the first one counts
             return Positions(step=1, tensor=tensor, nbytes=nbytes)
-        return Positions(0, 0, 0, tensor, nbytes, self.length if tensor.shape[0] > 1 else 0, 1)
-
-    def turned(self, x: Tensor) -> tuple[Tensor, str | None]:
-        """Heads with the rotary embedding of their positions, if the node asks for it."""
-        ctx = self.ctx
-        if not ctx.attributes["do_rotary"] or shapes.at(ctx.types, 7) is None:
-            return x, None
-        if shapes.at(ctx.types, 9) is not None and kernel_type(ctx, 9) not in ("int32", "int64"):
-            return x, "the positions are neither int32 nor int64"
-        y = ctx.temporary(x.shape)
-        turn = bool(ctx.attributes["rotary_interleaved"])
-        tables = (given(ctx, 7), given(ctx, 8))
-        return y, rotary_step(ctx, x, y, tables, self._positions(), interleaved=turn)
+        batch_step = self.length if tensor.shape[0] > 1 else 0
+        return Positions(tensor=tensor, nbytes=nbytes, tensor_batch=batch_step, tensor_step=1)
 
     def present(self, index: int, new: Tensor, output: int) -> tuple[Tensor, str | None]:
         """The keys or values [batch, groups, total, size] of the past (input `index`) and then the new ones of every
