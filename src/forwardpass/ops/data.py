@@ -17,24 +17,18 @@ from .lower_typed import move_reason
 from .registry import Attributes, Case, Constants, Lowering, Types, operator
 
 
-def _shape_range(attributes: Attributes, rank: int) -> slice:
-    start = shapes.integer(attributes, "start")
-    end = rank if attributes["end"] is None else shapes.integer(attributes, "end")
-    return slice(*(min(max(k + rank if k < 0 else k, 0), rank) for k in (start, end)))
-
-
 def _infer_shape(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = shapes.required(types, 0, "data")
     count: Dim = None
     if x.shape is not None:
-        count = len(x.shape[_shape_range(attributes, len(x.shape))])
+        count = len(x.shape[shapes.axes_between(attributes, len(x.shape))])
     return [TensorType(np.dtype(np.int64), (count,))]
 
 
 operator(
     "Shape",
     infer=_infer_shape,
-    reference=lambda attributes, x: np.array(x.shape[_shape_range(attributes, x.ndim)], np.int64),
+    reference=lambda attributes, x: np.array(x.shape[shapes.axes_between(attributes, x.ndim)], np.int64),
     attributes={"start": 0, "end": None},
     cases=(
         Case(((2, 3, 4),)),

@@ -12,14 +12,13 @@ from ..errors import Error, GraphError, InputError, suggest
 from ..graph import Array, Graph, Node, TensorType, Value
 from ..tracked import is_tracked
 from .registry import find
-from .symbolic import elements_of, has_tracked, tracked_values
+from .symbolic import OF_SHAPES, elements_of, has_tracked, tracked_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["evaluate", "evaluate_node", "infer_body", "infer_node", "infer_types", "is_pure", "run_body", "type_of"]
 
-_OF_SHAPES = ("Shape", "Size")
 _SMALL = 1024
 """Most elements of a value that `infer_types` computes to learn a shape."""
 
@@ -279,7 +278,7 @@ def _evaluate(
 
 def _follows(node: Node, types: list[TensorType | None], known: list[Value]) -> bool:
     """Whether all that a node's outputs follow from is known: a shape, or values that are small."""
-    if node.qualified in _OF_SHAPES:
+    if node.qualified in OF_SHAPES:
         return True
     if not known or any(v is None and t is not None for v, t in zip(known, types)):
         return False
@@ -288,7 +287,7 @@ def _follows(node: Node, types: list[TensorType | None], known: list[Value]) -> 
 
 def _computed(node: Node, types: list[TensorType | None], known: list[Value]) -> list[Value] | None:
     """The outputs of a node for which `_follows` holds; None where the shape is unknown."""
-    if node.qualified in _OF_SHAPES:
+    if node.qualified in OF_SHAPES:
         shape = types[0].shape if types[0] is not None else None
         if shape is None or not all(isinstance(d, int) for d in shape):
             return None
@@ -339,7 +338,7 @@ def infer_types(
         if not all(t.is_known and _count(t) <= _SMALL for t in found):
             continue
         results: list[Any] | None
-        if tracked and (node.qualified in _OF_SHAPES or any(map(has_tracked, known))):
+        if tracked and (node.qualified in OF_SHAPES or any(map(has_tracked, known))):
             results = tracked_values(node, find(node), given, known, found)
         else:
             results = _computed(node, given, known)

@@ -15,6 +15,7 @@ from .registry import Attributes, Constants, Types
 
 __all__ = [
     "at",
+    "axes_between",
     "axes_of",
     "axis_of",
     "broadcast",
@@ -190,6 +191,13 @@ def axis_of(axis: int, rank: int, *, name: str = "axis", past: bool = False) -> 
     if not -rank <= axis <= high:
         raise GraphError(f"{name} is out of range", expected=f"{-rank} to {high} for rank {rank}", got=str(axis))
     return axis + rank if axis < 0 else axis
+
+
+def axes_between(attributes: Attributes, rank: int) -> slice:
+    """The axes that the attributes `start` and `end` of a Shape leave."""
+    start = integer(attributes, "start")
+    end = rank if attributes["end"] is None else integer(attributes, "end")
+    return slice(*(min(max(k + rank if k < 0 else k, 0), rank) for k in (start, end)))
 
 
 def axes_of(axes: Iterable[int], rank: int, *, name: str = "axes") -> list[int]:

@@ -7,6 +7,7 @@ only a run knows.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -14,15 +15,18 @@ import numpy as np
 
 from ..graph import Array, Node, TensorType, Value
 from ..tracked import call, integer, is_tracked
+from . import shapes
 from .registry import Attributes, Operator
 
-__all__ = ["as_tracked", "elements_of", "has_tracked", "tracked_values"]
+__all__ = ["OF_SHAPES", "as_tracked", "elements_of", "has_tracked", "tracked_values"]
 
+OF_SHAPES = frozenset({"Shape", "Size"})
+"""Operators whose results follow from the shape of their input alone."""
 _MOST = 64
 """Elements of an array of tracked numbers."""
-_MOVING = frozenset({"Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Concat", "Gather", "Slice"})
-"""Operators that do no more to the elements of their data than to put them elsewhere."""
 _VIEWS = frozenset({"Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"})
+_MOVING = _VIEWS | {"Concat", "Gather", "Slice"}
+"""Operators that do no more to the elements of their data than to put them elsewhere."""
 _ARITHMETIC = frozenset({"Add", "Sub", "Mul"})
 
 
@@ -54,7 +58,7 @@ def tracked_values(
 ) -> list[Any] | None:
     """The outputs of a node that works on tracked sizes; None where it has several."""
     attributes = operator.bind(node)
-    if node.qualified in ("Shape", "Size"):
+    if node.qualified in OF_SHAPES:
         return _sizes(node, attributes, types[0])
     if len(found) != 1:
         return None
@@ -148,16 +152,10 @@ def _sizes(node: Node, attributes: Attributes, given: TensorType | None) -> list
         return None
     sizes = given.sizes
     if node.op == "Size":
-        count: Any = 1
-        for size in sizes:
-            count = count * size
+        count = math.prod(sizes)
         return [np.array(count, object) if is_tracked(count) else np.array(count, np.int64)]
-    end = attributes["end"]
-    rank = len(sizes)
-    first, last = (
-        min(max(k + rank if k < 0 else k, 0), rank) for k in (attributes["start"], rank if end is None else end)
-    )
-    return [np.array(sizes[first:last], object if any(is_tracked(d) for d in sizes[first:last]) else np.int64)]
+    sizes = sizes[shapes.axes_between(attributes, len(sizes))]
+    return [np.array(sizes, object if any(map(is_tracked, sizes)) else np.int64)]
 
 
 def _evaluated(operator: Operator, attributes: Attributes, dtype: np.dtype[Any], *arrays: Array | None) -> Array:
