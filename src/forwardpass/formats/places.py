@@ -49,9 +49,9 @@ class Place:
             way = f"{way[: _LONG_PLACE // 2]} ... {way[-_LONG_PLACE // 2 :]}"
         return f"{place.key}{way}"
 
-    def error(self, message: str, expected: str = "") -> FileError:
-        """What to raise where the value is wrong."""
-        return FileError(message, where=self.where, expected=expected, got=excerpt(repr(self.value)))
+    def error(self, message: str, expected: str = "", got: str = "") -> FileError:
+        """What to raise where the value is wrong; found is the value itself unless `got` says more."""
+        return FileError(message, where=self.where, expected=expected, got=got or excerpt(repr(self.value)))
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Tensor:
 
 
 class _Complaining(Protocol):
-    def error(self, message: str, **fields: str) -> FileError: ...
+    def error(self, message: str, *, expected: str = ..., got: str = ...) -> FileError: ...
 
 
 def _sizes(pickle: _Complaining, value: Any, what: str) -> tuple[int, ...]:

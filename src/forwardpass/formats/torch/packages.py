@@ -15,7 +15,7 @@ from ...errors import Error, FileError, UnsupportedError
 from ...graph import Array, Dim, Graph, TensorType
 from ..archive import Archive, excerpt
 from ..places import Place, parse
-from .calls import Ref, Sym
+from .calls import Ref
 from .containers import Entries
 from .emitter import Emitter
 from .objects import DTYPES, Storage, tensor_of
@@ -56,8 +56,7 @@ def read_package(archive: Archive, entry: str) -> Graph:
     UnsupportedError
         A kind of value or operators that are not known here: all operators at once.
     """
-    where = f"{archive.path}: {excerpt(entry)}"
-    return _Reader(archive, entry, Place(parse(archive.data(entry), where), None, where)).read()
+    return _Reader(archive, entry, _json(archive, entry)).read()
 
 
 class _Reader:
@@ -88,7 +87,7 @@ class _Reader:
 
     def _inputs(self) -> None:
         for spec in self._signature["input_specs"].list():
-            ((kind, place),) = spec.items() if len(spec.fields) == 1 else [("", spec)]
+            kind, place = _only_field(spec)
             held = next((folder for folder, name in _WEIGHTS if name == kind), "")
             if held:
                 # Buffers that are not kept with the weights are with the constants.
@@ -124,8 +123,7 @@ class _Reader:
             entry = f"{self._root}/data/{folder}/{self._name}_{folder}_config.json"
             if entry not in self._archive.members:
                 raise FileError("the list of tensors is missing", where=self._where, expected=excerpt(entry))
-            where = f"{self._where}: {excerpt(entry)}"
-            self._stored[folder] = dict(Place(parse(self._archive.data(entry), where), None, where)["config"].items())
+            self._stored[folder] = dict(_json(self._archive, entry)["config"].items())
         if name not in self._stored[folder]:
             raise FileError("a tensor that is not in the file", where=self._where, expected=excerpt(name))
         place = self._stored[folder][name]
@@ -140,7 +138,7 @@ class _Reader:
         storage = Storage(key, None, member.size, 0, member.size)
         sizes, strides = (tuple(s["as_int"].integer() for s in meta[k].list()) for k in ("sizes", "strides"))
         offset = meta["storage_offset"]["as_int"].integer()
-        tensor = tensor_of(_Complaint(meta), storage, offset, sizes, strides, self._dtype(meta["dtype"]))
+        tensor = tensor_of(meta, storage, offset, sizes, strides, self._dtype(meta["dtype"]))
         return entries.array(tensor, name)
 
     # ---- types
@@ -199,7 +197,7 @@ class _Reader:
 
     def _named(self, output: Place) -> Any:
         """The name of an output, or those of a list of tensors."""
-        ((kind, place),) = output.items() if len(output.fields) == 1 else [("", output)]
+        kind, place = _only_field(output)
         if kind == "as_tensors":
             return [p.text_of("name") for p in place.list()]
         if kind == "as_tensor":
@@ -219,7 +217,7 @@ class _Reader:
             self._keep(name, part)
 
     def _argument(self, place: Place) -> Any:
-        ((kind, value),) = place.items() if len(place.fields) == 1 else [("", place)]
+        kind, value = _only_field(place)
         if kind in _PLAIN:
             return value.value
         if kind in _LISTS:
@@ -250,16 +248,14 @@ class _Reader:
         name = place.text_of(key)
         if name not in self._values:
             raise place.error("a value that nothing made")
-        found = self._values[name]
-        return Sym(found) if isinstance(found, Sym) else found
+        return self._values[name]
 
 
-class _Complaint:
-    """Errors of a tensor, at its place."""
+def _only_field(place: Place) -> tuple[str, Place]:
+    """The kind of a value, which is the name of its only field, and the field; no kind where there are several."""
+    return place.items()[0] if len(place.fields) == 1 else ("", place)
 
-    def __init__(self, place: Place) -> None:
-        self._where = place.where
 
-    def error(self, message: str, **fields: str) -> FileError:
-        """What to raise."""
-        return FileError(message, where=self._where, **fields)
+def _json(archive: Archive, entry: str) -> Place:
+    where = f"{archive.path}: {excerpt(entry)}"
+    return Place(parse(archive.data(entry), where), None, where)

@@ -15,7 +15,7 @@ from .aten import OPERATORS
 from .calls import Call, Program, Ref, Sym
 from .emitter import Emitter
 
-__all__ = ["definition", "emit", "finished", "graph_of", "unknown"]
+__all__ = ["COMPARED", "definition", "emit", "finished", "graph_of", "unknown"]
 
 _SHOWN = 20
 
@@ -28,9 +28,10 @@ def definition(op: str, overload: str) -> Callable[..., Any] | None:
 _NUMBERS: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "truediv", "pow")
 }
-_COMPARED: dict[str, Callable[..., Any]] = {
+COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
 }
+_CALCULATED = {**_NUMBERS, **COMPARED}
 _SIZES = {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div", "mod": "Mod"}
 
 
@@ -52,7 +53,7 @@ def graph_of(program: Program) -> Graph:
         e.constants[name] = array
         values[name] = Ref(name)
     for call in program.calls:
-        values[call.name] = emit(e, call, values)
+        values[call.name] = emit(e, call, {k: _resolved(v, values) for k, v in call.arguments.items()})
     return finished(e, [values.get(name) for name in program.outputs], program.name)
 
 
@@ -74,7 +75,7 @@ def finished(e: Emitter, values: Sequence[Any], name: str) -> Graph:
 
 
 def _check(program: Program) -> None:
-    known = {"getitem", *_NUMBERS, *_COMPARED}
+    known = {"getitem", *_CALCULATED}
     missing: dict[str, int] = {}
     for call in program.calls:
         if not (call.overload == "python" and call.op in known) and definition(call.op, call.overload) is None:
@@ -93,11 +94,10 @@ def unknown(missing: Mapping[str, int], where: str, hint: str = "") -> Unsupport
     return UnsupportedError("operators of PyTorch that are not known here", where=where, got=got, hint=hint)
 
 
-def emit(e: Emitter, call: Call, values: Mapping[str, Any]) -> Any:
-    """The result of one call, whose arguments are values by name."""
-    arguments = {k: _resolved(v, values) for k, v in call.arguments.items()}
+def emit(e: Emitter, call: Call, arguments: Mapping[str, Any]) -> Any:
+    """The result of one call, given what its arguments are in the graph."""
     e.where, e.op, e.stem = f"node {call.name!r}: aten.{call.op}.{call.overload}", call.op, call.name
-    if call.overload == "python" or (call.op in _NUMBERS | _COMPARED and not _has_tensor(arguments)):
+    if call.overload == "python" or (call.op in _CALCULATED and not _has_tensor(arguments)):
         return _calculated(e, call, list(arguments.values()))
     define = definition(call.op, call.overload)
     assert define is not None
@@ -140,8 +140,8 @@ def _calculated(e: Emitter, call: Call, arguments: list[Any]) -> Any:
     if call.op == "getitem":
         return arguments[0][arguments[1]]
     if not any(isinstance(a, Sym) for a in arguments):
-        return (_NUMBERS | _COMPARED)[call.op](*arguments)
-    if call.op in _COMPARED:
+        return _CALCULATED[call.op](*arguments)
+    if call.op in COMPARED:
         return True  # what the exporter asserts of sizes
     if call.op not in _SIZES:
         raise e.refuse(f"{call.op} of sizes that are not known")

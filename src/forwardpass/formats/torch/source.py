@@ -33,7 +33,7 @@ def graph_of_source(source: Any, example_inputs: Any, dynamic_shapes: Any) -> Gr
     expected = "a torch.nn.Module, a torch.export.ExportedProgram or a TorchScript module"
     hint = ""
     if isinstance(source, str):
-        hint = "forwardpass.load(path, inputs=...) reads TorchScript; for .pt2: from_torch(torch.export.load(path))"
+        hint = "forwardpass.load(path) reads .pt2, forwardpass.load(path, inputs=...) TorchScript's .pt"
     raise InputError("nothing that PyTorch runs", expected=expected, got=type(source).__name__, hint=hint)
 
 

@@ -25,7 +25,7 @@ MAX_STEPS = 400_000
 MAX_CALLS = 60
 _NEXT = object()
 """A block that does not return."""
-_NAMES: dict[str, Any] = {"inf": math.inf, "nan": math.nan, "None": None, "True": True, "False": False}
+_NAMES = {"inf": math.inf, "nan": math.nan}
 _SPACES = frozenset({"torch", "ops", "__torch__", "CONSTANTS"})
 _SAID = frozenset({"ops.prim.RaiseException", "torch.warn", "torch.format"})
 

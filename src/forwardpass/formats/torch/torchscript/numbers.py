@@ -10,7 +10,7 @@ from typing import Any
 from ..calls import Sym
 from .values import UNDECIDED, Special
 
-__all__ = ["ASKED", "COMPARED", "LISTS", "NUMBERS", "LengthError"]
+__all__ = ["ASKED", "LISTS", "NUMBERS", "LengthError"]
 
 MAX_LIST = 100_000
 MAX_TEXT = 1000
@@ -95,10 +95,6 @@ NUMBERS: dict[str, Callable[..., Any]] = {
     "__range_length": lambda start, stop, step: len(range(start, stop, step)),
 }
 """What is calculated while the program is read, if all arguments are known."""
-
-COMPARED: dict[str, Callable[[Any, Any], bool]] = {
-    name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
-}
 
 
 def _item(values: Any, index: Any) -> Any:

@@ -11,8 +11,8 @@ from ...archive import excerpt
 from ..calls import Call, Ref, Sym
 from ..emitter import Emitter
 from ..objects import DTYPES
-from ..programs import definition, emit, unknown
-from .numbers import ASKED, COMPARED, LISTS, NUMBERS
+from ..programs import COMPARED, definition, emit, unknown
+from .numbers import ASKED, LISTS, NUMBERS
 from .objects import DEVICE
 from .schemas import bound
 from .values import UNDECIDED, UNKNOWN, Cell, Special
@@ -20,51 +20,20 @@ from .values import UNDECIDED, UNKNOWN, Cell, Special
 __all__ = ["Operators"]
 
 _SCALAR_TYPES = {
-    0: "uint8",
-    1: "int8",
-    2: "int16",
-    3: "int32",
-    4: "int64",
-    5: "float16",
-    6: "float32",
-    7: "float64",
-    9: "complex64",
-    10: "complex128",
-    11: "bool",
-    15: "bfloat16",
-}
+    0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64",
+    9: "complex64", 10: "complex128", 11: "bool", 15: "bfloat16",
+}  # fmt: skip
 """The numbers that stand for element types."""
-_VIEWS = frozenset(
-    {
-        *(
-            "view",
-            "reshape",
-            "flatten",
-            "unflatten",
-            "transpose",
-            "permute",
-            "t",
-            "mT",
-            "numpy_T",
-            "movedim",
-            "swapaxes",
-        ),
-        *("unsqueeze", "squeeze", "expand", "expand_as", "select", "slice", "narrow", "chunk", "split"),
-        *("split_with_sizes", "unbind", "contiguous", "detach", "to", "type_as", "alias", "dropout", "feature_dropout"),
-        *("alpha_dropout", "feature_alpha_dropout", "positive", "requires_grad_", "_reshape_alias", "lift_fresh"),
-    }
-)
+_VIEWS = frozenset({
+    "view", "reshape", "flatten", "unflatten", "transpose", "permute", "t", "mT", "numpy_T", "movedim", "swapaxes",
+    "unsqueeze", "squeeze", "expand", "expand_as", "select", "slice", "narrow", "chunk", "split", "split_with_sizes",
+    "unbind", "contiguous", "detach", "to", "type_as", "alias", "dropout", "feature_dropout", "alpha_dropout",
+    "feature_alpha_dropout", "positive", "requires_grad_", "_reshape_alias", "lift_fresh",
+})  # fmt: skip
 """What gives another look at the same memory, or may."""
 _WRONG = (
-    TypeError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    StopIteration,
-    AssertionError,
-    MemoryError,
-)
+    TypeError, ValueError, LookupError, ArithmeticError, AttributeError, StopIteration, AssertionError, MemoryError,
+)  # fmt: skip
 """What Python raises where a file gives arguments that PyTorch would not."""
 _SIZES = {
     "add": "add",
@@ -190,7 +159,7 @@ class Operators:
         if not name or any(isinstance(g, float) for g in given):
             raise self._refuse("numbers that depend on sizes that are not known", name or "a quotient")
         call = Call(name, "python", {str(k): v for k, v in enumerate(given)}, self._e.fresh(name))
-        return emit(self._e, call, _Themselves())
+        return emit(self._e, call, call.arguments)
 
     def _compared(self, name: str, one: Any, other: Any) -> Any:
         self.count()
@@ -243,7 +212,7 @@ class Operators:
         refs = {k: self._unwrapped(v) for k, v in arguments.items()}
         call = Call(known, overload, refs, self._e.fresh(known.strip("_")), found, size)
         try:
-            made = emit(self._e, call, _Themselves())
+            made = emit(self._e, call, call.arguments)
         except _WRONG as problem:
             raise self._refuse(f"aten.{known} with such arguments", excerpt(problem)) from None
         if known in ("size", "sym_size", "numel", "sym_numel"):
@@ -312,10 +281,3 @@ def _base(op: str, overload: str) -> str:
     """The operator that gives what another writes into its argument, where that is not known itself."""
     plain = op[:-1]
     return plain if op.endswith("_") and definition(op, overload) is None and definition(plain, overload) else op
-
-
-class _Themselves(dict[str, Any]):
-    """Every value by its own name."""
-
-    def __missing__(self, name: str) -> Any:
-        return name
