@@ -6,7 +6,6 @@ An object is the name of its class and its attributes. Nothing is made that coul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ....records import field, record
@@ -44,37 +43,21 @@ def _device(pickle: Unpickler, *arguments: Any) -> Any:
     return DEVICE
 
 
-_LISTS = ("intlist", "doublelist", "boollist", "tensorlist")
-
-
-class _Known(Mapping[str, Any]):
-    """The table of weights, and the names of the archive's classes."""
-
-    _table: Mapping[str, Any] = {
-        **KNOWN,
-        **{f"torch.jit._pickle.build_{name}": _list for name in _LISTS},
-        "torch.jit._pickle.restore_type_tag": _tagged,
-        "torch.device": _device,
-    }
-
-    def __getitem__(self, name: str) -> Any:
-        return Instance if name.startswith(PREFIX) else self._table[name]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name.startswith(PREFIX) or name in self._table)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-
-KNOWN_OBJECTS = _Known()
+KNOWN_OBJECTS: dict[str, Any] = {
+    **KNOWN,
+    **{f"torch.jit._pickle.build_{name}": _list for name in ("intlist", "doublelist", "boollist", "tensorlist")},
+    "torch.jit._pickle.restore_type_tag": _tagged,
+    "torch.device": _device,
+}
+"""As `KNOWN`, beside the archive's classes."""
 
 
 class ObjectUnpickler(Unpickler):
     """One that also makes objects of the archive's classes."""
+
+    def _global(self, module: str, name: str) -> Global:
+        full = f"{module}.{name}"
+        return Global(full, Instance) if full.startswith(PREFIX) else super()._global(module, name)
 
     def _structure(self, code: int) -> bool:
         if code == 0x81:  # NEWOBJ
