@@ -98,15 +98,13 @@ def types(words: Sequence[str]) -> dict[str, TensorType] | list[TensorType]:
     InputError
         Something that is not a type, or some words with a name and some without.
     """
-    named = {}
-    for word in words:
-        name, _, text = word.rpartition("=")
-        named[name] = _type(text)
-    if len(named) == len(words) and ("" not in named or len(words) == 1):
-        return list(named.values()) if "" in named else named
+    pairs = [(name, _type(text)) for name, _, text in (word.rpartition("=") for word in words)]
+    named = dict(pairs)
     if set(named) == {""}:
-        return [_type(word) for word in words]
-    raise InputError("inputs with and without a name, or one twice", where="--shape", got=", ".join(words))
+        return [found for _, found in pairs]
+    if "" in named or len(named) < len(pairs):
+        raise InputError("inputs with and without a name, or one twice", where="--shape", got=", ".join(words))
+    return named
 
 
 def _type(text: str) -> TensorType:

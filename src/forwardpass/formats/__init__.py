@@ -26,6 +26,9 @@ READERS = {
 }
 """Suffix -> the module of this package that reads it."""
 
+_ASKING = frozenset({"torch"})
+"""Modules whose files may not say the shapes of their inputs."""
+
 _KNOWN = {
     ".pkl": "pickle",
     ".joblib": "pickle",
@@ -76,13 +79,10 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any
         readable = ", ".join(f"*{s}" for s in READERS)
         hint = _HINTS.get(suffix, _WEIGHTS_HINT if suffix in WEIGHTS else "")
         raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file", hint=hint)
-    module = import_module(f".{READERS[suffix]}", __name__)
-    if READERS[suffix] == "torch":
-        options = {"inputs": inputs}
-    elif inputs is None:
-        options = {}
-    else:
+    options = {} if inputs is None else {"inputs": inputs}
+    if options and READERS[suffix] not in _ASKING:
         raise InputError("the file says the shapes of its inputs itself", where=text, expected="no inputs")
+    module = import_module(f".{READERS[suffix]}", __name__)
     graph: Graph = module.read(path, verify=verify, **options)
     return graph
 
