@@ -37,7 +37,7 @@ def annotate(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from .ceilings import Ceilings
 
     measured: dict[tuple[str, int], Ceilings] = {}
-    made: dict[tuple[str, int, int], Ceilings] = {}
+    told: dict[tuple[str, int, int], dict[str, Any]] = {}
     for result in results:
         flops, nbytes = result["flops"], result["weight_bytes"]
         for v in result["engines"].values():
@@ -46,17 +46,15 @@ def annotate(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
             isa = v["details"].get("isa") or next(
                 (o["details"]["isa"] for o in result["engines"].values() if "isa" in o.get("details", {})), "scalar"
             )
-            key = (isa, nbytes, result["threads"])
-            if key not in made:
-                known = measured.get(key[:2])
-                made[key] = known.of_threads(key[2]) if known else Ceilings(*key)
-                measured[key[:2]] = made[key]
-            ceilings = made[key]
+            if (isa, nbytes) not in measured:
+                measured[isa, nbytes] = Ceilings(isa, nbytes)
+            ceilings, threads = measured[isa, nbytes], result["threads"]
+            told[isa, nbytes, threads] = {"isa": isa, **ceilings.to_dict(threads)}
             each = 1e3 * v["median_us"] / result["calls_per_query"]
             if result["scenario"] != "server":
                 v["gflops"] = flops / each
-                v["of_ceiling"] = ceilings.share(flops, nbytes, each)
-    return [{"isa": isa, **c.to_dict()} for (isa, _, _), c in made.items()]
+                v["of_ceiling"] = ceilings.share(flops, nbytes, each, threads)
+    return list(told.values())
 
 
 def compare(new: dict[str, Any], old: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ class Ceilings:
         The one that the model runs on.
     nbytes
         What a model touches from one call to the next: it says which level its data comes from.
-    threads
-        Each has the rate of one core, which is more than cores that share a level of memory have.
 
     Attributes
     ----------
@@ -34,19 +31,13 @@ class Ceilings:
         Why nothing could be measured.
     """
 
-    def __init__(self, isa: str, nbytes: int, threads: int) -> None:
-        self.threads, self.level, self.why_not = threads, "", ""
+    def __init__(self, isa: str, nbytes: int) -> None:
+        self.level = self.why_not = ""
         self.fma, self.reads = 0.0, dict[str, float]()
         try:
             self._measure(isa, nbytes)
         except (RuntimeError, OSError) as error:
             self.why_not = str(error).splitlines()[0]
-
-    def of_threads(self, threads: int) -> Ceilings:
-        """The same measurements for another number of threads."""
-        other = copy(self)
-        other.threads = threads
-        return other
 
     def _measure(self, isa: str, nbytes: int) -> None:
         from ..bench.peak import Peak
@@ -61,19 +52,22 @@ class Ceilings:
         self.reads = {level: peak.read(v["footprint"])["median"] for level, v in _levels(peak, nbytes).items()}
         self.level = peak.level_of(nbytes)
 
-    def share(self, flops: int, nbytes: int, nanoseconds: float) -> float | None:
-        """The least time over the time that was taken, 1 at best; None where nothing is known of the step."""
+    def share(self, flops: int, nbytes: int, nanoseconds: float, threads: int) -> float | None:
+        """The least time over the time that was taken, 1 at best; None where nothing is known of the step.
+
+        Each thread has the rate of one core, which is more than cores that share a level of memory have.
+        """
         if not self.fma or not nanoseconds or not (flops or nbytes):
             return None
-        least = max(flops / self.fma, nbytes / self.reads[self.level]) / self.threads
+        least = max(flops / self.fma, nbytes / self.reads[self.level]) / threads
         return min(least / nanoseconds, 1.0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, threads: int) -> dict[str, Any]:
         return {
             "fma_gflops": self.fma or None,
             "read_gbytes": self.reads,
             "level": self.level or None,
-            "threads": self.threads,
+            "threads": threads,
             "why_not": self.why_not,
         }
 

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         from .ceilings import Ceilings
 
         with console.progress("measuring the machine", 1) as advance:
-            ceilings = Ceilings(model.settings.isa, model.memory_plan(shapes).total, plan.threads)
+            ceilings = Ceilings(model.settings.isa, model.memory_plan(shapes).total)
             advance(1)
     report = _report(args, model, found, plan, ceilings)
     if args.trace:
@@ -96,7 +96,7 @@ def _report(
                 "share": each * s["calls"] / max(typical * found.calls, 1),
                 "gflops": s["flops"] / each if each else 0.0,
                 "gbytes": s["bytes"] / each if each else 0.0,
-                "of_ceiling": ceilings.share(s["flops"], s["bytes"], each) if ceilings else None,
+                "of_ceiling": ceilings.share(s["flops"], s["bytes"], each, plan.threads) if ceilings else None,
                 "isa": planned.get("isa", "-"),
                 "threads": planned.get("threads", 1),
                 "why": _why(s, planned, declined, model),
@@ -111,7 +111,7 @@ def _report(
         "us": typical / 1e3,
         "flops": sum(s["flops"] * s["calls"] for s in found.steps) // max(found.calls, 1),
         "native_share": 1 - sum(s["share"] for s in steps if s["kernel"] == "definition"),
-        "ceilings": ceilings.to_dict() if ceilings else None,
+        "ceilings": ceilings.to_dict(plan.threads) if ceilings else None,
         "steps": steps,
     }
 
