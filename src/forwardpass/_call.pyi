@@ -1,13 +1,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ._native import Program
 from .graph import Array
 
 class Bound:
-    owner: Any
+    owner: Program
     def __init__(
         self,
-        owner: Any,
+        owner: Program,
         inputs: Sequence[tuple[Any, tuple[int, ...]]],
         outputs: Sequence[tuple[Any, tuple[int, ...]]],
         release_gil: bool,

@@ -113,7 +113,7 @@ class Plan(Planned):
     threads: int
     isa: str
     chains: list[Chain] = field(default_factory=list)
-    arenas: Any = None
+    arenas: _native.Arenas | None = None
     _bound: Bound | None = None
 
     __repr__ = Planned.__repr__  # instead of a record's
@@ -143,7 +143,7 @@ class Plan(Planned):
         return [self.steps[s.index].node for s in self.tape]
 
     @property
-    def program(self) -> Any:
+    def program(self) -> _native.Program:
         """The native tape."""
         return self.bound.owner
 
@@ -178,7 +178,7 @@ def _fault(nodes: list[Node], entry: int) -> InputError:
     return InputError("an index in the data is out of range", where=nodes[entry].label)
 
 
-def bind(plan: Plan, program: Any, flops: int, nodes: list[Node]) -> Bound:
+def bind(plan: Plan, program: _native.Program, flops: int, nodes: list[Node]) -> Bound:
     """A program with what a call has to know of its plan."""
     inputs, outputs = ([(t.dtype, t.sizes) for t in ts.values()] for ts in (plan.inputs, plan.outputs))
     return Bound(program, inputs, outputs, flops > _GIL_FLOPS, partial(_fault, nodes))
@@ -189,7 +189,7 @@ def make_plan(
     shapes: Mapping[str, tuple[int, ...]],
     settings: Settings,
     packed: dict[Any, Array],
-    arenas: Any = None,
+    arenas: _native.Arenas | None = None,
 ) -> Plan:
     """Plan an optimised graph.
 
@@ -251,10 +251,10 @@ def draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Setting
     if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
         raise Declined(graph, types, reasons)
     planner.copy_plain_outputs()
-    return _planned(planner, inputs)
+    return _scheduled(planner, inputs)
 
 
-def _planned(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
+def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     steps, settings = split_in_epilogues(planner.steps), planner.settings
     threads = split(steps, settings.threads)
@@ -289,7 +289,7 @@ def _check_sizes(types: Mapping[str, TensorType]) -> None:
             raise InputError("too large", where=f"value {name!r}", expected=f"<= {_MOST_BYTES} bytes", got=str(t))
 
 
-def build(plan: Plan) -> Any:
+def build(plan: Plan) -> _native.Program:
     """The native tape of a plan, which has no memory yet."""
     program = _native.Program(plan.threads, plan.arenas)
     for add, tensors in ((program.add_input, plan.inputs), (program.add_output, plan.outputs)):
@@ -306,7 +306,7 @@ def build(plan: Plan) -> Any:
     return program
 
 
-def finish(plan: Plan, program: Any) -> Any:
+def finish(plan: Plan, program: _native.Program) -> _native.Program:
     """The tape, with memory for its intermediate values."""
     try:
         program.finish(plan.arena_bytes)

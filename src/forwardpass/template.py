@@ -26,7 +26,11 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 def make_template(
-    graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Settings, packed: dict[Any, Array], arenas: Any
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    settings: Settings,
+    packed: dict[Any, Array],
+    arenas: _native.Arenas | None,
 ) -> Template | None:
     """A template that fits the given shapes, and others for which planning goes the same way; None where there is
     nothing to fill in, or planning needs to know the sizes. Arguments are those of `make_plan`."""
@@ -61,10 +65,15 @@ def _sizes(
                 return "", None
             made.append(known)
         tracked[name] = tuple(made)
-        patterns.append("".join(f"{n}, " for n in names).join("()"))
+        patterns.append(_tuple(names))
     if not any(is_tracked(d) for shape in tracked.values() for d in shape):
         return "", None
-    return "".join(f"{p}, " for p in patterns).join("()"), tracked
+    return _tuple(patterns), tracked
+
+
+def _tuple(items: Sequence[str]) -> str:
+    """The source of a tuple, of one item too."""
+    return f"({''.join(f'{i}, ' for i in items)})"
 
 
 class Template:
@@ -82,7 +91,7 @@ class Template:
         For the programs.
     """
 
-    def __init__(self, plan: Plan, trace: Trace, pattern: str, arenas: Any) -> None:
+    def __init__(self, plan: Plan, trace: Trace, pattern: str, arenas: _native.Arenas | None) -> None:
         self.plan, self.arenas = plan, arenas
         self._places: dict[str, int] = {}
         self._wanted: list[Tracked] = []
