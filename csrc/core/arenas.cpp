@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <memory>
+#include <new>
+#include <utility>
 
 namespace forwardpass {
 
@@ -17,19 +18,17 @@ std::size_t with_room(std::size_t bytes) {
 
 }  // namespace
 
-Arenas::~Arenas() {
-  for (auto& slot : pool_) delete slot.load();
-}
+void Arenas::find_most() noexcept { most_ = needs_.empty() ? 0 : *needs_.rbegin(); }
 
 void Arenas::enter(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   const auto entered = needs_.insert(bytes);
-  most_ = *needs_.rbegin();
+  find_most();
   try {
     release(acquire(bytes));
   } catch (...) {
     needs_.erase(entered);
-    most_ = needs_.empty() ? 0 : *needs_.rbegin();
+    find_most();
     throw;
   }
 }
@@ -38,44 +37,35 @@ void Arenas::leave(std::size_t bytes) noexcept {
   const std::lock_guard lock(mutex_);
   const auto found = needs_.find(bytes);
   if (found != needs_.end()) needs_.erase(found);
-  most_ = needs_.empty() ? 0 : *needs_.rbegin();
-  for (auto& slot : pool_) {
-    Arena* const arena = slot.exchange(nullptr, std::memory_order_acquire);
-    if (arena == nullptr) continue;
-    if (arena->size() / 2 <= most_) {
-      release(arena);
-      continue;
+  find_most();
+  std::unique_ptr<Arena> taken[Slots<Arena>::kCount];
+  for (auto& arena : taken) arena = arenas_.take();
+  for (auto& arena : taken) {
+    if (!arena) continue;
+    if (arena->size() / 2 > most_) {
+      arena.reset();
+      try {
+        if (most_ != 0) arena = std::make_unique<Arena>(most_);
+      } catch (const std::bad_alloc&) {  // the next run tries again
+      }
     }
-    delete arena;
-    try {
-      if (most_ != 0) release(new Arena(most_));
-    } catch (const std::bad_alloc&) {  // the next run tries again
-    }
+    release(std::move(arena));
   }
 }
 
-Arena* Arenas::acquire(std::size_t bytes) {
+std::unique_ptr<Arena> Arenas::acquire(std::size_t bytes) {
   if (bytes == 0) return nullptr;
   bool small = false;
-  for (auto& slot : pool_) {
-    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
-    Arena* const arena = slot.exchange(nullptr, std::memory_order_acquire);
-    if (arena == nullptr) continue;
+  while (auto arena = arenas_.take()) {
     if (arena->size() >= bytes) return arena;
-    delete arena;
     small = true;
   }
   const std::size_t wanted = std::max(bytes, most_.load());
-  return new Arena(small ? with_room(wanted) : wanted);
+  return std::make_unique<Arena>(small ? with_room(wanted) : wanted);
 }
 
-void Arenas::release(Arena* arena) noexcept {
-  if (arena == nullptr) return;
-  for (auto& slot : pool_) {
-    Arena* empty = nullptr;
-    if (slot.compare_exchange_strong(empty, arena, std::memory_order_release, std::memory_order_relaxed)) return;
-  }
-  delete arena;
+void Arenas::release(std::unique_ptr<Arena> arena) noexcept {
+  if (arena) arenas_.put(std::move(arena));
 }
 
 }  // namespace forwardpass

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "flush.hpp"
 
@@ -34,7 +35,6 @@ struct Program::Call {
 };
 
 Program::~Program() {
-  for (auto& slot : pool_) delete slot.load();
   if (entered_) arenas_->leave(arena_bytes_);
 }
 
@@ -89,7 +89,7 @@ void Program::set_offset(std::size_t step, std::uint16_t operand, std::int64_t b
 }
 
 std::unique_ptr<Program::Context> Program::make_context() const {
-  auto context = std::unique_ptr<Context>(new Context{args_, nullptr, {}});
+  auto context = std::make_unique<Context>(args_, nullptr, Fault{});
   for (KernelArgs& args : context->args) args.fault = &context->fault;
   return context;
 }
@@ -99,24 +99,8 @@ void Program::finish(std::size_t arena_bytes) {
   arenas_->enter(arena_bytes);
   arena_bytes_ = arena_bytes;
   entered_ = true;
-  pool_[0].store(make_context().release(), std::memory_order_release);
+  contexts_.put(make_context());
   if (threads_ > 1) reserve_team(std::min(threads_, thread_limit()));
-}
-
-Program::Context* Program::acquire() const {
-  for (auto& slot : pool_) {
-    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
-    if (Context* context = slot.exchange(nullptr, std::memory_order_acquire)) return context;
-  }
-  return make_context().release();
-}
-
-void Program::release(Context* context) const noexcept {
-  for (auto& slot : pool_) {
-    Context* empty = nullptr;
-    if (slot.compare_exchange_strong(empty, context, std::memory_order_release, std::memory_order_relaxed)) return;
-  }
-  delete context;
 }
 
 void Program::run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept {
@@ -147,15 +131,10 @@ void Program::work(void* context, int member, Barrier& barrier) noexcept {
 }
 
 Fault Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
-  Arena* const arena = arenas_->acquire(arena_bytes_);
-  Context* context = nullptr;
-  try {
-    context = acquire();
-  } catch (...) {
-    arenas_->release(arena);
-    throw;
-  }
-  if (arena != nullptr && context->base != arena->data()) {
+  std::unique_ptr<Context> context = contexts_.take();
+  if (!context) context = make_context();
+  std::unique_ptr<Arena> arena = arenas_->acquire(arena_bytes_);
+  if (arena && context->base != arena->data()) {
     context->base = arena->data();
     for (const Patch& p : arena_patches_) {
       set_operand(context->args[p.step], p.operand, context->base + p.where.offset);
@@ -167,12 +146,12 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
   }
   // Under a limit a member does the parts of several: which thread does a part never changes its result.
   const int members = std::min(threads_, thread_limit());
-  Call call{this, context, nanoseconds, members};
+  Call call{this, context.get(), nanoseconds, members};
   if (members == 1 || !run_on_team(members, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
   const Fault fault = context->fault;
   if (fault.step != 0) context->fault = {};
-  release(context);
-  arenas_->release(arena);
+  contexts_.put(std::move(context));
+  arenas_->release(std::move(arena));
   return fault;
 }
 

@@ -11,6 +11,7 @@
 
 #include "arenas.hpp"
 #include "kernel.hpp"
+#include "slots.hpp"
 #include "team.hpp"
 #include "tensor.hpp"
 
@@ -105,11 +106,7 @@ class Program {
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
   static void work(void* context, int member, Barrier& barrier) noexcept;
   std::unique_ptr<Context> make_context() const;
-  Context* acquire() const;
-  void release(Context* context) const noexcept;
   Fault run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
-
-  static constexpr int kPooled = 32;
 
   int threads_;
   std::shared_ptr<Arenas> arenas_;
@@ -122,7 +119,7 @@ class Program {
   std::vector<Range> ranges_;  // threads_ per step
   std::vector<Patch> arena_patches_;
   std::vector<Patch> call_patches_;
-  mutable std::atomic<Context*> pool_[kPooled] = {};
+  mutable Slots<Context> contexts_;
 };
 
 }  // namespace forwardpass
