@@ -80,11 +80,11 @@ struct Locator {
   std::size_t index;
   const std::byte* start;
   FieldPlace found{};
-  void i64(const char* name, std::int64_t& field) { add(name, "i64", &field); }
-  void f32(const char* name, float& field) { add(name, "f32", &field); }
-  void dims(const char* name, std::int64_t (&field)[kMaxRank]) { add(name, "i64", field + index); }
-  void ptr(const char* name, const void*& field) { add(name, "ptr", &field); }
-  void add(const char* name, const char* kind, const void* field) {
+  void i64(const char* name, std::int64_t& field) { add(name, FieldPlace::Kind::kI64, &field); }
+  void f32(const char* name, float& field) { add(name, FieldPlace::Kind::kF32, &field); }
+  void dims(const char* name, std::int64_t (&field)[kMaxRank]) { add(name, FieldPlace::Kind::kI64, field + index); }
+  void ptr(const char* name, const void*& field) { add(name, FieldPlace::Kind::kPtr, &field); }
+  void add(const char* name, FieldPlace::Kind kind, const void* field) {
     if (wanted == name) found = {kind, static_cast<std::size_t>(static_cast<const std::byte*>(field) - start)};
   }
 };
@@ -169,8 +169,8 @@ FieldPlace field_place(int kernel, const std::string& name, std::size_t index) {
 #include "../kernels/kernels.def"
 #undef KERNEL
   };
-  FieldPlace found = index < kMaxRank ? kLocates[kernel](name, index) : FieldPlace{};
-  if (found.kind.empty()) throw py::value_error("the kernel has no number '" + name + "'");
+  const FieldPlace found = index < kMaxRank ? kLocates[kernel](name, index) : FieldPlace{};
+  if (found.kind == FieldPlace::Kind::kNone) throw py::value_error("the kernel has no number '" + name + "'");
   return found;
 }
 

@@ -23,11 +23,10 @@ struct ParamBlock {
 // field or activation.
 ParamBlock make_params(int kernel, const py::dict& values);
 
-// Where a number or an address lies in the kernel's block, and its kind: "i64" (an item of "dims" too), "f32" or "ptr".
-// Throws ValueError if there is none of that name.
+// Where a number or an address lies in the kernel's block. Throws ValueError if there is none of that name.
 struct FieldPlace {
-  std::string kind;
-  std::size_t offset;  // in bytes
+  enum class Kind { kNone, kI64, kF32, kPtr } kind = Kind::kNone;  // of an item of dims: kI64
+  std::size_t offset = 0;                                          // in bytes
 };
 FieldPlace field_place(int kernel, const std::string& name, std::size_t index);
 

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "../core/place.hpp"
 #include "../core/table.hpp"
 #include "arrays.hpp"
 
@@ -141,6 +142,17 @@ void run_kernel(const std::string& isa, const std::string& kernel, const py::dic
 void bind_program(py::module_& module) {
   py::class_<Arenas, std::shared_ptr<Arenas>>(module, "Arenas", "Memory for intermediate values that programs share.")
       .def(py::init<>());
+  module.def(
+      "place",
+      [](const std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>& given) {
+        std::vector<Piece> pieces;
+        for (const auto& [bytes, first, last] : given) pieces.push_back({bytes, first, last});
+        const std::size_t total = place(pieces);
+        std::vector<std::int64_t> offsets;
+        for (const Piece& piece : pieces) offsets.push_back(piece.offset);
+        return std::pair(offsets, total);
+      },
+      py::arg("pieces"), "Offsets of pieces (bytes, first step, last step) in an arena, and the arena's bytes.");
   py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan.py; called through `handle`.")
       .def(py::init<int, std::shared_ptr<Arenas>>(), py::arg("threads"), py::arg("arenas") = nullptr)
       .def(

@@ -23,7 +23,7 @@ struct Value {
 
 struct FieldRule {
   std::size_t offset;  // in the block of all parameters
-  char kind;           // of field_place
+  FieldPlace::Kind kind;
   std::size_t value;
 };
 
@@ -64,7 +64,7 @@ class Template {
 
   void add_field(std::size_t step, const std::string& name, std::size_t index, std::size_t value) {
     const FieldPlace place = field_place(base_.kernels.at(step), name, index);
-    fields_.push_back({starts_[step] + place.offset, place.kind[0], value});
+    fields_.push_back({starts_[step] + place.offset, place.kind, value});
   }
   void add_piece(std::int64_t bytes, int value, std::int64_t first, std::int64_t last) {
     pieces_.push_back({bytes, first, last});
@@ -140,18 +140,15 @@ class Template {
     std::vector<TensorInfo> ends[2] = {base_.program.inputs(), base_.program.outputs()};
     for (const SizeRule& r : sizes_)
       ends[r.output][r.index].view.shape[r.axis] = at(values, static_cast<int>(r.value)).integer;
-    for (std::vector<TensorInfo>& tensors : ends) {
-      for (TensorInfo& t : tensors) {
-        const auto view =
-            TensorView::dense(t.view.type, std::span(t.view.shape, static_cast<std::size_t>(t.view.rank)));
-        if (!view) throw py::value_error("no tensor can have the shape of '" + t.name + "'");
-        if (&tensors == &ends[0]) {
-          program.add_input({t.name, *view});
-        } else {
-          program.add_output({t.name, *view});
-        }
-      }
-    }
+    for (const TensorInfo& t : ends[0]) program.add_input(dense(t));
+    for (const TensorInfo& t : ends[1]) program.add_output(dense(t));
+  }
+
+  // With the strides of its shape.
+  static TensorInfo dense(const TensorInfo& t) {
+    const auto view = TensorView::dense(t.view.type, std::span(t.view.shape, static_cast<std::size_t>(t.view.rank)));
+    if (!view) throw py::value_error("no tensor can have the shape of '" + t.name + "'");
+    return {t.name, *view};
   }
 
   void set_params(BoundProgram& made, const std::vector<Value>& values) const {
@@ -162,10 +159,10 @@ class Template {
     for (const FieldRule& r : fields_) {
       std::byte* const to = block.data.get() + r.offset;
       const Value& value = values[r.value];
-      if (r.kind == 'f') {
+      if (r.kind == FieldPlace::Kind::kF32) {
         const auto number = static_cast<float>(value.real);
         std::memcpy(to, &number, sizeof number);
-      } else if (r.kind == 'p') {
+      } else if (r.kind == FieldPlace::Kind::kPtr) {
         std::memcpy(to, &value.address, sizeof value.address);
       } else {
         std::memcpy(to, &value.integer, sizeof value.integer);
@@ -204,17 +201,6 @@ void bind_template(py::module_& module) {
       .def("add_barrier", &Template::add_barrier, py::arg("step"), py::arg("value"))
       .def("add_size", &Template::add_size, py::arg("output"), py::arg("index"), py::arg("axis"), py::arg("value"))
       .def("make", &Template::make, py::arg("values"), py::arg("arenas"));
-  module.def(
-      "place",
-      [](const std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>& given) {
-        std::vector<Piece> pieces;
-        for (const auto& [bytes, first, last] : given) pieces.push_back({bytes, first, last});
-        const std::size_t total = place(pieces);
-        std::vector<std::int64_t> offsets;
-        for (const Piece& piece : pieces) offsets.push_back(piece.offset);
-        return std::pair(offsets, total);
-      },
-      py::arg("pieces"), "Offsets of pieces (bytes, first step, last step) in an arena, and the arena's bytes.");
 }
 
 }  // namespace forwardpass::bind

@@ -8,8 +8,7 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-// scores[i] of a row = row x K^T for n keys, which lie `stride` apart: squares of K are transposed in registers. The
-// sums are those of brgemm.
+// scores[i] of a row = row x K^T for n keys, which lie `stride` apart: squares of K are transposed in registers.
 FP_INLINE void keys_in_place(const float* q, const float* k, std::int64_t stride, std::int64_t head, std::int64_t n,
                              float* scores) {
   for (std::int64_t key = 0; key < n; key += kLanes) {
