@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections import Counter
 from typing import Any
@@ -18,6 +17,7 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [test])")
 
 import onnx  # noqa: E402
+from judge import newest_opset  # noqa: E402
 from onnx_deviations import deviation  # noqa: E402
 from onnx_judge import Judge  # noqa: E402
 
@@ -42,26 +42,15 @@ def _session(data: bytes) -> Any:
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-@functools.cache
 def opsets() -> tuple[int, ...]:
     """Opsets of which each changed many operators, up to the newest that both packages have."""
-    helper = onnx.helper
-    for newest in range(onnx.defs.onnx_opset_version(), 21, -1):
-        x, y = (helper.make_tensor_value_info(n, 1, [1]) for n in "xy")
-        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", newest)], ir_version=8)
-        try:
-            _session(model.SerializeToString())
-        except Exception:
-            continue
-        return (newest, newest, 21, 18, 17, 13, 11, 9, 7)
-    return (21, 18, 17, 13, 11, 9, 7)
+    return (newest_opset(), newest_opset(), 21, 18, 17, 13, 11, 9, 7)
 
 
 def _theirs(drawn: Drawn) -> list[Any] | str:
     """What onnxruntime gives, or why it does not."""
     for op, attributes, inputs in drawn.steps:
-        reason = deviation(drawn.opset, op, attributes, inputs)
+        reason = deviation(op, attributes, inputs)
         if reason:
             return reason
     try:
