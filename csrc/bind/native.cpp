@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,21 @@ py::tuple select(const std::string& forced) {
   return py::make_tuple(selection.isa->name, py::none());
 }
 
+// That of the ISA that is named; without a name, of the best one: all give the same number.
+std::uint32_t crc32(py::handle data, std::uint32_t start, const std::string& isa) {
+  constexpr Py_ssize_t kLong = 1 << 16;  // bytes, from which on other threads may run meanwhile
+  const KernelTable* const table = isa.empty() ? select_isa("").isa->table : find_table(isa);
+  if (table == nullptr) throw py::value_error("no ISA that runs here: " + isa);
+  Py_buffer bytes;
+  if (PyObject_GetBuffer(data.ptr(), &bytes, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+  std::optional<py::gil_scoped_release> released;
+  if (bytes.len >= kLong) released.emplace();
+  const std::uint32_t found = find_crc32(*table)(bytes.buf, bytes.len, start);
+  released.reset();
+  PyBuffer_Release(&bytes);
+  return found;
+}
+
 // FORWARDPASS_NUM_THREADS: (number or 0, None) or (0, the problem's fields).
 py::tuple environment_threads() {
   const Environment environment = read_environment();
@@ -114,6 +130,7 @@ PYBIND11_MODULE(_native, module) {
     for (int i = 0; i < kKernelCount; ++i) names.append(kernel_names()[i]);
     return names;
   });
+  module.def("crc32", &crc32, py::arg("data"), py::arg("start") = 0, py::arg("isa") = "");
   module.def("cpu_brand", &cpu_brand);
   module.def("cache_sizes", [] {
     const CacheSizes& sizes = cache_sizes();

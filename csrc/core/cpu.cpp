@@ -29,6 +29,7 @@ struct Feature {
 
 constexpr Feature kFeatures[] = {
     {"sse2", &CpuidWords::leaf1_edx, 26, 0},
+    {"pclmulqdq", &CpuidWords::leaf1_ecx, 1, kYmmState},
     {"avx", &CpuidWords::leaf1_ecx, 28, kYmmState},
     {"fma", &CpuidWords::leaf1_ecx, 12, kYmmState},
     {"f16c", &CpuidWords::leaf1_ecx, 29, kYmmState},

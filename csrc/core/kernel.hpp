@@ -79,6 +79,9 @@ enum ElementType : std::int64_t {
   kElementTypeCount
 };
 
+// The CRC-32 (IEEE 802.3) of bytes after others whose CRC-32 is `crc`; 0 for none.
+using Crc32Fn = std::uint32_t (*)(const void* data, std::int64_t size, std::uint32_t crc) noexcept;
+
 enum KernelId : int {
 #define KERNEL(name, Params) kernel_##name,
 #include "../kernels/kernels.def"
@@ -98,6 +101,7 @@ struct KernelTable {
   TilePanels tile_panels;
   bool tiles;  // the CPU multiplies matrix tiles: brgemm_split_f32 is fast
   KernelFn kernels[kKernelCount];
+  Crc32Fn crc32;  // see find_crc32
 };
 
 }  // namespace forwardpass

@@ -110,6 +110,11 @@ Selection select_isa(std::string_view forced, std::string_view where) {
   return {nullptr, isa_problem(nullptr, forced, where)};
 }
 
+Crc32Fn find_crc32(const KernelTable& table) noexcept {
+  static const bool folds = has_feature("pclmulqdq");
+  return folds ? table.crc32 : scalar::table().crc32;
+}
+
 int kernel_index(std::string_view name) noexcept {
   const auto at = std::find(std::begin(kKernelNames), std::end(kKernelNames), name);
   return at == std::end(kKernelNames) ? -1 : static_cast<int>(at - std::begin(kKernelNames));

@@ -34,6 +34,10 @@ const KernelTable* find_table(std::string_view name);
 // the error where the name came from.
 Selection select_isa(std::string_view forced, std::string_view where = "FORWARDPASS_ISA");
 
+// The CRC-32 of an ISA that runs here. That of most takes an instruction that the ISA does not imply: without it, the
+// scalar one.
+Crc32Fn find_crc32(const KernelTable& table) noexcept;
+
 // The index into KernelTable::kernels, or -1.
 int kernel_index(std::string_view name) noexcept;
 

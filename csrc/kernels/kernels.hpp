@@ -18,6 +18,8 @@ namespace forwardpass::FORWARDPASS_ISA {
 #include "unary.def"
 #undef UNARY
 
+std::uint32_t crc32(const void* data, std::int64_t size, std::uint32_t crc) noexcept;
+
 // The row functions by Activation.
 static constexpr RowFn kActivationRows[] = {
 #define UNARY(name, expression) &name##_row,

@@ -33,6 +33,7 @@ const KernelTable& table() noexcept {
 #include "kernels.def"
 #undef KERNEL
       },
+      &crc32,
   };
   return t;
 }

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any
 
@@ -84,6 +85,13 @@ def unsafe_name(name: str) -> str:
     return ""
 
 
+def _crc32() -> Callable[..., int]:
+    """The native CRC-32 where that module is loaded, which this layer does not do: weights have to be read anyway, and
+    it goes as fast as they come from memory."""
+    native = sys.modules.get("forwardpass._native")
+    return zlib.crc32 if native is None else native.crc32
+
+
 class Archive:
     """The members of a zip file, over a read-only memory map.
 
@@ -103,6 +111,7 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str], data: bytes | None = None) -> None:
         self.path = os.fsdecode(path)
         self._map = mapped(self.path) if data is None else data
+        self._crc32 = _crc32()
         self.members: dict[str, Member] = {}
         first, count, end = self._locate()
         self._index(first, count, end)
@@ -256,10 +265,9 @@ class Archive:
                 raise self._error(f"damaged compressed data ({excerpt(e)})", name) from e
             if len(data) != m.size or not inflate.eof or inflate.unused_data:
                 raise self._error("damaged compressed data", name, expected=f"{m.size} bytes")
-        if verify and zlib.crc32(data) != m.crc:
-            raise self._error(
-                "the data is damaged", name, expected=f"CRC-32 {m.crc:08x}", got=f"{zlib.crc32(data):08x}"
-            )
+        crc = self._crc32(data) if verify else m.crc
+        if crc != m.crc:
+            raise self._error("the data is damaged", name, expected=f"CRC-32 {m.crc:08x}", got=f"{crc:08x}")
         return data
 
 
@@ -293,13 +301,14 @@ def write_archive(path: str | os.PathLike[str], members: Iterable[tuple[str, Seq
 
 def _write(file: Any, members: Iterable[tuple[str, Sequence[Any]]]) -> None:
     central: list[bytes] = []
+    crc32 = _crc32()
     at = 0
     for name, parts in members:
         raw = name.encode()
         size = sum(memoryview(p).nbytes for p in parts)
         crc = 0
         for p in parts:
-            crc = zlib.crc32(p, crc)
+            crc = crc32(p, crc)
         header, entry = _headers(raw, at, size, crc)
         central.append(entry)
         file.write(header)
