@@ -15,9 +15,11 @@ __all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense"
 ALIGNMENT = 64
 """Bytes; the size of a cache line."""
 
-_BLOCK_BYTES = 16 << 20
 _LARGE_BYTES = 4 << 20
 """From here on NumPy asks the system for huge pages."""
+_HUGE_PAGE = 2 << 20
+_LEAST_BLOCK, _MOST_BLOCK = 16 << 20, 256 << 20
+"""Bytes. What is not used of a block takes no memory, but for the rest of a page."""
 
 Kind = Literal["arena", "input", "output", "constant"]
 
@@ -72,8 +74,9 @@ def dense(array: Array) -> Array:
 
 
 class Blocks:
-    """Arrays like those of `aligned_empty`, many to a block that is large enough for huge pages: the weights of a
-    network are read once per call, and each page of them needs its address translated.
+    """Arrays like those of `aligned_empty`, many to a block of huge pages: the weights of a network are read once per
+    call, and each page of them needs its address translated; and to make 512 small pages takes three times as long as
+    to make a huge one.
 
     Parameters
     ----------
@@ -83,23 +86,29 @@ class Blocks:
 
     def __init__(self, expected: int) -> None:
         self._shares = expected >= _LARGE_BYTES
+        # Rows are filled up to whole vectors: an eighth more.
+        self._block = min(max(expected + expected // 8, _LEAST_BLOCK), _MOST_BLOCK)
         self._left = np.empty(0, np.float32)
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """An uninitialised float32 array that starts at a cache line."""
         size = math.prod(shape)
-        if not self._shares or size * 4 >= _LARGE_BYTES:
+        if not self._shares:
             return aligned_empty(shape)
         step = -(-size * 4 // ALIGNMENT) * ALIGNMENT // 4
         if step > self._left.size:
-            self._left = aligned_empty((_BLOCK_BYTES // 4,))
+            pages = -(-max(self._block, step * 4) // _HUGE_PAGE)
+            self._left = _aligned(pages * _HUGE_PAGE, _HUGE_PAGE).view(np.float32)
         made, self._left = self._left[:size].reshape(shape), self._left[step:]
         return made
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:
     """An uninitialised float32 array that starts at a cache line."""
-    size = math.prod(shape)
-    raw = np.empty(size * 4 + ALIGNMENT, np.uint8)
-    start = -raw.__array_interface__["data"][0] % ALIGNMENT
-    return raw[start:][: size * 4].view(np.float32).reshape(shape)
+    return _aligned(math.prod(shape) * 4, ALIGNMENT).view(np.float32).reshape(shape)
+
+
+def _aligned(nbytes: int, alignment: int) -> Array:
+    raw = np.empty(nbytes + alignment, np.uint8)
+    start = -raw.__array_interface__["data"][0] % alignment
+    return raw[start:][:nbytes]

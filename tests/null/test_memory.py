@@ -36,5 +36,21 @@ def test_blocks_give_aligned_arrays_that_do_not_overlap(expected: int) -> None:
         assert a.__array_interface__["data"][0] % ALIGNMENT == 0
         a[...] = k
     assert all((a == k).all() for k, a in enumerate(arrays))
-    shared = [a for a in arrays if a.nbytes < 4 << 20 and a.size]
-    assert len({id(a.base) for a in shared}) == (2 if expected else len(shared)), "small ones share a block"
+    owners = {id(_owner(a)) for a in arrays}
+    assert len(owners) == (1 if expected else len(arrays)), "all share a block"
+
+
+def test_a_block_starts_at_a_huge_page_and_is_followed_by_another() -> None:
+    blocks = Blocks(4 << 20)
+    first = blocks.empty((3, 5))
+    assert first.__array_interface__["data"][0] % (2 << 20) == 0
+    second = blocks.empty((9 << 20,))  # more than a block of what was expected
+    assert _owner(first) is not _owner(second)
+    first[...], second[...] = 1, 2
+    assert (first == 1).all()
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
