@@ -145,3 +145,38 @@ def test_no_system_call_is_made() -> None:
     assert system_calls("none")[0] == "ran"
     said, status = system_calls("call")
     assert (said, status) == ("", -signal.SIGKILL), "one that is made kills the process"
+
+
+FAULTS = """
+import resource
+import sys
+import numpy as np
+from forwardpass import Graph, Model, Node, TensorType
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+n = int(sys.argv[1])
+size = TensorType(np.dtype("float32"), (n,))
+# Two values that are alive at the same time, and no output that shares their memory.
+nodes = [Node("Exp", ["x"], ["a"]), Node("Sin", ["a"], ["b"]), Node("Mul", ["a", "b"], ["c"])]
+nodes += [Node("ReduceSum", ["c"], ["y"])]
+model = Model(Graph({"x": size}, ["y"], nodes), threads=1)
+x, y = np.ones(n, np.float32), np.ones(1, np.float32)
+plan = model.plan()
+assert plan.arena_bytes >= 4 * n, plan.arena_bytes
+program = plan.program  # with its arena
+small = Model(Graph({"x": TensorType(np.dtype("float32"), (8,))}, ["y"], nodes), threads=1)
+small.run_into({"x": x[:8]}, {"y": y})  # all code is in memory now
+before = faults()
+model.run_into({"x": x}, {"y": y})
+print(faults() - before)
+"""
+
+
+@pytest.mark.parametrize("nbytes", [1 << 20, 3 << 20, 9 << 20])
+def test_the_first_run_finds_its_pages(nbytes: int) -> None:
+    command = [sys.executable, "-c", FAULTS, str(nbytes // 4)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64  # of 256 pages and more
