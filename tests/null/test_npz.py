@@ -15,7 +15,7 @@ import pytest
 from bad_models import F32, same_bits, same_graph, small_graph
 
 from forwardpass.errors import FileError, GraphError, UnsupportedError
-from forwardpass.formats import archive, load_graph, npz
+from forwardpass.formats import archive, files, load_graph, npz
 from forwardpass.graph import Graph, Node, TensorType
 
 
@@ -83,6 +83,27 @@ def test_arrays_are_mapped_aligned_and_read_only(tmp_path: Path) -> None:
             base = base.base
         starts.add(id(base.obj))
     assert len(starts) == 1, "one map for the whole file"
+
+
+@pytest.mark.parametrize("advice", [22, 12345])
+def test_large_arrays_are_fetched_where_the_system_can_do_it(
+    tmp_path: Path, advice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = np.arange(1 << 18, dtype=np.float32)
+    path = tmp_path / "m.npz"
+    npz.write(Graph({"x": TensorType(F32, None)}, ["y"], [Node("Add", ["x", "w"], ["y"])], {"w": weights}), path)
+    monkeypatch.setattr(files, "_POPULATE_READ", advice)
+    asked: list[int] = []
+
+    def fetch(data: Any, start: int, size: int) -> None:
+        asked.append(size)
+        files.fetch(data, start, size)
+
+    monkeypatch.setattr(archive, "fetch", fetch)
+    np.testing.assert_array_equal(npz.read(path).constants["w"], weights)
+    assert asked == [weights.nbytes + 128]
+    npz.read(path, verify=False)
+    assert len(asked) == 1, "who does not read the weights does not wait for them"
 
 
 def test_arrays_outlive_reader_and_file(path: Path, graph: Graph) -> None:

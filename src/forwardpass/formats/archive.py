@@ -13,14 +13,18 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from mmap import mmap
 from struct import Struct
 from typing import Any
 
 from ..errors import FileError
 from ..records import record
-from .files import mapped
+from .files import fetch, mapped
 
 __all__ = ["ALIGNMENT", "Archive", "Member", "archive_bytes", "excerpt", "unsafe_name", "write_archive"]
+
+_FETCHED = 1 << 16
+"""Bytes of a member from which on its pages are mapped at once before they are read."""
 
 ALIGNMENT = 64
 """Bytes at whose multiples the data of a written member starts: a cache line, and the widest vector."""
@@ -257,6 +261,8 @@ class Archive:
         """
         m = self.members[name]
         data = memoryview(self._map)[m.offset : m.offset + m.stored]
+        if verify and m.stored >= _FETCHED and isinstance(self._map, mmap):
+            fetch(self._map, m.offset, m.stored)
         if m.deflated:
             inflate = zlib.decompressobj(-zlib.MAX_WBITS)
             try:

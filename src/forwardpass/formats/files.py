@@ -6,13 +6,17 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from ..errors import Error, FileError, suggest
 
-__all__ = ["first_bytes", "mapped", "naming", "opened"]
+__all__ = ["fetch", "first_bytes", "mapped", "naming", "opened"]
+
+_POPULATE_READ = 22
+"""MADV_POPULATE_READ of Linux, which the standard library does not name."""
 
 
 @contextmanager
@@ -71,6 +75,17 @@ def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
         if not size:
             raise FileError("the file is empty", where=os.fsdecode(path))
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def fetch(data: mmap.mmap, start: int, size: int) -> None:
+    """Have the system map a part that will be read soon: a fault for every few pages of it takes five times as long.
+
+    Nothing happens, and nothing is lost but that, where the system cannot do it.
+    """
+    if sys.platform == "linux":
+        first = start - start % mmap.PAGESIZE
+        with suppress(OSError):  # Linux before 5.14, or a disk that cannot be read, as whoever reads will find
+            data.madvise(_POPULATE_READ, first, start + size - first)
 
 
 def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
