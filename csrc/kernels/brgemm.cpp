@@ -5,6 +5,7 @@
 #include "brgemm_shape.hpp"
 #include "brgemm_tile.hpp"
 #include "cursor.hpp"
+#include "transpose.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -223,6 +224,21 @@ void brgemm_f32(const KernelArgs& args, Range range) noexcept { brgemm<float>(ar
 
 void brgemm_bf16(const KernelArgs& args, Range range) noexcept { brgemm<std::uint16_t>(args, range); }
 
+// A panel of B whose columns are dense, as in weights that lie transposed, but for the last rows; returns how many
+// rows.
+static std::int64_t pack_columns(const float* in, std::int64_t stride, float* out, std::int64_t rows) {
+  std::int64_t k = 0;
+  for (; k + kLanes <= rows; k += kLanes, out += kLanes * kPanel) {
+    for (std::int64_t j = 0; j < kPanel; j += kLanes) {
+      Vec v[kLanes];
+      for (int i = 0; i < kLanes; ++i) v[i] = load(in + (j + i) * stride + k);
+      transpose(v);
+      for (int i = 0; i < kLanes; ++i) store(out + i * kPanel + j, v[i]);
+    }
+  }
+  return k;
+}
+
 void pack_b_f32(const KernelArgs& args, Range range) noexcept {
   const PackParams& p = params_of<PackParams>(args);
   const std::int64_t panels = (p.n + kPanel - 1) / kPanel;
@@ -231,7 +247,13 @@ void pack_b_f32(const KernelArgs& args, Range range) noexcept {
     const std::int64_t cols = min_of(kPanel, p.n - first);
     const float* in = static_cast<const float*>(args.in[0]) + u / panels * p.in_batch + first * p.in_n;
     float* out = static_cast<float*>(args.out) + u / panels * p.out_batch + u % panels * p.k * kPanel;
-    for (std::int64_t k = 0; k < p.k; ++k, in += p.in_k, out += kPanel) {
+    std::int64_t k = 0;
+    if (cols == kPanel && p.in_k == 1) {
+      k = pack_columns(in, p.in_n, out, p.k);
+      in += k;
+      out += k * kPanel;
+    }
+    for (; k < p.k; ++k, in += p.in_k, out += kPanel) {
       for (std::int64_t j = 0; j < cols; ++j) out[j] = in[j * p.in_n];
       for (std::int64_t j = cols; j < kPanel; ++j) out[j] = 0.0f;
     }
