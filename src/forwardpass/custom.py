@@ -12,6 +12,7 @@ from .graph import TensorType
 from .ops import registry
 from .ops.catalog import load
 from .ops.registry import Attributes, Constants, Types, operator
+from .prepared import forget
 
 __all__ = ["op"]
 
@@ -78,6 +79,7 @@ def op(
             reference=lambda given, *arrays: _called(function, outputs, given, arrays),
             pure=False,
         )
+        forget()  # plans with the operator that this one may replace
         return function
 
     return register

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,11 @@ from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, Hybrid
 from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
-from .passes import optimize
 from .plan import Plan, Settings
-from .plans import Plans
+from .prepared import Prepared, of_file
+from .records import record
 from .result import public, result_type
-from .sources import as_graph, readable
+from .sources import as_graph
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -73,15 +73,19 @@ class Model(Caller, Around):
     """
 
     def __init__(self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = "") -> None:
-        self.graph: Graph = as_graph(graph)
         self._asked = (threads, precision, isa)
         self._file, self._pickle_by = "", "bytes"
         self.settings = settings(threads, precision, isa)
+        if isinstance(graph, _File):
+            self._file = os.path.abspath(os.fsdecode(graph.path))
+            self.graph, self._prepared = of_file(graph.path, self.settings, graph.read)
+        else:
+            self.graph = as_graph(graph)
+            self._prepared = Prepared(self.graph, self.settings)
         self.inputs: dict[str, TensorType] = dict(self.graph.inputs)
         self._outputs: dict[str, TensorType] | None = None
-        self.optimized, self.log = optimize(readable(self.graph))
-        self._packed: dict[Any, Array] = {}
-        self._plans = Plans(self.optimized, self.settings, self._packed)
+        self.optimized, self.log = self._prepared.optimized, self._prepared.log
+        self._packed, self._plans = self._prepared.packed, self._prepared.plans
         self._variants: Cache[tuple[str, ...], Model] = Cache(
             partial(_variant, self.graph, self.settings), _MAX_VARIANTS
         )
@@ -320,6 +324,14 @@ class Model(Caller, Around):
         return reduce(self, self._pickle_by, self._file, self._asked)
 
 
+@record(frozen=True, slots=True, eq=False)
+class _File:
+    """A file in the place of a graph."""
+
+    path: str | os.PathLike[str]
+    read: Callable[[], Graph]
+
+
 def _like(graph: Any, settings: Settings) -> Model:
     return Model(graph, threads=settings.threads, precision=settings.precision, isa=settings.isa)
 
@@ -343,7 +355,8 @@ def load(
     Parameters
     ----------
     path
-        The file. The weights of an `.npz` model are memory-mapped.
+        The file. The weights of an `.npz` model are memory-mapped. Another load of it with the same settings, while a
+        model of it lives, takes next to no time and memory: such models share all but their `graph`.
     threads, precision
         As for `Model`.
     inputs
@@ -361,9 +374,7 @@ def load(
     ConfigError
         A setting that is unknown or not available.
     """
-    model = Model(formats.load_graph(path, inputs=inputs), threads=threads, precision=precision)
-    model._file = os.path.abspath(os.fsdecode(path))
-    return model
+    return Model(_File(path, partial(formats.load_graph, path, inputs=inputs)), threads=threads, precision=precision)
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:

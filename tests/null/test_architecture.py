@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "plan",
             "planner",
             "plans",
+            "prepared",
             "result",
             "row_steps",
             "row_windows",
