@@ -10,11 +10,16 @@
 
 namespace forwardpass::FORWARDPASS_ISA {
 
+FP_INLINE Vec power_from_bits(Vec sum) { return from_bits(shift_left<23>(bits(sum))); }
+
 // c0 + c1 x + c2 x^2 + ...
-FP_INLINE Vec polynomial(Vec, float c0) { return set1(c0); }
-template <class... Rest>
-FP_INLINE Vec polynomial(Vec x, float c0, Rest... rest) {
-  return fma(polynomial(x, rest...), x, set1(c0));
+template <class V>
+FP_INLINE V polynomial(V, float c0) {
+  return V{set1(c0)};
+}
+template <class V, class... Rest>
+FP_INLINE V polynomial(V x, float c0, Rest... rest) {
+  return fma(polynomial(x, rest...), x, V{set1(c0)});
 }
 
 inline constexpr float kInf = __builtin_inff();
@@ -26,58 +31,68 @@ inline constexpr float kLog2e = 1.44269504f;
 // round(x) as a float and 2^round(x), for x >= -127. Adding kRounder leaves the biased exponent in the lowest bits of
 // the sum. It stops at 127, so that every scale but 2^-127, which is zero here, is a normal number: with x in
 // [127.5, 128) the remainder grows up to 1, and beyond it the polynomial overflows by itself.
+template <class V>
 struct PowerOfTwo {
-  Vec exponent;
-  Vec scale;
+  V exponent;
+  V scale;
 };
 inline constexpr float kRounder = 0x1.8p23f + 127.0f;
-FP_INLINE PowerOfTwo power_of_two(Vec x_plus_rounder) {
-  const Vec sum = min(x_plus_rounder, set1(kRounder + 127.0f));
-  return {sum - set1(kRounder), from_bits(shift_left<23>(bits(sum)))};
+template <class V>
+FP_INLINE PowerOfTwo<V> power_of_two(V x_plus_rounder) {
+  const V sum = min(x_plus_rounder, V{set1(kRounder + 127.0f)});
+  return {sum - V{set1(kRounder)}, power_from_bits(sum)};
 }
 
 // (e^r - 1 - r) / r^2 for r in [-ln2 / 2, ln2]; fit of e^r - 1: 5.1e-9.
-FP_INLINE Vec exp_tail(Vec r) {
+template <class V>
+FP_INLINE V exp_tail(V r) {
   return polynomial(r, 4.999999702e-1f, 1.666669250e-1f, 4.166768119e-2f, 8.327567950e-3f, 1.385173178e-3f,
                     2.303443762e-4f);
 }
 
 // e^(x + low) = scale * e^r, |low| <= half an ULP of x. From x = -88 down the scale is zero.
+template <class V>
 struct ExpParts {
-  Vec r;
-  Vec scale;
+  V r;
+  V scale;
 };
-FP_INLINE ExpParts exp_parts(Vec x) {
-  x = max(set1(-88.0f), x);
-  const PowerOfTwo p = power_of_two(fma(x, set1(kLog2e), set1(kRounder)));
-  return {fnma(p.exponent, set1(kLn2Lo), fnma(p.exponent, set1(kLn2Hi), x)), p.scale};
+template <class V>
+FP_INLINE ExpParts<V> exp_parts(V x) {
+  x = max(V{set1(-88.0f)}, x);
+  const PowerOfTwo<V> p = power_of_two(fma(x, V{set1(kLog2e)}, V{set1(kRounder)}));
+  return {fnma(p.exponent, V{set1(kLn2Lo)}, fnma(p.exponent, V{set1(kLn2Hi)}, x)), p.scale};
 }
-FP_INLINE ExpParts exp_parts(Vec x, Vec low) {
+FP_INLINE ExpParts<Vec> exp_parts(Vec x, Vec low) {
   x = max(set1(-88.0f), x);
-  const PowerOfTwo p = power_of_two(fma(x, set1(kLog2e), set1(kRounder)));
+  const PowerOfTwo<Vec> p = power_of_two(fma(x, set1(kLog2e), set1(kRounder)));
   return {fnma(p.exponent, set1(kLn2Lo), fnma(p.exponent, set1(kLn2Hi), x) + low), p.scale};
 }
 
 // e^x. Results below the smallest normal number are zero.
 FP_INLINE Vec exp(Vec x) {
-  const ExpParts p = exp_parts(x);
+  const ExpParts<Vec> p = exp_parts(x);
   const Vec one = set1(1.0f);
   return fma(fma(exp_tail(p.r), p.r, one), p.r, one) * p.scale;
 }
 
 // e^r - 1
-FP_INLINE Vec expm1_small(Vec r) { return fma(exp_tail(r), r * r, r); }
+template <class V>
+FP_INLINE V expm1_small(V r) {
+  return fma(exp_tail(r), r * r, r);
+}
 
 // e^x - 1, accurate near zero too.
-FP_INLINE Vec expm1(Vec x) {
-  const ExpParts p = exp_parts(x);
-  return fma(expm1_small(p.r), p.scale, p.scale - set1(1.0f));
+template <class V>
+FP_INLINE V expm1(V x) {
+  const ExpParts<V> p = exp_parts(x);
+  return fma(expm1_small(p.r), p.scale, p.scale - V{set1(1.0f)});
 }
 
 // e^x + 1 with the rounding of the sum alone: the exponential is not rounded before it.
-FP_INLINE Vec exp_plus_one(Vec x) {
-  const ExpParts p = exp_parts(x);
-  return fma(expm1_small(p.r), p.scale, p.scale + set1(1.0f));
+template <class V>
+FP_INLINE V exp_plus_one(V x) {
+  const ExpParts<V> p = exp_parts(x);
+  return fma(expm1_small(p.r), p.scale, p.scale + V{set1(1.0f)});
 }
 
 // log(1 + f) + k ln2 for f in [sqrt(1/2) - 1, sqrt(2) - 1] and an integer k; fit of log(1 + f): 5.8e-9.

@@ -35,7 +35,7 @@ FP_INLINE TwoFloats log2_two(Vec x) {
 // 2^(high + low); fit of 2^r for r in [-0.5, 1]: 1.8e-9.
 FP_INLINE Vec exp2_two(TwoFloats x) {
   const Vec high = max(set1(-127.0f), x.high);
-  const PowerOfTwo p = power_of_two(high + set1(kRounder));
+  const PowerOfTwo<Vec> p = power_of_two(high + set1(kRounder));
   const Vec r = (high - p.exponent) + x.low;
   const Vec q = polynomial(r, 6.931471825e-1f, 2.402264923e-1f, 5.550420284e-2f, 9.618388489e-3f, 1.332365442e-3f,
                            1.535931660e-4f, 1.777174111e-5f);

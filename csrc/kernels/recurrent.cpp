@@ -1,42 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // rnn_f32, gru_f32, lstm_f32: all time steps of a recurrent layer, whose products with the input are known. At each
 // step brgemm multiplies the states of all rows with the recurrent weights, then the gates are calculated row by row.
-#include "lstm_cell.hpp"
+#include "recurrent_cell.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-// A vector of each of several rows at the same place; the last one of a row may be a part.
-struct Whole {
-  std::int64_t at;
-  [[gnu::always_inline]] Vec read(const float* row) const { return load(row + at); }
-  [[gnu::always_inline]] void write(float* row, Vec v) const { store(row + at, v); }
-};
-struct Part {
-  std::int64_t at;
-  int count;
-  [[gnu::always_inline]] Vec read(const float* row) const { return load(row + at, count); }
-  [[gnu::always_inline]] void write(float* row, Vec v) const { store(row + at, v, count); }
-};
-
-template <class F>
-FP_INLINE void for_each_vector(std::int64_t n, F f) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) f(Whole{i});
-  if (i < n) f(Part{i, static_cast<int>(n - i)});
-}
-
 FP_INLINE void fill_row(float* row, std::int64_t n, const float* from) {
-  for_each_vector(n, [=](auto v) __attribute__((always_inline)) { v.write(row, from ? v.read(from) : zero()); });
+  for_each_vector<1>(
+      n, [=](auto v) __attribute__((always_inline)) { v.write(row, from ? v.read(from) : Vecs<1>(zero())); });
 }
 
 FP_INLINE void add_row(float* row, const float* x, std::int64_t n) {
-  for_each_vector(n, [=](auto v) __attribute__((always_inline)) { v.write(row, v.read(x) + v.read(row)); });
+  for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) { v.write(row, v.read(x) + v.read(row)); });
 }
 
 FP_INLINE void add_product(float* row, const float* a, const float* b, std::int64_t n) {
-  for_each_vector(n,
-                  [=](auto v) __attribute__((always_inline)) { v.write(row, fma(v.read(a), v.read(b), v.read(row))); });
+  for_each_vector<1>(
+      n, [=](auto v) __attribute__((always_inline)) { v.write(row, fma(v.read(a), v.read(b), v.read(row))); });
 }
 
 // What the gates of one row at one time step are made of.
@@ -50,8 +31,9 @@ struct Row {
 
   void bound(float* row, std::int64_t n) const {
     if (p.clip == __builtin_inff()) return;
-    const Vec low = set1(-p.clip), high = set1(p.clip);
-    for_each_vector(n, [=](auto v) __attribute__((always_inline)) { v.write(row, clamp(v.read(row), low, high)); });
+    const Vecs<1> low(set1(-p.clip)), high(set1(p.clip));
+    for_each_vector<1>(n,
+                       [=](auto v) __attribute__((always_inline)) { v.write(row, min(high, max(low, v.read(row)))); });
   }
   void f(float* row, std::int64_t n) const {
     bound(row, n);
@@ -108,6 +90,10 @@ class Block {
   // All gates from the states.
   void multiply_states(std::int64_t n) { multiply(p_.b, n, h_, p_.hidden, gates_, p_.bias); }
   float* gates() const { return gates_; }
+  // Of the candidate's product with the state, in a GRU that is linear before the reset.
+  const float* candidate_bias() const {
+    return p_.bias ? static_cast<const float*>(p_.bias) + direction_ * 3 * p_.hidden + 2 * p_.hidden : nullptr;
+  }
   // Of the states, packed.
   const float* weights() const {
     return static_cast<const float*>(p_.b) + direction_ * ((gate_columns() + kPanel - 1) / kPanel * p_.hidden * kPanel);
@@ -174,9 +160,9 @@ void mix_states(const Row& r, std::int64_t n) {
   const float* z = r.gates;
   const float* candidate = r.gates + 2 * n;
   float* h = r.h;
-  for_each_vector(n, [=](auto v) __attribute__((always_inline)) {
-    const Vec keep = v.read(z);
-    v.write(h, fma(keep, v.read(h), (set1(1.0f) - keep) * v.read(candidate)));
+  for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) {
+    const Vecs<1> keep = v.read(z);
+    v.write(h, fma(keep, v.read(h), (Vecs<1>(set1(1.0f)) - keep) * v.read(candidate)));
   });
 }
 
@@ -190,7 +176,7 @@ void gru_linear_step(Block& block, const RecurrentParams& p, std::int64_t t) {
     r.f(r.gates, 2 * n);
     const float* reset = r.gates + n;
     const float* x = r.x + 2 * n;
-    for_each_vector(n, [=](auto v) __attribute__((always_inline)) {
+    for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) {
       v.write(candidate, fma(v.read(reset), v.read(candidate), v.read(x)));
     });
     r.g(candidate, n);
@@ -207,7 +193,7 @@ void gru_step(Block& block, const RecurrentParams& p, std::int64_t t) {
     r.f(r.gates, 2 * n);
     float* reset = r.gates + n;
     const float* h = r.h;
-    for_each_vector(n, [=](auto v) __attribute__((always_inline)) { v.write(reset, v.read(reset) * v.read(h)); });
+    for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) { v.write(reset, v.read(reset) * v.read(h)); });
   });
   block.multiply(p.b_candidate, n, block.gates() + n, block.gate_columns(), block.gates() + 2 * n);
   block.for_each_row(t, [n](const Row& r) {
@@ -236,10 +222,10 @@ void lstm_row(const Row& r, std::int64_t n) {
   }
   r.g(candidate, n);
   const bool coupled = r.p.input_forget != 0;
-  for_each_vector(n, [=](auto v) __attribute__((always_inline)) {
-    const Vec in = v.read(input);
-    const Vec keep = coupled ? set1(1.0f) - in : v.read(forget);
-    const Vec next = fma(keep, v.read(c), in * v.read(candidate));
+  for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) {
+    const Vecs<1> in = v.read(input);
+    const Vecs<1> keep = coupled ? Vecs<1>(set1(1.0f)) - in : v.read(forget);
+    const Vecs<1> next = fma(keep, v.read(c), in * v.read(candidate));
     v.write(c, next);
   });
   if (r.peepholes) {
@@ -248,44 +234,32 @@ void lstm_row(const Row& r, std::int64_t n) {
   }
   float* h = r.h;
   kActivationRows[r.p.activation_h](c, h, n, r.p.alpha_h, r.p.beta_h);
-  for_each_vector(n, [=](auto v) __attribute__((always_inline)) { v.write(h, v.read(output) * v.read(h)); });
+  for_each_vector<1>(n, [=](auto v) __attribute__((always_inline)) { v.write(h, v.read(output) * v.read(h)); });
 }
 
-// Whether the gates are those of nearly all networks.
-bool is_usual(const RecurrentParams& p) {
-  return p.activation_f == k_sigmoid && p.activation_g == k_tanh && p.activation_h == k_tanh && !p.peepholes &&
-         !p.input_forget && p.clip == __builtin_inff();
-}
-
-// The usual row, where its vectors are no whole panels.
-void usual_lstm_row(const Row& r, std::int64_t n) {
-  for_each_vector(n, [&](auto v) __attribute__((always_inline)) {
-    const auto gate = [&](int k)
-                          __attribute__((always_inline)) { return v.read(r.x + k * n) + v.read(r.gates + k * n); };
-    const Cell made = usual_cell(gate(0), gate(1), gate(2), gate(3), v.read(r.c));
-    v.write(r.c, made.c);
-    v.write(r.h, made.h);
-  });
-}
-
-constexpr std::int64_t kCellBatch = 16;  // rows whose weights stay in L1 from one group of rows to the next
-
-// A step of the usual LSTM in registers. Every second one goes backwards through the hidden units: the weights that
-// the one before it has read last are still in L1. Rows that have ended are left as they are.
-void lstm_cell_step(const Block& block, const RecurrentParams& p, std::int64_t t) {
+void lstm_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   const std::int64_t n = p.hidden;
+  block.multiply_states(4 * n);
+  block.for_each_row(t, [n](const Row& r) { lstm_row(r, n); });
+}
+
+// A step with the gates of nearly all networks. Rows that have ended are left as they are.
+template <class Cell>
+void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
+  const std::int64_t n = p.hidden;
+  const float* bias = block.candidate_bias();
+  if (p.n_chunks != 1 || n % (2 * kPanel) != 0) {
+    block.multiply_states(Cell::kGates * n);
+    block.for_each_row(t, [=](const Row& r) {
+      const CellRow row = {r.x, r.h, r.c, r.h};
+      update_rows<Cell>(&row, 1, r.gates, n, 0, n, nullptr);
+    });
+    return;
+  }
   CellRow rows[kCellBatch];
   std::int64_t count = 0;
-  const auto flush = [&] {  // groups of even size: only a row that is alone is a group of one
-    const std::int64_t groups = (count + kCellRows - 1) / kCellRows;
-    const std::int64_t units = cell_vectors(static_cast<int>(count)) * kLanes;
-    for (std::int64_t at = 0; at < n; at += units) {
-      const std::int64_t column = t & 1 ? n - units - at : at;
-      for (std::int64_t g = 0; g < groups; ++g) {
-        const std::int64_t first = count * g / groups, end = count * (g + 1) / groups;
-        kCells.of[end - first](rows + first, block.weights(), n, column);
-      }
-    }
+  const auto flush = [&] {
+    if (count > 0) cell_step<Cell>(rows, count, block.weights(), n, t & 1, bias);
     for (std::int64_t i = 0; i < count; ++i) fill_row(rows[i].h, n, rows[i].next);
     count = 0;
   };
@@ -294,14 +268,6 @@ void lstm_cell_step(const Block& block, const RecurrentParams& p, std::int64_t t
     if (count == kCellBatch) flush();
   });
   flush();
-}
-
-void lstm_step(Block& block, const RecurrentParams& p, std::int64_t t) {
-  const std::int64_t n = p.hidden;
-  const bool usual = is_usual(p);
-  if (usual && p.n_chunks == 1 && n % (2 * kPanel) == 0) return lstm_cell_step(block, p, t);
-  block.multiply_states(4 * n);
-  block.for_each_row(t, [=](const Row& r) { usual ? usual_lstm_row(r, n) : lstm_row(r, n); });
 }
 
 template <class Step>
@@ -325,9 +291,17 @@ void run(const KernelArgs& args, Range range, Step step) {
 void rnn_f32(const KernelArgs& args, Range range) noexcept { run(args, range, rnn_step); }
 
 void gru_f32(const KernelArgs& args, Range range) noexcept {
-  run(args, range, params_of<RecurrentParams>(args).b_candidate ? gru_step : gru_linear_step);
+  const RecurrentParams& p = params_of<RecurrentParams>(args);
+  const bool usual = p.activation_f == k_sigmoid && p.activation_g == k_tanh && p.clip == __builtin_inff();
+  if (p.b_candidate) return run(args, range, gru_step);
+  run(args, range, usual ? usual_step<Gru> : gru_linear_step);
 }
 
-void lstm_f32(const KernelArgs& args, Range range) noexcept { run(args, range, lstm_step); }
+void lstm_f32(const KernelArgs& args, Range range) noexcept {
+  const RecurrentParams& p = params_of<RecurrentParams>(args);
+  const bool usual = p.activation_f == k_sigmoid && p.activation_g == k_tanh && p.activation_h == k_tanh &&
+                     !p.peepholes && !p.input_forget && p.clip == __builtin_inff();
+  run(args, range, usual ? usual_step<Lstm> : lstm_step);
+}
 
 }  // namespace forwardpass::FORWARDPASS_ISA

@@ -18,7 +18,7 @@ FP_INLINE Vec clamp(Vec x, Vec low, Vec high) { return min(high, max(low, x)); }
 // division, which is slower. Below -88, where the result is denormal, the sum stays finite for it.
 FP_INLINE Vec sigmoid(Vec x) {
   const Vec one = set1(1.0f);
-  const ExpParts p = exp_parts(min(set1(88.0f), neg(x)));
+  const ExpParts<Vec> p = exp_parts(min(set1(88.0f), neg(x)));
   const Vec e = expm1_small(p.r);
   const Vec start = p.scale + one;
   const Vec sum = fma(e, p.scale, start);
@@ -53,7 +53,7 @@ FP_INLINE Vec silu(Vec x) { return x / exp_plus_one(neg(x)); }
 // 1 in float32 from x = 20 on.
 FP_INLINE Vec mish(Vec x) {
   const Vec two = set1(2.0f);
-  const ExpParts p = exp_parts(min(set1(20.0f), x));
+  const ExpParts<Vec> p = exp_parts(min(set1(20.0f), x));
   const Vec e = expm1_small(p.r);
   const Vec sum = fma(e, p.scale, p.scale + two);
   const Vec n = fma(e, sum, sum) * p.scale;
@@ -88,7 +88,7 @@ FP_INLINE Vec gelu(Vec x) {
   const Vec factor = select(negative, x, a);
   const Vec square = a * a;
   const Vec half = set1(-0.5f);
-  const ExpParts e = exp_parts(square * half, fma(a, a, neg(square)) * half);
+  const ExpParts<Vec> e = exp_parts(square * half, fma(a, a, neg(square)) * half);
   const Vec product = factor * normal_tail_far(a);
   const Vec far = fma(product, expm1_small(e.r), product) * e.scale;
   const Vec y = select(a < set1(1.375f), factor * normal_tail_near(a), far);

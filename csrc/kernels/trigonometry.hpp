@@ -173,7 +173,7 @@ FP_INLINE Vec half_exp(Vec a) {
   const Vec high = a - set1(kLn2);
   const Vec back = high - a;
   const Vec low = (a - (high - back)) - (set1(kLn2) + back);
-  const ExpParts p = exp_parts(high, low - set1(kLn2Rest));
+  const ExpParts<Vec> p = exp_parts(high, low - set1(kLn2Rest));
   return fma(expm1_small(p.r), p.scale, p.scale);
 }
 

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step of the usual LSTM (sigmoid, tanh, tanh; no peepholes) or GRU (sigmoid, tanh; linear before the reset): the
+// products of some rows' states with the gates of some hidden units, which stay in L1, and then those gates. The sums
+// are those of brgemm.
+#pragma once
+#include "kernels.hpp"
+#include "lockstep.hpp"
+
+namespace forwardpass::FORWARDPASS_ISA {
+namespace {
+
+// kN vectors of a row, at the same place of several rows; the last one of a row may be a part.
+template <int kN>
+struct Whole {
+  static constexpr int kVectors = kN;
+  std::int64_t at;
+  [[gnu::always_inline]] Vecs<kN> read(const float* row) const {
+    return Vecs<kN>::made([&](int i) __attribute__((always_inline)) { return load(row + at + i * kLanes); });
+  }
+  [[gnu::always_inline]] void write(float* row, const Vecs<kN>& v) const {
+    Vecs<kN>::each([&](int i) __attribute__((always_inline)) { store(row + at + i * kLanes, v.of[i]); });
+  }
+};
+struct Part {
+  static constexpr int kVectors = 1;
+  std::int64_t at;
+  int count;
+  [[gnu::always_inline]] Vecs<1> read(const float* row) const { return Vecs<1>(load(row + at, count)); }
+  [[gnu::always_inline]] void write(float* row, const Vecs<1>& v) const { store(row + at, v.of[0], count); }
+};
+
+// f for all of n numbers, kN vectors at a time.
+template <int kN, class F>
+FP_INLINE void for_each_vector(std::int64_t n, F f) {
+  std::int64_t i = 0;
+  for (; i + kN * kLanes <= n; i += kN * kLanes) f(Whole<kN>{i});
+  if constexpr (kN > 1) {
+    for (; i + kLanes <= n; i += kLanes) f(Whole<1>{i});
+  }
+  if (i < n) f(Part{i, static_cast<int>(n - i)});
+}
+
+// What a step reads and writes of each row.
+struct CellRow {
+  const float* x;  // products with the input
+  float* h;
+  float* c;
+  float* next;  // the new states
+};
+
+// Rows whose sums are in registers together, beside their states and the weights of a gate.
+template <int kGates>
+constexpr int kSumRows = kRegisters >= 32 ? 6
+                         : kGates == 4    ? 3
+                                          : 4;
+// Vectors of hidden units at a time: a single row has two where so few sums would wait for each other.
+template <int kGates>
+constexpr int sum_vectors(int rows) {
+  return rows == 1 && (kRegisters < 32 || kGates < 4) ? 2 : 1;
+}
+
+// Products of the states with the gates of sum_vectors hidden units from `column` on. `b` are packed panels of
+// `hidden` rows. The sums of a row are [gate][width], one row after another.
+template <int kGates, int kRows>
+void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, std::int64_t column, float* out,
+               std::int64_t width) noexcept {
+  constexpr int kSums = kGates * sum_vectors<kGates>(kRows);
+  const float* weights[kSums];
+  for (int s = 0; s < kSums; ++s) {
+    const std::int64_t at = s % kGates * hidden + column + s / kGates * kLanes;
+    weights[s] = b + at / kPanel * hidden * kPanel + at % kPanel;
+  }
+  Vec sums[kRows][kSums];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int s = 0; s < kSums; ++s) sums[r][s] = zero();
+  }
+#pragma GCC unroll 2
+  for (std::int64_t k = 0; k < hidden; ++k) {
+    Vec h[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) h[r] = set1(rows[r].h[k]);
+#pragma GCC unroll 8
+    for (int s = 0; s < kSums; ++s) {
+      const Vec w = load(weights[s] + k * kPanel);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) sums[r][s] = fma(h[r], w, sums[r][s]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int s = 0; s < kSums; ++s) store(out + (r * kGates + s % kGates) * width + s / kGates * kLanes, sums[r][s]);
+  }
+}
+
+using SumFn = void (*)(const CellRow*, const float*, std::int64_t, std::int64_t, float*, std::int64_t) noexcept;
+
+template <int kGates>
+struct SumFns {
+  SumFn of[kSumRows<kGates> + 1];
+};
+
+template <int kGates, int kRows>
+constexpr void fill_sums(SumFns<kGates>& fns) {
+  fns.of[kRows] = &sum_units<kGates, kRows>;
+  if constexpr (kRows < kSumRows<kGates>) fill_sums<kGates, kRows + 1>(fns);
+}
+
+template <int kGates>
+constexpr SumFns<kGates> make_sums() {
+  SumFns<kGates> fns{};
+  fill_sums<kGates, 1>(fns);
+  return fns;
+}
+
+template <int kGates>
+constexpr SumFns<kGates> kSumFns = make_sums<kGates>();
+
+// tanh(x) = t / (t + 2) with this t = e^2x - 1, which is accurate near zero.
+template <class V>
+FP_INLINE V tanh_part(V x) {
+  return expm1(min(V{set1(40.0f)}, x + x));  // from x = 20 on the quotient is 1
+}
+
+// Part k of so many.
+template <int kN, int kAll>
+FP_INLINE Vecs<kN> part_of(const Vecs<kAll>& all, int k) {
+  return Vecs<kN>::made([&](int i) __attribute__((always_inline)) { return all.of[k * kN + i]; });
+}
+
+// e^x, e^x + 1 and e^x - 1 of vectors side by side; `ones` says what is added to the vectors of a gate.
+template <int kN, int kGates>
+FP_INLINE Vecs<kN * kGates> powers(const Vecs<kN> (&x)[kGates], const float (&ones)[kGates]) {
+  using All = Vecs<kN * kGates>;
+  const auto p = exp_parts(All::made([&](int i) __attribute__((always_inline)) { return x[i / kN].of[i % kN]; }));
+  const All shift = All::made([&](int i) __attribute__((always_inline)) {
+    const Vec scale = p.scale.of[i];
+    const float one = ones[i / kN];
+    return one == 0.0f ? scale : scale + set1(one);
+  });
+  return fma(expm1_small(p.r), p.scale, shift);
+}
+
+// Gates i, o, f, candidate. Divisions are slow, so a product of two functions takes one: sigmoid(i) tanh(g) is
+// t / ((1 + e^-i) (t + 2)).
+struct Lstm {
+  static constexpr int kGates = 4;
+  static constexpr int kTogether = kRegisters >= 32 ? 2 : 1;  // vectors
+
+  // At the place `v` of a row; the sums of the gates are `stride` from one to the next, as the products with the
+  // input are `hidden`.
+  template <class At>
+  [[gnu::always_inline]] static void update(At v, const CellRow& row, const float* sums, std::int64_t stride,
+                                            std::int64_t hidden, const float*) {
+    constexpr int kN = At::kVectors;
+    using V = Vecs<kN>;
+    const auto gate = [&](int k) __attribute__((always_inline)) {
+      return v.read(row.x + k * hidden) + v.read(sums + k * stride);
+    };
+    const V g = gate(3);
+    const auto e = powers<kN, 4>({neg(gate(0)), neg(gate(1)), neg(gate(2)), min(V{set1(40.0f)}, g + g)},
+                                 {1.0f, 1.0f, 1.0f, -1.0f});
+    const V two{set1(2.0f)}, t = part_of<kN>(e, 3);
+    const V next = v.read(row.c) / part_of<kN>(e, 2) + t / (part_of<kN>(e, 0) * (t + two));
+    const V state = tanh_part(next);
+    v.write(row.c, next);
+    v.write(row.next, state / (part_of<kN>(e, 1) * (state + two)));
+  }
+};
+
+// Gates z, r, candidate, whose product with the state has a bias of its own, or none. With e = e^-z and the t of the
+// candidate's tanh, (1 - sigmoid(z)) tanh(g) + sigmoid(z) h is (e t + h (t + 2)) / ((1 + e) (t + 2)). The largest e and
+// t are such that no product overflows; the smallest sigmoid(z) is 9e-27.
+struct Gru {
+  static constexpr int kGates = 3;
+  static constexpr int kTogether = kRegisters >= 32 ? 4 : 2;
+
+  template <class At>
+  [[gnu::always_inline]] static void update(At v, const CellRow& row, const float* sums, std::int64_t stride,
+                                            std::int64_t hidden, const float* bias) {
+    constexpr int kN = At::kVectors;
+    using V = Vecs<kN>;
+    const V z = v.read(row.x) + v.read(sums), r = v.read(row.x + hidden) + v.read(sums + stride);
+    const auto e = powers<kN, 2>({min(V{set1(60.0f)}, neg(z)), neg(r)}, {0.0f, 1.0f});
+    V state = v.read(sums + 2 * stride);
+    if (bias) state = state + v.read(bias);
+    const V t = tanh_part(v.read(row.x + 2 * hidden) + state / part_of<kN>(e, 1));
+    const V keep = part_of<kN>(e, 0), both = t + V{set1(2.0f)};
+    v.write(row.next, fma(v.read(row.h), both, keep * t) / ((keep + V{set1(1.0f)}) * both));
+  }
+};
+
+constexpr std::int64_t kCellBatch = 16;   // rows whose weights stay in L1 from one group of rows to the next
+constexpr std::int64_t kCellSums = 2048;  // of them, in L1 too
+
+// The gates of some rows for `units` hidden units from `column` on, from the sums [row][gate][units].
+template <class Cell>
+void update_rows(const CellRow* rows, std::int64_t count, const float* sums, std::int64_t units, std::int64_t column,
+                 std::int64_t hidden, const float* bias) {
+  for (std::int64_t i = 0; i < count; ++i, sums += Cell::kGates * units) {
+    const CellRow& all = rows[i];
+    const CellRow row = {all.x + column, all.h + column, all.c + column, all.next + column};
+    const float* own = bias ? bias + column : nullptr;
+    for_each_vector<Cell::kTogether>(
+        units, [&](auto v) __attribute__((always_inline)) { Cell::update(v, row, sums, units, hidden, own); });
+  }
+}
+
+// A step of at most kCellBatch rows. `backwards` goes through the hidden units the other way: the weights that the step
+// before has read last are still in L1.
+template <class Cell>
+void cell_step(const CellRow* rows, std::int64_t count, const float* weights, std::int64_t hidden, bool backwards,
+               const float* bias) {
+  constexpr int kGates = Cell::kGates;
+  alignas(64) float sums[kCellSums];
+  const std::int64_t groups = (count + kSumRows<kGates> - 1) / kSumRows<kGates>;  // of even size
+  const std::int64_t step = sum_vectors<kGates>(static_cast<int>(count)) * kLanes;
+  const std::int64_t block = max_of(step, min_of(hidden, kCellSums / (kGates * count) & -step));
+  for (std::int64_t at = 0; at < hidden; at += block) {
+    const std::int64_t units = min_of(block, hidden - at);
+    const std::int64_t column = backwards ? hidden - units - at : at;
+    for (std::int64_t u = 0; u < units; u += step) {
+      const std::int64_t unit = backwards ? units - step - u : u;
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const std::int64_t first = count * g / groups, end = count * (g + 1) / groups;
+        kSumFns<kGates>.of[end - first](rows + first, weights, hidden, column + unit,
+                                        sums + first * kGates * units + unit, units);
+      }
+    }
+    update_rows<Cell>(rows, count, sums, units, column, hidden, bias);
+  }
+}
+
+}  // namespace
+}  // namespace forwardpass::FORWARDPASS_ISA
