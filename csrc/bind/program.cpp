@@ -170,6 +170,13 @@ void bind_program(py::module_& module) {
       .def("add_slice", &add_slice, py::arg("like"), py::arg("inputs"), py::arg("output"), py::arg("ranges"),
            py::arg("barrier"), "The kernel and the parameters of an earlier step, on other operands and ranges.")
       .def(
+          "alternate",
+          [](BoundProgram& self, std::size_t step, std::int64_t units) {
+            if (step >= self.program.steps() || units < 1) throw py::value_error("no such step, or no units");
+            self.program.alternate(step, units);
+          },
+          py::arg("step"), py::arg("units"), "Let every second run do a step from the end, so many units at a time.")
+      .def(
           "finish", [](BoundProgram& self, std::size_t arena_bytes) { self.program.finish(arena_bytes); },
           py::arg("arena_bytes"))
       .def("run_profiled", &run_profiled, py::arg("inputs"), py::arg("outputs"))

@@ -31,6 +31,7 @@ struct Program::Call {
   const Program* program;
   const Context* context;
   std::int64_t* nanoseconds;
+  bool backwards;
   int members;  // of the team, each with as many parts as the others, or one more
 };
 
@@ -103,6 +104,13 @@ void Program::finish(std::size_t arena_bytes) {
   if (threads_ > 1) reserve_team(std::min(threads_, thread_limit()));
 }
 
+void Program::run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept {
+  if (step.backwards == 0 || !backwards) return step.fn(args, range);
+  for (std::int64_t end = range.end; end > range.begin; end -= step.backwards) {
+    step.fn(args, {std::max(range.begin, end - step.backwards), end, range.part});
+  }
+}
+
 void Program::run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept {
   const Program& program = *call.program;
   const FlushDenormals flush;
@@ -113,7 +121,7 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
   for (std::size_t s = 0; s < program.steps_.size(); ++s, ++args, ranges += program.threads_) {
     const Step& step = program.steps_[s];
     for (int t = first; t < last; ++t) {
-      if (ranges[t].begin < ranges[t].end) step.fn(*args, ranges[t]);
+      if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
     }
     if (barrier && step.barrier) barrier->wait();
     if (times) {
@@ -146,7 +154,8 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
   }
   // Under a limit a member does the parts of several: which thread does a part never changes its result.
   const int members = std::min(threads_, thread_limit());
-  Call call{this, context.get(), nanoseconds, members};
+  const bool backwards = runs_.fetch_add(1, std::memory_order_relaxed) % 2 != 0;
+  Call call{this, context.get(), nanoseconds, backwards, members};
   if (members == 1 || !run_on_team(members, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
   const Fault fault = context->fault;
   if (fault.step != 0) context->fault = {};

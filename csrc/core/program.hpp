@@ -63,6 +63,9 @@ class Program {
     ranges_[step * static_cast<std::size_t>(threads_) + static_cast<std::size_t>(thread)] = range;
   }
   void set_barrier(std::size_t step, bool barrier) { steps_[step].barrier = barrier; }
+  // Let every second run do the step's ranges from their ends, so many units at a time: what it read last, the caches
+  // still hold.
+  void alternate(std::size_t step, std::int64_t units) { steps_[step].backwards = units; }
   // Of an operand that is there already; `operand` is kMaxInputs for the output.
   void set_offset(std::size_t step, std::uint16_t operand, std::int64_t bytes);
   void set_constant(std::size_t step, std::uint16_t operand, const void* address) {
@@ -87,6 +90,7 @@ class Program {
   struct Step {
     KernelFn fn;
     bool barrier;
+    std::int64_t backwards = 0;
   };
   // An operand whose address is known per context (arena) or per run (inputs and outputs).
   struct Patch {
@@ -104,6 +108,7 @@ class Program {
   static void set_operand(KernelArgs& args, std::uint16_t operand, const void* address);
   // The parts of threads first .. last - 1 of every step; without a barrier, one thread does all parts in order.
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
+  static void run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept;
   static void work(void* context, int member, Barrier& barrier) noexcept;
   std::unique_ptr<Context> make_context() const;
   Fault run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
@@ -120,6 +125,7 @@ class Program {
   std::vector<Patch> arena_patches_;
   std::vector<Patch> call_patches_;
   mutable Slots<Context> contexts_;
+  mutable std::atomic<std::uint32_t> runs_{0};
 };
 
 }  // namespace forwardpass

@@ -24,6 +24,7 @@ from .records import field, record
 from .row_steps import cut_at_rows
 from .row_windows import Slice, tape, touch
 from .split_epilogue import split_in_epilogues
+from .sweeps import alternate
 from .tracked import is_tracked, total
 
 if TYPE_CHECKING:
@@ -258,6 +259,7 @@ def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     steps, settings = split_in_epilogues(planner.steps), planner.settings
     threads = split(steps, settings.threads)
+    alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []
     taken = [c for c in found if not c.declined]
     if taken and any(is_tracked(d) for t in inputs.values() for d in t.sizes):
@@ -303,6 +305,8 @@ def build(plan: Plan) -> _native.Program:
             program.add_step(plan.isa, s.kernel, s.params, operands, _operand(s.output), s.ranges, s.barrier)
         else:
             program.add_slice(like, operands, _operand(s.output), s.ranges, s.barrier)
+        if plan.steps[s.index].backwards:
+            program.alternate(k, plan.steps[s.index].backwards)
     return program
 
 

@@ -63,6 +63,8 @@ class Step:
     flops: int
     node: Node
     ranges: list[tuple[int, int]] = field(default_factory=list)
+    backwards: int = 0
+    """Units at a time, from the end, in every second run; 0 for none that goes backwards."""
 
     @property
     def threads(self) -> int:

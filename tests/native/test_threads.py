@@ -17,7 +17,7 @@ CUT = [(0, 6), (6, 12)]
 
 
 def image_graph(rng: np.random.Generator, *operators: str) -> Graph:
-    """Operators one after another: a product of pixels, a depthwise convolution with a border, or an element-wise one."""
+    """Operators one after another: products of pixels, depthwise convolutions with a border, element-wise ones."""
     constants: dict[str, Array] = {}
     made = []
     for k, op in enumerate(operators):

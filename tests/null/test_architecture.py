@@ -44,6 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "sources",
             "split_epilogue",
             "storage",
+            "sweeps",
             "template",
         }
     ),
