@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs import Maker
 from planned import plan_of
 
 import forwardpass as fp
 from forwardpass import depth_first
-from forwardpass.graph import Array, Graph, Node, TensorType
+from forwardpass.graph import Array, Graph
 from forwardpass.ops.evaluate import infer_types
 from forwardpass.plan import Plan
 
-FLOAT = np.dtype(np.float32)
 L2 = 16 << 10
 
 
@@ -29,31 +29,23 @@ def eager(monkeypatch: pytest.MonkeyPatch, every_step_split: None) -> None:
     monkeypatch.setattr(depth_first, "_WEIGHTS", 1e9)
 
 
-class Maker:
-    """A graph of image operators, one after another."""
+class ImageMaker(Maker):
+    """Image operators, one after another, and the shapes of their results."""
 
     def __init__(self, rng: np.random.Generator, *shape: int) -> None:
-        self.rng, self.nodes, self.constants = rng, [], dict[str, Array]()
-        self.inputs = {"x": TensorType(FLOAT, shape)}
+        super().__init__(dtype=np.float32)
+        self.rng = rng
+        self.input("x", *shape)
         self.shapes: dict[str, tuple[int, ...]] = {"x": shape}
 
-    def const(self, *shape: int) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants[name] = self.rng.standard_normal(shape, dtype=np.float32)
-        return name
-
-    def __call__(self, op: str, *inputs: str, domain: str = "nhwc", **attributes: Any) -> str:
-        out = f"v{len(self.nodes)}"
-        self.nodes.append(Node(op, list(inputs), [out], attributes, domain=domain))
+    def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
+        out = super().__call__(op, *inputs, **attributes)
         self.shapes = {k: t.sizes for k, t in infer_types(self.graph(out), self.inputs).items()}
         return out
 
-    def conv(self, x: str, n: int, k: int, *residual: str, group: int = 1, **attributes: Any) -> str:
-        w, b = self.const(k, k, self.shapes[x][3] // group, n), self.const(n)
-        return self("Conv", x, w, b, *residual, group=group, **attributes)
-
-    def graph(self, *outputs: str) -> Graph:
-        return Graph(self.inputs, list(outputs), self.nodes, self.constants)
+    def conv(self, x: str, n: int, k: int, *residual: str, group: int = 1, **attributes: Any) -> str:  # type: ignore[override]
+        w, b = self.const((k, k, self.shapes[x][3] // group, n)), self.const((n,))
+        return self("nhwc.Conv", x, w, b, *residual, group=group, **attributes)
 
 
 def results(plan: Plan, x: Array) -> list[Array]:
@@ -105,7 +97,7 @@ def same_bits(graph: Graph, isa: str, threads: int, l2: int = L2) -> Plan:
 
 
 def inverted_residual(rng: np.random.Generator, batch: int, height: int, width: int, stride: int = 1) -> Graph:
-    m = Maker(rng, batch, height, width, 8)
+    m = ImageMaker(rng, batch, height, width, 8)
     x = m.conv("x", 8, 1)
     h = m.conv(x, 24, 1, activation="Clip", alpha=0.0, beta=6.0)
     h = m.conv(h, 24, 3, group=24, pads=[1, 1, 1, 1], strides=[stride, stride], activation="Relu")
@@ -131,7 +123,7 @@ def test_inverted_residual(
         assert more.arena_bytes == plan.arena_bytes, "the windows are those of one image"
 
 
-def _draw(m: Maker, x: str, rng: np.random.Generator) -> str:
+def _draw(m: ImageMaker, x: str, rng: np.random.Generator) -> str:
     """One more operator on a value."""
     _, h, w, c = m.shapes[x]
     k = int(rng.integers(1, 4))
@@ -149,22 +141,22 @@ def _draw(m: Maker, x: str, rng: np.random.Generator) -> str:
     if kind == "groups" and c % 2 == 0:
         return m.conv(x, 2 * int(rng.integers(1, 9)), k, group=2, **window)
     if kind in ("max", "mean") and fits:
-        return m("MaxPool" if kind == "max" else "AveragePool", x, **window)
+        return m("nhwc.MaxPool" if kind == "max" else "nhwc.AveragePool", x, **window)
     if kind == "unary":
-        return m(str(rng.choice(["Relu", "Sigmoid", "HardSwish"])), x, domain="")
+        return m(str(rng.choice(["Relu", "Sigmoid", "HardSwish"])), x)
     if kind == "scale":
-        return m("Mul", x, m.const(c), domain="")
+        return m("Mul", x, m.const((c,)))
     if kind == "add" and same:
-        return m("Add", x, str(rng.choice(same)), domain="")
+        return m("Add", x, str(rng.choice(same)))
     if kind == "join" and same and c < 30:
-        return m("Concat", x, str(rng.choice(same)), domain="", axis=3)
+        return m("Concat", x, str(rng.choice(same)), axis=3)
     return m.conv(x, int(rng.integers(1, 20)), 1, activation="Tanh")
 
 
 def random_chain(seed: int) -> Graph:
     rng = np.random.default_rng(seed)
     shape = (int(rng.integers(1, 4)), int(rng.integers(16, 50)), int(rng.integers(9, 40)), int(rng.integers(1, 9)))
-    m = Maker(rng, *shape)
+    m = ImageMaker(rng, *shape)
     x = "x"
     for _ in range(int(rng.integers(3, 11))):
         x = _draw(m, x, rng)
@@ -198,7 +190,7 @@ def test_a_value_that_others_read_keeps_its_memory(isa: str, rng: np.random.Gene
 
 def test_the_longest_chain_that_there_is_room_for(isa: str, rng: np.random.Generator) -> None:
     """Every step down makes a row of the result need twice the rows of what is above it."""
-    m = Maker(rng, 1, 96, 40, 4)
+    m = ImageMaker(rng, 1, 96, 40, 4)
     x = "x"
     for _ in range(5):
         x = m.conv(x, 4, 3, group=4, pads=[1, 1, 1, 1], strides=[2, 1])
