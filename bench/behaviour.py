@@ -17,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from forwardpass.bench.engines import load_engine
 from forwardpass.bench.timing import Timer
 from forwardpass.bench.worker import memory
 
@@ -214,9 +216,12 @@ def ask(engine: str, question: str, files: dict[str, str], threads: int) -> dict
 
 
 def versions(engines: list[str]) -> dict[str, str]:
-    """Of the other engines, and of PyTorch, which shares a process with them."""
-    found = {d.metadata["Name"].lower(): d.version for d in metadata.distributions()}
-    return {n: found[n] for n in dict.fromkeys(("torch", *engines)) if n in found}
+    """Of the engines that are installed, and of PyTorch, which shares a process with them."""
+    found = {}
+    for name in dict.fromkeys(("torch", *engines)):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(load_engine(name).PACKAGES[0])
+    return found
 
 
 def told(found: dict[str, Any]) -> str:
