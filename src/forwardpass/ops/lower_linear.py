@@ -17,6 +17,7 @@ from .registry import Lowering, Tensor
 
 __all__ = [
     "MAX_CHUNK",
+    "MOST_KEPT",
     "PRODUCTS",
     "chunk_length",
     "cut_of",
@@ -46,7 +47,7 @@ _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
 _LANES = 16
 _CHAINS = 8
-_MOST_KEPT = 256
+MOST_KEPT = 256
 """Of the answers to questions that all layers of a size ask."""
 
 
@@ -87,7 +88,7 @@ def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]
     return _entries(tuple(segments), length)
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _entries(segments: tuple[tuple[int, int], ...], length: int) -> tuple[Array, Array]:
     made: list[tuple[int, int, int]] = []
     chunks = [0]
@@ -119,7 +120,7 @@ def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
     return call(_tile_rows, ctx.panel, ctx.tile_panels, pixels, -(-n // ctx.panel), k, length)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
     """The tiles of 1, 2, ... rows are as wide as `tile_panels` says; a panel counts as one vector.
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..graph import Array
 from ..records import record
 from ..tracked import call
-from .lower_linear import chunk_length, cut_of, epilogue, vector
+from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
 from .registry import Lowering, Tensor
 
 __all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
@@ -33,9 +33,6 @@ _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
-
-_MOST_KEPT = 256
-"""Of the answers to questions that all layers of a size ask."""
 
 # Nanoseconds on one core, for estimates; only their ratios count.
 _FMA = 1 / 88
@@ -141,7 +138,7 @@ class Products:
         return bool(call(_pays, terms, len(self.taps), self.steps[0] == self.steps[1], *image))
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _positions(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int, int]:
     """As `Products.positions`, for images of a width with the border; `even` where the steps are the same both ways."""
     choices = [(oh, ow, ow)]
@@ -151,7 +148,7 @@ def _positions(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int,
     return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _pays(terms: int, taps: int, even: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int) -> bool:
     """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
     columns = -(-n // _PANEL) * _PANEL
@@ -181,7 +178,7 @@ def _tiles_time(positions: int, tile_m: int) -> float:
     return -(-positions // tile_m) * max(4.6, 1.9 + 0.27 * tile_m)
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _tile_rows(positions: int) -> int:
     # Tiles of up to 10 rows take the same time: the smaller ones never win.
     rows = range(min(_ROWS, max(positions, 1)), min(9, max(positions, 1) - 1), -1)
@@ -256,7 +253,7 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
     return _lowered(ctx, p, always=rows_are_batch)
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _width(rows: int) -> int:
     """The largest number up to 64 that divides some rows."""
     return next(d for d in range(min(rows, 64), 0, -1) if rows % d == 0)
@@ -338,7 +335,7 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
     ctx.step("brgemm_split_f32", params, [split, residual], out, units=cut, flops=flops)
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=MOST_KEPT)
 def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int) -> Array:
     """The `steps` of BrgemmSplitParams."""
     blocks = -(-channels // _BLOCK)
