@@ -9,7 +9,6 @@ import numpy as np
 
 from . import _native
 from ._call import Bound
-from .depth_first import Chain
 from .errors import Error
 from .graph import Array, Graph, TensorType
 from .memory import Buffer
@@ -194,6 +193,7 @@ class Filled(Plan):
         self._flops = template.at(template.flops, values)
         self.threads, self.isa, self.arenas = plan.threads, plan.isa, template.arenas
         self._program, self.arena_bytes = template.native.make(values, template.arenas)
+        self.chains = []
         self._bound: Bound | None = None
         self._seen: Plan | None = None
 
@@ -216,10 +216,6 @@ class Filled(Plan):
     @property
     def tape(self) -> list[Slice]:  # type: ignore[override]
         return self._whole().tape
-
-    @property
-    def chains(self) -> list[Chain]:  # type: ignore[override]
-        return []
 
     @property
     def buffers(self) -> list[Buffer]:  # type: ignore[override]
