@@ -18,6 +18,7 @@ from torch_files import (
     dictionary,
     integer,
     legacy,
+    mutated,
     name,
     pickled,
     reader,
@@ -102,19 +103,7 @@ def test_cut_short(kind: str, read: Read) -> None:
             read(data[:end])
 
 
-def _changed(data: bytes, rng: random.Random) -> bytes:
-    """The file with some bytes changed, cut out or put in."""
-    mutant = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 5))):
-        at = rng.randrange(len(mutant))
-        choice = rng.randrange(4)
-        if choice < 2:
-            mutant[at] ^= 1 << rng.randrange(8)
-        elif choice == 2:
-            mutant[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
-        else:
-            mutant[at] = rng.choice(b"(.tRQcq\x8a\x8b\xff\0Xb")
-    return bytes(mutant)
+OPCODES = [bytes([code]) for code in b"(.tRQcq\x8a\x8b\xff\0Xb"]
 
 
 def refusals(data: bytes, read: Read, seed: int) -> int:
@@ -122,7 +111,7 @@ def refusals(data: bytes, read: Read, seed: int) -> int:
     rng, refused = random.Random(seed), 0
     for _ in range(1000):
         try:
-            found = read(_changed(data, rng))
+            found = read(mutated(data, rng, OPCODES))
         except Error:
             refused += 1
         else:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch_files import name, pickled, storage, tensor, text
+from torch_files import mutated, name, pickled, storage, tensor, text
 from torch_programs import BIAS, KERNEL, NET, instance, package, package_entries, script, script_entries
 
 from forwardpass.errors import Error, FileError, InputError, UnsupportedError
@@ -256,22 +256,7 @@ def test_damaged_programs(read: Read) -> None:
 # ---- damage
 
 
-def mutated(raw: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, cut out, put in or moved."""
-    made = bytearray(raw)
-    for _ in range(rng.choice((1, 1, 2, 5))):
-        at = rng.randrange(len(made) + 1)
-        choice = rng.randrange(4)
-        if choice == 0 and made:
-            made[at % len(made)] ^= 1 << rng.randrange(8)
-        elif choice == 1:
-            made[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
-        elif choice == 2:
-            other = rng.randrange(len(made) + 1)
-            made[at:at] = made[other : other + rng.randrange(40)]
-        else:
-            made[at:at] = rng.choice([b"(", b")", b"[", b"-", b".", b'"', b"\n", b"  ", b"9", b"self", b"torch.", b"{"])
-    return bytes(made)
+TOKENS = [b"(", b")", b"[", b"-", b".", b'"', b"\n", b"  ", b"9", b"self", b"torch.", b"{"]
 
 
 @pytest.mark.parametrize("kind", ["script", "program"])
@@ -282,11 +267,12 @@ def test_damage(kind: str, inside: bool, read: Read) -> None:
     entries = script_entries(NET) if kind == "script" else package_entries()
     whole = package(entries)
     for _ in range(1000):
-        data = mutated(whole, rng)
         if inside:
             changed = rng.choice([e for e in entries if not e.startswith(("data/0", "data/1"))])
             raw = entries[changed] if isinstance(entries[changed], bytes) else json.dumps(entries[changed]).encode()
-            data = package({**entries, changed: mutated(raw, rng)})
+            data = package({**entries, changed: mutated(raw, rng, TOKENS)})
+        else:
+            data = mutated(whole, rng, TOKENS)
         try:
             graph = read(data, FREE if kind == "script" else None, ".pt" if kind == "script" else ".pt2")
         except Error:

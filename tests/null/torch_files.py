@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = [
     "empty",
     "integer",
     "legacy",
+    "mutated",
     "name",
     "pickled",
     "reader",
@@ -119,3 +121,21 @@ CONTAINERS = {
     "zip": lambda value, raw: zipped(value, {"0": raw}),
     "legacy": lambda value, raw: legacy(value, {"0": (len(raw) // 4, raw)}),
 }
+
+
+def mutated(data: bytes, rng: random.Random, tokens: Sequence[bytes]) -> bytes:
+    """The data with some bytes changed, cut out, moved, or replaced by others or by tokens of its grammar."""
+    made = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at = rng.randrange(len(made) + 1)
+        choice = rng.randrange(4)
+        if choice == 0 and made:
+            made[at % len(made)] ^= 1 << rng.randrange(8)
+        elif choice == 1:
+            made[at : at + rng.randrange(9)] = rng.randbytes(rng.randrange(9))
+        elif choice == 2:
+            other = rng.randrange(len(made) + 1)
+            made[at:at] = made[other : other + rng.randrange(40)]
+        else:
+            made[at : at + rng.randrange(2)] = rng.choice(tokens)
+    return bytes(made)
