@@ -93,19 +93,28 @@ def opened(graph: Graph) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize(("operator", "case"), parameters(lambda o: o.lower is not None or o.view))
-@pytest.mark.parametrize("threads", [1, 3])
-def test_every_operator(operator: Operator, case: Case, threads: int) -> None:
+CASES = parameters(lambda o: o.lower is not None or o.view)
+
+
+def planned(operator: Operator, case: Case, threads: int) -> tuple[Graph, Shapes, Settings, Plan] | None:
+    """A case with open sizes and the planner's plan; None where the planner has none."""
     graph, inputs = graph_of(operator, case)
     graph, shapes = opened(graph), {k: v.shape for k, v in inputs.items()}
     given = settings(_native.available_isas()[0], threads)
     try:
-        made = make_plan(graph, shapes, given, {})
+        return graph, shapes, given, make_plan(graph, shapes, given, {})
     except (Declined, Error):
-        return
-    template = make_template(graph, shapes, given, {}, None)
-    if template is None:
-        return
+        return None
+
+
+@pytest.mark.parametrize(("operator", "case"), CASES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_operator(operator: Operator, case: Case, threads: int) -> None:
+    found = planned(operator, case, threads)
+    template = None if found is None else make_template(*found[:3], {}, None)
+    if found is None or template is None:
+        return  # how many of them, the next test looks at
+    graph, shapes, given, made = found
     first = template(tuple(shapes.values()))
     assert first is not None, "a template fits the shapes that it was made for"
     assert described(first) == described(made)
@@ -115,6 +124,13 @@ def test_every_operator(operator: Operator, case: Case, threads: int) -> None:
             plan = template(tuple(grown.values()))
             if plan is not None:
                 assert described(plan) == described(make_plan(graph, grown, given, {}))
+
+
+def test_most_operators_have_templates() -> None:
+    plans = [f for f in (planned(*p.values, 1) for p in CASES) if f is not None]
+    templates = [make_template(*found[:3], {}, None) for found in plans]
+    assert len(plans) > 0.9 * len(CASES)
+    assert sum(t is not None for t in templates) > 0.9 * len(plans)
 
 
 def lengths(rng: np.random.Generator, count: int, shape: tuple[Any, ...], name: str, most: int) -> list[Shapes]:
