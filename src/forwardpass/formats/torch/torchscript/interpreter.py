@@ -248,10 +248,9 @@ class Interpreter:
 
     def _called(self, item: ast.Call, env: Env) -> Any:
         path = _path(item.func, env)
-        if path in ("annotate", "unchecked_cast", "uninitialized", "isinstance"):
-            # The first of these arguments is a type; of `isinstance` the second.
-            if path == "isinstance":
-                raise self._refuse("a question about a type", path)
+        if path == "isinstance":
+            raise self._refuse("a question about a type", path)
+        if path in ("annotate", "unchecked_cast", "uninitialized"):  # the first argument is a type
             return self._value(item.args[1], env) if len(item.args) == 2 else None
         given = [self._value(a, env) for a in item.args]
         named = {k.arg: self._value(k.value, env) for k in item.keywords if k.arg is not None}

@@ -10,10 +10,16 @@ from typing import Any
 from ..calls import Sym
 from .values import UNDECIDED, Special
 
-__all__ = ["ASKED", "LISTS", "NUMBERS", "LengthError"]
+__all__ = ["ASKED", "LISTS", "NUMBERS", "SCALAR_TYPES", "LengthError"]
 
 MAX_LIST = 100_000
 MAX_TEXT = 1000
+
+SCALAR_TYPES = {
+    0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64",
+    9: "complex64", 10: "complex128", 11: "bool", 15: "bfloat16",
+}  # fmt: skip
+"""The numbers that stand for element types."""
 
 
 class LengthError(ValueError):
@@ -60,8 +66,9 @@ def _format(text: Any, *given: Any) -> str:
 
 
 def _converted(value: Any, dtype: Any, *ignored: Any) -> Any:
-    """`torch.to` of a number, whose types are those of Python: 5 to 7 are the numbers of floating types, 11 is bool."""
-    return bool(value) if dtype == 11 else float(value) if dtype in (5, 6, 7, 15) else int(value)
+    """`torch.to` of a number, whose types are those of Python."""
+    name = SCALAR_TYPES.get(dtype, "")
+    return bool(value) if name == "bool" else float(value) if "float" in name else int(value)
 
 
 NUMBERS: dict[str, Callable[..., Any]] = {

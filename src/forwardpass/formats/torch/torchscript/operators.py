@@ -12,18 +12,13 @@ from ..calls import Call, Ref, Sym
 from ..emitter import Emitter
 from ..objects import DTYPES
 from ..programs import COMPARED, definition, emit, unknown
-from .numbers import ASKED, LISTS, NUMBERS
+from .numbers import ASKED, LISTS, NUMBERS, SCALAR_TYPES
 from .objects import DEVICE
 from .schemas import bound
 from .values import UNDECIDED, UNKNOWN, Cell, Special
 
 __all__ = ["Operators"]
 
-_SCALAR_TYPES = {
-    0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64",
-    9: "complex64", 10: "complex128", 11: "bool", 15: "bfloat16",
-}  # fmt: skip
-"""The numbers that stand for element types."""
 _VIEWS = frozenset({
     "view", "reshape", "flatten", "unflatten", "transpose", "permute", "t", "mT", "numpy_T", "movedim", "swapaxes",
     "unsqueeze", "squeeze", "expand", "expand_as", "select", "slice", "narrow", "chunk", "split", "split_with_sizes",
@@ -118,7 +113,7 @@ class Operators:
             return self._e.rank_of(self.read(value))
         if name == "dtype" and isinstance(value, Cell):
             kind = self._e.dtype_of(self.read(value))
-            return next((k for k, v in _SCALAR_TYPES.items() if DTYPES[v] == kind), None)
+            return next((k for k, v in SCALAR_TYPES.items() if DTYPES[v] == kind), None)
         return value
 
     def _python(self, name: str, given: Sequence[Any]) -> Any:
@@ -190,7 +185,7 @@ class Operators:
             return self.miss(op)
         overload, arguments = form
         if isinstance(arguments.get("dtype"), int):
-            arguments["dtype"] = DTYPES.get(_SCALAR_TYPES.get(arguments["dtype"], ""))
+            arguments["dtype"] = DTYPES.get(SCALAR_TYPES.get(arguments["dtype"], ""))
         return self.apply(op, overload, arguments)
 
     def apply(
