@@ -4,7 +4,10 @@
 #include <pybind11/stl.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "../core/background.hpp"
 #include "../core/place.hpp"
 #include "../core/table.hpp"
 #include "arrays.hpp"
@@ -122,20 +125,62 @@ py::tuple run_profiled(const BoundProgram& self, const std::vector<py::object>& 
   return py::make_tuple(times, fault.step, fault.value);
 }
 
-void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
-                const std::vector<py::object>& inputs, py::handle output, std::int64_t begin, std::int64_t end) {
-  const int index = require_kernel(kernel);
-  const ParamBlock block = make_params(index, params);
-  if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
+// One call of a kernel. `args` points into `block`, and at memory of `inputs` and `output`.
+struct KernelCall {
+  KernelFn fn = nullptr;
   KernelArgs args{};
+  ParamBlock block;
+  std::vector<py::object> inputs;
+  py::object output;
+};
+
+KernelCall make_call(const std::string& isa, const std::string& kernel, const py::dict& params,
+                     std::vector<py::object> inputs, py::object output) {
+  const int index = require_kernel(kernel);
+  KernelCall call;
+  call.block = make_params(index, params);
+  if (inputs.size() > kMaxInputs) throw py::value_error("too many inputs");
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    if (!inputs[i].is_none()) args.in[i] = view_of(inputs[i]).data;
+    if (!inputs[i].is_none()) call.args.in[i] = view_of(inputs[i]).data;
   }
-  args.out = view_of(output, true).data;
-  args.params = block.data.get();
-  const Fault fault = run_once(require_table(isa).kernels[index], args, {begin, end});
+  call.args.out = view_of(output, true).data;
+  call.args.params = call.block.data.get();
+  call.fn = require_table(isa).kernels[index];
+  call.inputs = std::move(inputs);
+  call.output = std::move(output);
+  return call;
+}
+
+void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
+                std::vector<py::object> inputs, py::object output, std::int64_t begin, std::int64_t end) {
+  const KernelCall call = make_call(isa, kernel, params, std::move(inputs), std::move(output));
+  const Fault fault = run_once(call.fn, call.args, {begin, end});
   if (fault.step != 0) throw py::index_error(std::to_string(fault.value) + " is out of range");
 }
+
+// `run_kernel` without a wait, for kernels that find no fault. What they work on lives until `wait`.
+class PyBackground {
+ public:
+  ~PyBackground() { wait(); }
+
+  void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
+                  std::vector<py::object> inputs, py::object output, std::int64_t begin, std::int64_t end) {
+    calls_.push_back(make_call(isa, kernel, params, std::move(inputs), std::move(output)));
+    background_.run(calls_.back().fn, calls_.back().args, {begin, end});
+  }
+
+  void wait() {
+    {
+      const py::gil_scoped_release released;
+      background_.wait();
+    }
+    calls_.clear();
+  }
+
+ private:
+  std::vector<KernelCall> calls_;  // their blocks stay where they are when it grows
+  Background background_;
+};
 
 }  // namespace
 
@@ -185,6 +230,11 @@ void bind_program(py::module_& module) {
           "The address that the C interface calls fp_model.")
       .def_property_readonly("threads", [](const BoundProgram& self) { return self.program.threads(); })
       .def_property_readonly("arena_bytes", [](const BoundProgram& self) { return self.program.arena_bytes(); });
+  py::class_<PyBackground>(module, "Background", "Kernels that run on a thread of their own until `wait` returns.")
+      .def(py::init<>())
+      .def("run_kernel", &PyBackground::run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"),
+           py::arg("inputs"), py::arg("output"), py::arg("begin"), py::arg("end"))
+      .def("wait", &PyBackground::wait);
   module.def("run_kernel", &run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"), py::arg("inputs"),
              py::arg("output"), py::arg("begin"), py::arg("end"),
              "Call one kernel of one ISA directly. Addresses are those of the arrays' first elements.");

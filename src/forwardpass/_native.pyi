@@ -50,6 +50,20 @@ class Template:
     def add_size(self, output: bool, index: int, axis: int, value: int) -> None: ...
     def make(self, values: Sequence[Any], arenas: Arenas | None) -> tuple[Program, int]: ...
 
+class Background:
+    def __init__(self) -> None: ...
+    def run_kernel(
+        self,
+        isa: str,
+        name: str,
+        params: dict[str, Any],
+        inputs: Sequence[Array | None],
+        output: Array,
+        begin: int,
+        end: int,
+    ) -> None: ...
+    def wait(self) -> None: ...
+
 def place(pieces: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]: ...
 def run_kernel(
     isa: str,

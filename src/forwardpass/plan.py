@@ -245,14 +245,16 @@ def draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Setting
     planner = Planner(graph, types, settings, packed)
     try:
         reasons = planner.lower_all()
+        ends = [*graph.inputs, *graph.outputs]
+        if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
+            raise Declined(graph, types, reasons)
+        planner.copy_plain_outputs()
+        return _scheduled(planner, inputs)
     except MemoryError:
         shown = ", ".join(f"{k}: {t}" for k, t in inputs.items())
         raise InputError("not enough memory to plan for these shapes", where=planner.node.label, got=shown) from None
-    ends = [*graph.inputs, *graph.outputs]
-    if reasons or any(types[v].dtype not in NATIVE or types[v].container for v in ends):
-        raise Declined(graph, types, reasons)
-    planner.copy_plain_outputs()
-    return _scheduled(planner, inputs)
+    finally:
+        planner.settle()
 
 
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:

@@ -35,6 +35,9 @@ _ABSENT = TensorType(FLOAT, None)
 _TERMS = {"float32": 3, "fast": 2, "bfloat16": 1}
 """Precision -> bfloat16 terms that operands on tiles are split in."""
 
+_BACKGROUND_BYTES = 1 << 18
+"""Of packed weights, from which on to pack them takes longer than to tell another thread."""
+
 
 @record(frozen=True, slots=True)
 class Settings:
@@ -106,6 +109,8 @@ class Planner:
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self._packed = packed
+        self._fresh: dict[Any, Array] = {}  # which a kernel may still be writing
+        self._background: _native.Background | None = None
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
@@ -233,8 +238,23 @@ class Planner:
     def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
         found = self._packed.get(key)
         if found is None:
-            found = self._packed[key] = make()
+            found = self._fresh.get(key)
+        if found is None:
+            found = self._fresh[key] = make()
         return found
+
+    def settle(self) -> None:
+        """Wait for the weights that are being packed, and give them to the model."""
+        if self._background is not None:
+            self._background.wait()
+        self._packed.update(self._fresh)
+
+    def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:
+        """Fill `out` with panels, by `settle` at the latest: large ones on a thread of their own, if there may be."""
+        where: Any = _native
+        if self.threads > 1 and out.nbytes >= _BACKGROUND_BYTES:
+            self._background = where = self._background or _native.Background()
+        where.run_kernel(self.settings.isa, kernel, fields, [source], out, 0, panels)
 
     def _dense(self, constant: Buffer) -> Array:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
@@ -261,11 +281,12 @@ class Planner:
             "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
-        _native.run_kernel(self.settings.isa, "pack_b_f32", fields, [source], out, 0, batch * panels)
+        self._pack("pack_b_f32", fields, source, out, batch * panels)
         return out
 
     def pack_half(self, b: Array) -> Array:
         panels = self._panels(b, _floats)
+        self.settle()
         words = self._blocks.empty((-(-panels.size // 2),))
         out: Array = words.view(np.uint16)[: panels.size].reshape(panels.shape)
         out[...] = nearest_bfloat16(panels)
@@ -277,7 +298,7 @@ class Planner:
         panels = -(-n // 16)
         out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
         fields = {"terms": self.terms, "taps": taps, "k": k, "n": n}
-        _native.run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
+        self._pack("pack_split_f32", fields, b, out, panels)
         return out
 
     def step(

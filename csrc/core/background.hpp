@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels that run one after another on a thread of their own, while their owner does something else: weights are
+// packed while the plan that reads them is made.
+#pragma once
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "kernel.hpp"
+
+namespace forwardpass {
+
+class Background {
+ public:
+  Background() = default;
+  ~Background() { wait(); }
+  Background(const Background&) = delete;
+  Background& operator=(const Background&) = delete;
+
+  // The kernel runs soon, or now where the system gives no thread. What `args` points at stays there until `wait`.
+  void run(KernelFn fn, const KernelArgs& args, Range range);
+
+  // Returns when all of them have run.
+  void wait() noexcept;
+
+ private:
+  struct Task {
+    KernelFn fn;
+    KernelArgs args;
+    Range range;
+  };
+
+  void work() noexcept;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Task> tasks_;
+  bool last_ = false;
+  std::thread thread_;
+};
+
+}  // namespace forwardpass
