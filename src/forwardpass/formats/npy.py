@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import re
 import sys
+from functools import lru_cache
+from struct import Struct
 
 import numpy as np
 
@@ -28,6 +30,10 @@ MAX_ELEMENTS = 1 << 62
 MAX_HEADER_BYTES = 10_000
 
 _MAGIC = b"\x93NUMPY"
+_PREFIX = Struct("<BxH")
+"""Version, and the length of the header in version 1."""
+_LONGEST_PLAIN = 246
+"""Bytes of a header that is looked up among those seen before."""
 _SWAPPED = ">" if sys.byteorder == "little" else "<"
 _KINDS = {np.dtype(d).str[1:]: np.dtype(d) for d in DTYPES}
 _ITEM = re.compile(
@@ -76,7 +82,7 @@ def parse(data: memoryview, where: str) -> Array:
         got = f"{descr!r} ({kinds[descr[1:2]]})" if descr[1:2] in kinds else repr(descr)
         raise FileError("a dtype that is not read", where=where, expected=", ".join(DTYPES), got=excerpt(got))
     count = math.prod(shape)
-    extent = math.prod(d for d in shape if d) * dtype.itemsize
+    extent = (count or math.prod(d for d in shape if d)) * dtype.itemsize
     if len(shape) > MAX_RANK or extent >= MAX_ELEMENTS:
         got = f"shape {excerpt(shape)}"
         raise FileError("the array is too large", where=where, expected=f"rank <= {MAX_RANK}, < 2^62 bytes", got=got)
@@ -98,20 +104,21 @@ def parse(data: memoryview, where: str) -> Array:
 
 def _header(data: memoryview, where: str) -> tuple[str, bool, tuple[int, ...], int]:
     """dtype text, whether the order is Fortran's, shape, and where the data starts."""
-    if bytes(data[:6]) != _MAGIC or len(data) < 12:
+    if len(data) < 12 or data[:6] != _MAGIC:
         raise FileError("not a .npy array", where=where, got=excerpt(bytes(data[:8])))
-    if data[6] not in (1, 2):
-        raise FileError("unknown version of .npy", where=where, expected="1 or 2", got=str(data[6]))
-    start = 10 if data[6] == 1 else 12
-    length = int.from_bytes(data[8:start], "little")
+    version, length = _PREFIX.unpack_from(data, len(_MAGIC))
+    if version not in (1, 2):
+        raise FileError("unknown version of .npy", where=where, expected="1 or 2", got=str(version))
+    start = 10
+    if version == 2:
+        start, length = 12, int.from_bytes(data[8:12], "little")
     if length > MAX_HEADER_BYTES or start + length > len(data):
         limit = min(MAX_HEADER_BYTES, len(data) - start)
         raise FileError("bad length of the .npy header", where=where, expected=f"<= {limit}", got=str(length))
+    plain = _plain(bytes(data[start : start + length])) if length <= _LONGEST_PLAIN else None
+    if plain is not None:
+        return plain[0], False, plain[1], start + length
     text = str(data[start : start + length], "latin1").strip()
-    # What NumPy itself writes needs no more than this; a wrong dtype or shape in it is found later.
-    descr, _, shape = text.partition("', 'fortran_order': False, 'shape': (")
-    if descr.startswith("{'descr': '") and shape.endswith("), }"):
-        return descr[11:], False, _shape(shape[:-4], where), start + length
     found: dict[str, str] = {}
     at = 1
     while text[:1] == "{" and (item := _ITEM.match(text, at)):
@@ -124,6 +131,18 @@ def _header(data: memoryview, where: str) -> tuple[str, bool, tuple[int, ...], i
         hint = "object and structured arrays are not read" if "descr" not in found else ""
         raise FileError("malformed .npy header", where=where, got=excerpt(repr(text)), hint=hint)
     return found["descr"], found["fortran_order"] == "True", _shape(found["shape"], where), start + length
+
+
+@lru_cache(maxsize=256)  # arrays of a network often have the type of another one
+def _plain(header: bytes) -> tuple[str, tuple[int, ...]] | None:
+    """dtype text and shape of a header as NumPy itself writes it; a wrong dtype in it is found later."""
+    descr, _, shape = str(header, "latin1").strip().partition("', 'fortran_order': False, 'shape': (")
+    if not (descr.startswith("{'descr': '") and shape.endswith("), }")):
+        return None
+    try:
+        return descr[11:], _shape(shape[:-4], "")
+    except FileError:
+        return None
 
 
 def _shape(text: str, where: str) -> tuple[int, ...]:
