@@ -47,10 +47,10 @@ def test_weights_and_plans_are_there_already(tmp_path: Path) -> None:
     packed = set(map(id, first._packed.values()))
     second = fp.load(tmp_path / "m.npz")
     assert second is not first
-    assert second._plans.planned == 1
+    assert second._plans.maker.planned == 1
     np.testing.assert_array_equal(second(x), want)
     np.testing.assert_array_equal(fp.load(os.fsdecode(tmp_path / "m.npz"))(x), want)
-    assert second._plans.planned == 1
+    assert second._plans.maker.planned == 1
     assert set(map(id, second._packed.values())) == packed
     np.testing.assert_array_equal(fp.Model(network)(x), want)
 
