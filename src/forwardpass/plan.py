@@ -191,6 +191,7 @@ def make_plan(
     settings: Settings,
     packed: dict[Any, Array],
     arenas: _native.Arenas | None = None,
+    types: Mapping[str, TensorType] | None = None,
 ) -> Plan:
     """Plan an optimised graph.
 
@@ -204,6 +205,8 @@ def make_plan(
         The model's packed weights; new ones are added.
     arenas
         Memory for intermediate values, shared with other plans that run by turns.
+    types
+        Of all values for these shapes, where they are known.
 
     Raises
     ------
@@ -214,7 +217,7 @@ def make_plan(
     InputError
         They need more memory than there can be.
     """
-    plan = draft(graph, shapes, settings, packed)
+    plan = draft(graph, shapes, settings, packed, types)
     plan.arenas = arenas
     plan.arena_bytes = place(plan.buffers)
     return plan
@@ -234,14 +237,21 @@ def in_arena(buffers: Sequence[Buffer]) -> list[Buffer]:
     return [b for b in buffers if b.kind == "arena"]
 
 
-def draft(graph: Graph, shapes: Mapping[str, tuple[int, ...]], settings: Settings, packed: dict[Any, Array]) -> Plan:
+def draft(
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    settings: Settings,
+    packed: dict[Any, Array],
+    types: Mapping[str, TensorType] | None = None,
+) -> Plan:
     """A plan whose buffers have no places yet; as `make_plan`."""
     inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items() if not t.container}
     _check_sizes(inputs)
-    known: dict[str, Array] = {}
-    types = infer_types(graph, inputs, values=known)
+    if types is None:
+        known: dict[str, Array] = {}
+        types = infer_types(graph, inputs, values=known)
+        graph = _without(graph, known)
     _check_sizes(types)
-    graph = _without(graph, known)
     planner = Planner(graph, types, settings, packed)
     try:
         reasons = planner.lower_all()

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _native
 from .cache import Cache
-from .graph import Array, Graph
+from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, plan_any
 from .plan import Plan, Settings, make_plan
 from .template import Template, make_template
@@ -23,11 +23,19 @@ Key = tuple[tuple[int, ...], ...]
 
 
 class Plans(Cache[Key, AnyPlan]):
-    """Shapes of the inputs, in order -> the plan for them. Any number of threads may ask."""
+    """Shapes of the inputs, in order -> the plan for them. Any number of threads may ask.
 
-    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
+    Parameters
+    ----------
+    types
+        Of all values of the graph, where no input may have another shape.
+    """
+
+    def __init__(
+        self, graph: Graph, settings: Settings, packed: dict[Any, Array], types: Mapping[str, TensorType] | None = None
+    ) -> None:
         # No method of this object: a cycle would keep the plans' memory until a garbage collection.
-        self.maker = PlanMaker(graph, settings, packed)
+        self.maker = PlanMaker(graph, settings, packed, types)
         super().__init__(self.maker, _MAX_PLANS)
 
 
@@ -40,8 +48,10 @@ class PlanMaker:
         How many plans the planner made, and how many templates.
     """
 
-    def __init__(self, graph: Graph, settings: Settings, packed: dict[Any, Array]) -> None:
-        self.graph, self.settings, self.packed = graph, settings, packed
+    def __init__(
+        self, graph: Graph, settings: Settings, packed: dict[Any, Array], types: Mapping[str, TensorType] | None
+    ) -> None:
+        self.graph, self.settings, self.packed, self._types = graph, settings, packed, types
         self.planned = self.filled = 0
         self._arenas = _native.Arenas()
         self._templates: list[Template] = []
@@ -60,7 +70,10 @@ class PlanMaker:
         return self._by_template(key, shapes) or plan_any(self.graph, shapes, self._plan)
 
     def _plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
-        return make_plan(graph, shapes, self.settings, self.packed, self._arenas)
+        types = self._types if graph is self.graph else None  # not those of a part of it
+        if types is not None and any(types[k].shape != s for k, s in shapes.items()):
+            types = None
+        return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types)
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
         """A plan from a new template, now and then: the more rarely, the fewer shapes the last ones were good for."""

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .graph import Array, Graph
-from .passes import optimize
+from .passes import optimized_view
 from .planner import Settings
 from .plans import Plans
 from .sources import readable
@@ -35,9 +35,10 @@ class Prepared:
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph = graph
-        self.optimized, self.log = optimize(readable(graph))
+        view, self.log = optimized_view(readable(graph))
+        self.optimized = view.graph
         self.packed: dict[Any, Array] = {}
-        self.plans = Plans(self.optimized, settings, self.packed)
+        self.plans = Plans(self.optimized, settings, self.packed, view.known_types())
 
 
 _alive: WeakValueDictionary[Any, Prepared] = WeakValueDictionary()

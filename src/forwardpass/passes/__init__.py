@@ -36,7 +36,19 @@ from .rewrite import Declined, Pass, Patch, Rule, rule, run
 from .view import View
 from .widen_half import widen
 
-__all__ = ["PIPELINE", "Declined", "Entry", "Log", "Pass", "Patch", "Rule", "View", "optimize", "rule"]
+__all__ = [
+    "PIPELINE",
+    "Declined",
+    "Entry",
+    "Log",
+    "Pass",
+    "Patch",
+    "Rule",
+    "View",
+    "optimize",
+    "optimized_view",
+    "rule",
+]
 
 PIPELINE: tuple[Pass, ...] = (
     # First, so that all others see weights, shapes and bounds as constants.
@@ -102,6 +114,18 @@ def optimize(
     ConfigError
         No pass is called `stop_after`.
     """
+    view, log = optimized_view(graph, types_of_inputs, stop_after=stop_after, check=check)
+    return view.graph, log
+
+
+def optimized_view(
+    graph: Graph,
+    types_of_inputs: Mapping[str, TensorType] | None = None,
+    *,
+    stop_after: str | None = None,
+    check: bool = False,
+) -> tuple[View, Log]:
+    """As `optimize`, with the types of the values."""
     if stop_after is not None and all(p.name != stop_after for p in PIPELINE):
         names = [p.name for p in PIPELINE]
         hint = suggest(stop_after, names)
@@ -123,4 +147,4 @@ def optimize(
         view.verify("passes")
     elif changed:
         view.write()
-    return copy, log
+    return view, log
