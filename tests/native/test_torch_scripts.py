@@ -81,8 +81,6 @@ def test_layers(way: str, module: Any, tmp_path: Path) -> None:
 @both
 @pytest.mark.parametrize("what", FUNCTIONS)
 def test_functions(way: str, what: str, tmp_path: Path) -> None:
-    if (way, what) == ("exported", "places"):
-        pytest.skip("torch.export.save cannot write the named tuples of max and sort")
     check(way, tmp_path, of(FUNCTIONS[what], 1), torch.randn(3, 4, 6))
 
 
@@ -143,8 +141,6 @@ def test_recurrent_layers(
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_recurrent_layers_alone(way: str, kind: str, tmp_path: Path) -> None:
     """PyTorch gives such a module two forms of `forward`, one for packed sequences."""
-    if way == "frozen":
-        pytest.skip("torch.jit.freeze takes modules with forward alone")
     check(way, tmp_path, getattr(nn, kind)(4, 5, 2), torch.randn(2, 3, 4))
 
 
