@@ -146,8 +146,6 @@ def lengths(rng: np.random.Generator, count: int, shape: tuple[Any, ...], name: 
 @pytest.mark.parametrize("tiles", [False, True])
 def test_sequences(isa: str, threads: int, tiles: bool, rng: np.random.Generator) -> None:
     graph, _ = optimize(decoder())
-    if tiles and not next(i for i in _native.isas() if i["name"] == isa)["tiles"]:
-        pytest.skip("no matrix tiles here")
     given = settings(isa, threads, "float32", tiles=tiles)
     others = lengths(rng, 30, (None, None), "tokens", 200)
     assert fitting(graph, {"tokens": (3, 60)}, others, given) > 10
