@@ -228,6 +228,7 @@ def test_threads_wait_at_the_ends_alone(rng: np.random.Generator) -> None:
         assert len({next(k for k, (b, e) in enumerate(r) if b < e) for r in users}) == 1
 
 
+@pytest.mark.frameworks  # scikit-learn brings threadpoolctl
 def test_threads_that_do_the_parts_of_several(rng: np.random.Generator) -> None:
     """Under a limit a thread runs the chains of several, one after another."""
     limits = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed").threadpool_limits

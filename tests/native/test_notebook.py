@@ -108,6 +108,7 @@ def test_the_rest_prints_itself() -> None:
     assert Page(log._repr_html_()).words == str(log)
 
 
+@pytest.mark.frameworks  # shap brings pandas
 def test_data_frames(model: Model) -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
     found = reports(model)
