@@ -54,7 +54,7 @@ def _outputs(made: Call) -> Any:
     return made.outputs(made.function(*made.args))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("name", ["mnn", "onnxruntime", "openvino", "torch"])
 def test_an_output_that_only_renames_keeps_its_name(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
     """Optimisers drop the Identity, and may keep the other name."""
@@ -64,7 +64,7 @@ def test_an_output_that_only_renames_keeps_its_name(name: str, tmp_path: Path, r
     np.testing.assert_array_equal(found["y"], np.maximum(x, 0))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("name", ["mnn", "onnxruntime", "openvino", "torch"])
 def test_indices_are_read_as_what_they_are(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
     engine, x = _engine(name), rng.integers(0, 9, (2, 5))

@@ -100,7 +100,7 @@ def test_weights_of_safetensors(tmp_path: Path) -> None:
 
 
 @pytest.mark.frameworks
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_weights_and_programs_of_pytorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights go onto a network; programs are one themselves, of which TorchScript does not say the shapes."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra [frameworks])")

@@ -21,7 +21,7 @@ from forwardpass.formats.torch.torchscript.values import Cell
 
 pytestmark = [
     pytest.mark.frameworks,
-    pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit"),
 ]
 few = settings(max_examples=10, deadline=None)
 ranks = st.integers(1, 3)
