@@ -17,6 +17,8 @@ constexpr std::int64_t kResidentBytes = 512 * 1024;
 constexpr std::int64_t kStreamBytes = 320 * 1024;
 // Tiles that it takes to make up for the weights not being fetched ahead.
 constexpr std::int64_t kStreamTiles = 16;
+// Products along K whose weights a tile meets at once: those of a few panels and a tile's rows of A fit into L1.
+constexpr std::int64_t kDepth = 256;
 // Chains of additions that hide the latency of an FMA.
 constexpr int kChains = 8;
 
@@ -63,20 +65,16 @@ struct Loops {
   int columns(Range range) const {
     return static_cast<int>(min_of(p.n - range.begin * kPanel, (range.end - range.begin) * kPanel));
   }
-  // What all tiles of some panels and one chunk have in common.
-  Tile<Weight> common(Range range, std::int64_t chunk) const {
-    const std::int64_t* chunks = static_cast<const std::int64_t*>(p.chunks);
+  // What all tiles of some panels and some chunks have in common.
+  Tile<Weight> common(Range range, Range chunks) const {
     const std::int64_t column = range.begin * kPanel;
     Tile<Weight> t;
     t.p = &p;
     t.lda = p.a_col;
-    t.entries = static_cast<const std::int64_t*>(p.entries) + 3 * chunks[chunk];
-    t.n_entries = chunks[chunk + 1] - chunks[chunk];
+    t.chunks = chunks;
     t.b_panel = p.k * kPanel;
     t.bias = bias ? bias + column : nullptr;
     t.cols = columns(range);
-    t.first = chunk == 0;
-    t.last = chunk + 1 == p.n_chunks;
     t.ahead = reinterpret_cast<const char*>(b);
     t.ahead_step = t.ahead_panel = 0;
     return t;
@@ -104,17 +102,20 @@ struct Loops {
   }
 
   // For blocks of A that stay in L2: panels of B outside, so that B is read once per block and in order; then chunks,
-  // so that a chunk of the panels stays in L1 while the block's tiles stream past it.
+  // so that those of the panels stay in L1 while the block's tiles stream past them.
   void run(Range tiles, Range range) const {
     const bool few_weights = kBytes * kPanel * p.k * (range.end - range.begin) <= kStreamBytes;
-    if (p.n_chunks == 1 && few_weights && tiles.end - tiles.begin >= kStreamTiles) return run_rows(tiles, range);
+    const std::int64_t together = min_of(p.n_chunks, max_of(1, kDepth * p.n_chunks / max_of(p.k, 1)));
+    if (p.n_chunks == together && few_weights && tiles.end - tiles.begin >= kStreamTiles) return run_rows(tiles, range);
     const std::int64_t row_bytes = 4 * p.k * p.tile_m;
     const std::int64_t block = max_of(1, kResidentBytes / max_of(row_bytes, 1));
     const std::int64_t count = groups(range);
     for (std::int64_t first = tiles.begin; first < tiles.end; first += block) {
       const Range part = {first, min_of(tiles.end, first + block)};
       for (std::int64_t g = 0; g < count; ++g) {
-        for (std::int64_t chunk = 0; chunk < p.n_chunks; ++chunk) run_chunk(part, group(range, g, count), chunk);
+        for (std::int64_t chunk = 0; chunk < p.n_chunks; chunk += together) {
+          run_chunks(part, group(range, g, count), {chunk, min_of(p.n_chunks, chunk + together)});
+        }
       }
     }
   }
@@ -122,7 +123,7 @@ struct Loops {
   void run_rows(Range tiles, Range range) const {
     const std::int64_t count = groups(range);
     const std::int64_t rest = 4 * p.tile_m * p.r_col;
-    Tile<Weight> t = common(range, 0);
+    Tile<Weight> t = common(range, {0, p.n_chunks});
     Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
     for (std::int64_t i = tiles.begin; i < tiles.end; ++i, at.next()) {
       for (std::int64_t g = 0; g < count; ++g) {
@@ -138,11 +139,11 @@ struct Loops {
       }
     }
   }
-  void run_chunk(Range tiles, Range range, std::int64_t chunk) const {
-    Tile<Weight> t = common(range, chunk);
+  void run_chunks(Range tiles, Range range, Range chunks) const {
+    Tile<Weight> t = common(range, chunks);
     const std::int64_t n = range.end - range.begin;
     const std::int64_t count = tiles.end - tiles.begin;
-    // Each tile fetches its share of the chunk's rows, of all panels.
+    // Each tile fetches its share of the chunks' rows, of all panels.
     const Ahead next = ahead(t, n);
     const char* const from = reinterpret_cast<const char*>(b + range.begin * t.b_panel + next.offset);
     t.ahead_panel = kBytes * t.b_panel;
@@ -154,17 +155,17 @@ struct Loops {
       kTiles<Weight>.fn[at.rows()][n](t);
     }
   }
-  // What the tiles of `panels` panels and a chunk fetch together: the next chunk of these panels, or the first of the
-  // next ones.
+  // What the tiles of `panels` panels and some chunks fetch together: the next chunks of these panels, or the first of
+  // the next ones.
   struct Ahead {
     std::int64_t offset;  // from the panels' start
     std::int64_t depth;   // rows of it
   };
   Ahead ahead(const Tile<Weight>& t, std::int64_t panels) const {
-    if (t.n_entries == 0) return {0, 1};
-    const std::int64_t* const end = t.entries + 3 * t.n_entries;
-    const std::int64_t depth = end[-2] + end[-1] - t.entries[2];
-    return {t.last ? panels * t.b_panel : (t.entries[2] + depth) * kPanel, depth};
+    const std::int64_t *const begin = t.entry(t.chunks.begin), *const end = t.entry(t.chunks.end);
+    if (begin == end) return {0, 1};
+    const std::int64_t depth = end[-2] + end[-1] - begin[2];
+    return {t.chunks.end == p.n_chunks ? panels * t.b_panel : (begin[2] + depth) * kPanel, depth};
   }
 
   // A single row of few columns, with the chunks in parallel. Needs one entry per chunk.
@@ -174,8 +175,7 @@ struct Loops {
   }
 
   void run_narrow(Range tiles, Range range) const {
-    Tile<Weight> t = common(range, 0);
-    t.last = true;
+    Tile<Weight> t = common(range, {0, p.n_chunks});
     move(t, Cursor<BrgemmParams>(p, tiles_per_row, tiles.begin), range.begin);
     switch (range.end - range.begin) {
       case 1:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The register tile of brgemm: kM output pixels times kPanels panels of B, accumulated in registers over one
-// chunk of K, then either kept as a partial sum in C or finished by the epilogue.
+// The register tile of brgemm: kM output pixels times kPanels panels of B, accumulated in registers over one chunk of K
+// after another. The sum of a chunk is added to those before it in C, and finished by the epilogue after the last.
 #pragma once
 #include "kernels.hpp"
 
@@ -15,8 +15,7 @@ struct Tile {
   const BrgemmParams* p;
   const float* a;
   std::int64_t lda;
-  const std::int64_t* entries;
-  std::int64_t n_entries;
+  Range chunks;
   const Weight* b;
   std::int64_t b_panel;  // elements from one panel of B to the next
   float* c[kTileM];      // the rows of C and, where there is one, of the residual
@@ -25,9 +24,12 @@ struct Tile {
   const char* ahead;  // what goes to L2 beside this tile's work: so many bytes per step along K, of each panel
   std::int64_t ahead_step;
   std::int64_t ahead_panel;
-  int cols;    // columns of C that exist
-  bool first;  // C holds no partial sum yet
-  bool last;   // apply the epilogue
+  int cols;  // columns of C that exist
+
+  // The first entry of a chunk, which is the end of the one before.
+  const std::int64_t* entry(std::int64_t chunk) const {
+    return static_cast<const std::int64_t*>(p->entries) + 3 * static_cast<const std::int64_t*>(p->chunks)[chunk];
+  }
 };
 
 constexpr int kRowsThatFetch = 4;
@@ -39,22 +41,22 @@ template <class Weight>
 using TileFn = void (*)(const Tile<Weight>&) noexcept;
 
 // acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
-// from every fourth one's pointer, so that the addresses fit into the general registers.
+// from every fourth one's pointer, so that the addresses fit into the general registers. Returns what to fetch next.
 template <int kM, int kPanels, class Weight>
-FP_INLINE void multiply(const Tile<Weight>& t, Vec (&acc)[kM][kPanels * kPanelVectors]) {
+FP_INLINE const char* multiply(const Tile<Weight>& t, std::int64_t chunk, const char* ahead,
+                               Vec (&acc)[kM][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
   constexpr int kGroupsA = (kM + 3) / 4;
   constexpr int kGroupsB = (kPanels + 3) / 4;
   const std::int64_t lda = t.lda;
   const std::int64_t b_panel = t.b_panel;
-  const std::int64_t* entry = t.entries;
-  const std::int64_t* const end = entry + 3 * t.n_entries;
+  const std::int64_t* entry = t.entry(chunk);
+  const std::int64_t* const end = t.entry(chunk + 1);
   const float* rows[kGroupsA];
   const Weight* panels[kGroupsB];
-  const char* ahead = t.ahead;
   const std::int64_t ahead_step = t.ahead_step;
   const std::int64_t ahead_panel = t.ahead_panel;
-  if (entry == end) return;
+  if (entry == end) return ahead;
 #pragma GCC unroll 8
   for (int g = 0; g < kGroupsA; ++g) rows[g] = t.a + 4 * g * lda;
 #pragma GCC unroll 8
@@ -91,6 +93,7 @@ FP_INLINE void multiply(const Tile<Weight>& t, Vec (&acc)[kM][kPanels * kPanelVe
       for (int g = 0; g < kGroupsB; ++g) panels[g] += kPanel;
     }
   }
+  return ahead;
 }
 
 // The columns of vector j of a row of `cols` columns; kFull says that all vectors are whole.
@@ -158,39 +161,43 @@ FP_INLINE void finish(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
   }
 }
 
-// Adds the partial sums in C, finishes the tile if this is its last chunk, and stores it.
+// Adds the partial sums in C but before the first chunk, finishes the tile after the last one, and stores it.
 template <bool kFull, int kM, int kV, class Weight>
-FP_INLINE void write(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
-  if (!t.first) {
+FP_INLINE void write(const Tile<Weight>& t, bool first, bool last, Vec (&acc)[kM][kV]) {
+  if (!first) {
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
       for (int j = 0; j < kV; ++j) acc[i][j] = load_columns<kFull>(t.c[i], j, t.cols) + acc[i][j];
     }
   }
-  if (t.last) finish<kFull>(t, acc);
+  if (last) finish<kFull>(t, acc);
 #pragma GCC unroll 16
   for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
     for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c[i], acc[i][j], j, t.cols);
   }
-  if (t.last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
+  if (last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
 
 template <int kM, int kPanels, class Weight>
 void tile(const Tile<Weight>& t) noexcept {
   constexpr int kV = kPanels * kPanelVectors;
-  Vec acc[kM][kV];
+  const char* ahead = t.ahead;
+  for (std::int64_t chunk = t.chunks.begin; chunk < t.chunks.end; ++chunk) {
+    Vec acc[kM][kV];
 #pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) {
+    for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kV; ++j) acc[i][j] = zero();
-  }
-  multiply<kM, kPanels>(t, acc);
-  if (t.cols == kV * kLanes) {
-    write<true>(t, acc);
-  } else {
-    write<false>(t, acc);
+      for (int j = 0; j < kV; ++j) acc[i][j] = zero();
+    }
+    ahead = multiply<kM, kPanels>(t, chunk, ahead, acc);
+    const bool first = chunk == 0, last = chunk + 1 == t.p->n_chunks;
+    if (t.cols == kV * kLanes) {
+      write<true>(t, first, last, acc);
+    } else {
+      write<false>(t, first, last, acc);
+    }
   }
 }
 
@@ -244,7 +251,7 @@ void narrow_row(const Tile<Weight>& t, std::int64_t n_chunks) noexcept {
 #pragma GCC unroll 16
   for (int j = 0; j < kV; ++j) total[0][j] = zero();
   for (std::int64_t c = 0; c < n_chunks;) {
-    const std::int64_t* entry = t.entries + 3 * c;
+    const std::int64_t* entry = t.entry(c);
     if (c + kChunks <= n_chunks && entry[3 * (kChunks - 1) + 1] == entry[1]) {
       add_chunks<kChunks, kPanels>(t, entry, c == 0, total[0]);
       c += kChunks;
@@ -253,7 +260,7 @@ void narrow_row(const Tile<Weight>& t, std::int64_t n_chunks) noexcept {
       ++c;
     }
   }
-  write<false>(t, total);
+  write<false>(t, true, true, total);
 }
 
 }  // namespace
