@@ -20,6 +20,7 @@ from unittest.mock import patch
 import numpy as np
 
 import forwardpass as fp
+from forwardpass.ops.lower_winograd import WINOGRAD_TILES, Scheme, schemes
 from forwardpass.plan import Plan, make_plan
 from forwardpass.text import aligned
 
@@ -29,13 +30,19 @@ LEAST_US = 5.0
 
 
 @contextmanager
-def forced(rows: int = 0, winograd: bool | None = None) -> Iterator[None]:
-    """Plans made inside have tiles of so many rows, and always or never Winograd's way where it applies."""
+def forced(rows: int = 0, winograd: tuple[int, int] | None = None) -> Iterator[None]:
+    """Plans made inside have tiles of so many rows, and Winograd's way by tiles of so many outputs wherever that
+    applies and is accurate enough; (0, 0) for nowhere."""
+
+    def scheme(height: int, width: int, channels: int, n: int, approximate: bool) -> Scheme | None:
+        found = [s for s in schemes(channels, n, approximate) if (s.rows, s.cols) == winograd]
+        return found[0] if found else None
+
     with ExitStack() as stack:
         for module in TILES if rows else ():
             stack.enter_context(patch(f"forwardpass.ops.{module}.tile_rows", lambda _, pixels, *__: min(rows, pixels)))
         if winograd is not None:
-            stack.enter_context(patch("forwardpass.ops.lower_winograd.pays", lambda *_: winograd))
+            stack.enter_context(patch("forwardpass.ops.lower_winograd.scheme", scheme))
         yield
 
 
@@ -47,9 +54,9 @@ def plans_of(model: fp.Model) -> dict[str, Plan]:
         return make_plan(model.optimized, shapes, model.settings, model._packed)
 
     plans = {"ours": made()}
-    for winograd in (True, False):
-        with forced(winograd=winograd):
-            plans["Winograd" if winograd else "direct"] = made()
+    for tile in (*WINOGRAD_TILES, (0, 0)):
+        with forced(winograd=tile):
+            plans[f"Winograd {tile[0]}x{tile[1]}"] = made()
     most = len(model.settings.tile_panels)
     for rows in sorted({most, most * 6 // 7, most * 2 // 3, most // 2, most // 3}, reverse=True):
         with forced(rows=max(rows, 1)):
@@ -82,7 +89,8 @@ def choice_of(step: Any) -> str:
     """What the planner chose for a step; nothing where it had no choice."""
     if step.kernel not in ("brgemm_f32", "winograd_f32"):
         return ""
-    way = "Winograd, " if step.kernel == "winograd_f32" else ""
+    p = step.params
+    way = f"Winograd {p['rows']}x{p['cols']}, " if step.kernel == "winograd_f32" else ""
     return f"{way}tiles of {step.params['tile_m']}"
 
 

@@ -247,6 +247,7 @@ class Context:
     panel: int = 16
     tile_panels: tuple[int, ...] = (8, 5, 3, 3, 2, 2)
     terms: int = 0
+    approximate: bool = False
     half_weights: bool = False
     threads: int = 1
     kernels: list[str] = field(default_factory=list)

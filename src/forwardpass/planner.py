@@ -114,6 +114,7 @@ class Planner:
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
+        self.approximate = settings.precision in ("fast", "bfloat16")
         self.half_weights = settings.precision == "bfloat16"
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}

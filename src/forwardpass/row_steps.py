@@ -8,8 +8,7 @@ from functools import lru_cache
 from .memory import Buffer
 from .ops import Tensor
 from .ops.activations import ACTIVATIONS
-from .ops.lower_conv import sum_length
-from .ops.lower_linear import PRODUCTS, tile_rows
+from .ops.lower_linear import PRODUCTS, sum_length, tile_rows
 from .ops.registry import Lowering
 from .planner import Step
 from .records import record

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,9 +15,23 @@ from planned import plan_of, run
 import tolerance
 from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops.lower_winograd import pays, transformed
+from forwardpass.ops.lower_winograd import Scheme, accurate, scheme, schemes, transformed
+from forwardpass.plan import Settings, make_plan
 
 FLOAT = np.dtype(np.float32)
+POINTS = (0, 0.625, -0.625, 1.5, -1.5)
+LINES = {
+    2: (
+        np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
+        np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+    ),
+    4: (
+        np.array([[*(p**i for p in POINTS), i == 3] for i in range(4)], np.float64),
+        np.array([*([*np.poly([q for q in POINTS if q != p])[::-1], 0] for p in POINTS), np.poly(POINTS)[::-1]]),
+    ),
+}
+"""Outputs along a line -> the transforms of products and of inputs, as in csrc/kernels/winograd_lines.hpp."""
+TILES = ((2, 2), (2, 4), (4, 4))
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,14 @@ LAYERS = [
 ]
 
 
+@pytest.fixture(params=TILES, ids=lambda t: f"{t[0]}x{t[1]}")
+def tile(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
+    """Plans have tiles of so many outputs, whatever pays."""
+    rows, cols = request.param
+    with patch("forwardpass.ops.lower_winograd.scheme", lambda *_: Scheme(rows, cols, 64)):
+        yield rows, cols
+
+
 def windows(x: NDArray[Any], pads: tuple[int, int, int, int]) -> NDArray[Any]:
     """[N, OH, OW, 3, 3, C]"""
     top, left, bottom, right = pads
@@ -82,6 +106,7 @@ def exact(layer: Layer, graph: Graph, arrays: dict[str, NDArray[np.float32]]) ->
     return np.asarray(y)
 
 
+@pytest.mark.usefixtures("tile")
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_the_convolution_in_float64(layer: Layer, isa: str, rng: np.random.Generator) -> None:
     graph, arrays = layer.graph(rng), layer.arrays(rng)
@@ -90,6 +115,7 @@ def test_the_convolution_in_float64(layer: Layer, isa: str, rng: np.random.Gener
     np.testing.assert_allclose(got, exact(layer, graph, arrays), **tolerance.WINOGRAD)
 
 
+@pytest.mark.usefixtures("tile")
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.random.Generator) -> None:
     graph, arrays = layer.graph(rng), layer.arrays(rng)
@@ -104,45 +130,111 @@ def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.rando
         np.testing.assert_array_equal(one[0], want[i])
 
 
-@pytest.mark.parametrize("channels", [32, 64, 256, 512])
-def test_no_less_accurate_than_a_sequential_sum(channels: int, rng: np.random.Generator) -> None:
-    """The promise of precision float32: against fused multiply-adds one after another."""
-    layer = Layer(14, 14, channels, 32)
+def accuracies(layer: Layer, kind: str, rng: np.random.Generator, ways: list[Scheme]) -> tuple[float, list[float]]:
+    """The root mean square error of a sequential sum of fused multiply-adds, and of these ways."""
     graph, arrays = layer.graph(rng), layer.arrays(rng)
+    if kind == "relu":
+        arrays["x"] = np.maximum(arrays["x"], 0)
+    elif kind == "uniform":
+        arrays["x"] = rng.random(arrays["x"].shape, np.float32)
     want = exact(layer, graph, arrays)
     x = windows(arrays["x"], layer.pads).reshape(*layer.out[:3], -1)
     w = graph.constants["w"].reshape(-1, layer.n)
     total = np.zeros(layer.out, np.float32)
     for k in range(len(w)):  # a product of float32 is exact in float64, so each step rounds once, as an FMA does
         total = (total + x[..., k, None].astype(np.float64) * w[k]).astype(np.float32)
-    sequential = np.sqrt(np.mean((total + graph.constants["b"] - want) ** 2))
-    ours = np.sqrt(np.mean((run(graph, arrays, _native.available_isas()[-1])["y"] - want) ** 2))
-    assert ours <= sequential * tolerance.NOT_WORSE
+
+    def error(y: NDArray[np.float32]) -> float:
+        return float(np.sqrt(np.mean((y - want) ** 2)))
+
+    found = []
+    for way in ways:
+        with patch("forwardpass.ops.lower_winograd.scheme", lambda *_, way=way: way):
+            found.append(error(run(graph, arrays, _native.available_isas()[-1])["y"]))
+    return error(total + graph.constants["b"]), found
 
 
-def test_transformed_weights_sum_to_the_convolution(rng: np.random.Generator) -> None:
-    """A tile of one channel by the textbook: the transforms in float64 with the weights as packed."""
-    w, d = rng.standard_normal((3, 3, 1, 1)), rng.standard_normal((4, 4))
-    forward = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-    backward = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
-    y = backward @ (transformed(w).reshape(4, 4) * (forward @ d @ forward.T)) @ backward.T
-    want = [[np.sum(d[i : i + 3, j : j + 3] * w[:, :, 0, 0]) for j in range(2)] for i in range(2)]
+@pytest.mark.parametrize("kind", ["normal", "uniform", "relu"])
+@pytest.mark.parametrize("channels", [32, 64, 96, 128, 192, 256, 512])
+def test_no_less_accurate_than_a_sequential_sum(channels: int, kind: str, rng: np.random.Generator) -> None:
+    """The promise of precision float32, of every way that the planner may take for so many channels: against fused
+    multiply-adds one after another."""
+    ways = schemes(channels, 32, approximate=False)
+    sequential, ours = accuracies(Layer(14, 14, channels, 32), kind, rng, ways)
+    for way, error in zip(ways, ours):
+        assert error <= sequential * tolerance.WINOGRAD_LUCK, way
+
+
+def test_precision_fast_allows_what_rounds_more(rng: np.random.Generator) -> None:
+    """Few channels by tiles of 4 x 4: more than a sequential sum rounds, and far less than the promise of `fast`."""
+    layer, way = Layer(16, 16, 32, 32), Scheme(4, 4, 32)
+    assert way in schemes(32, 32, approximate=True)
+    assert not accurate(*way, channels=32)
+    sequential, (ours,) = accuracies(layer, "relu", rng, [way])
+    assert sequential < ours < sequential * tolerance.WINOGRAD_FAST
+
+
+@pytest.mark.parametrize(("precision", "rows"), [("float32", 2), ("portable", 2), ("fast", 4)])
+def test_the_precision_chooses(precision: str, rows: int, rng: np.random.Generator) -> None:
+    layer = Layer(56, 56, 64, 64)
+    info = next(i for i in _native.isas() if i["name"] == "scalar")
+    chosen = Settings("scalar", info["panel"], info["tile_panels"], 1, precision)
+    shapes = {k: v.shape for k, v in layer.arrays(rng).items()}
+    *_, step = make_plan(layer.graph(rng), shapes, chosen, {}).steps
+    assert (step.kernel, step.params["rows"]) == ("winograd_f32", rows)
+
+
+@pytest.mark.parametrize(("rows", "cols"), TILES)
+def test_transformed_weights_sum_to_the_convolution(rows: int, cols: int, rng: np.random.Generator) -> None:
+    """A tile of one channel by the textbook: the transforms of any points are exact inverses, here in float64 with the
+    weights as packed."""
+    w, d = rng.standard_normal((3, 3, 1, 1)), rng.standard_normal((rows + 2, cols + 2))
+    (back_y, into_y), (back_x, into_x) = LINES[rows], LINES[cols]
+    y = back_y @ (transformed(w, rows, cols).reshape(rows + 2, cols + 2) * (into_y @ d @ into_x.T)) @ back_x.T
+    want = [[np.sum(d[i : i + 3, j : j + 3] * w[:, :, 0, 0]) for j in range(cols)] for i in range(rows)]
     np.testing.assert_allclose(y, want, **tolerance.FLOAT32_OF_FLOAT64)
 
 
 def test_layers_that_do_not_pay_go_the_direct_way() -> None:
-    assert pays(56, 56, 64, 64)
-    assert not pays(32, 32, 3, 32), "a stem"
-    assert not pays(1, 1, 64, 64), "a tile computes four outputs"
+    assert scheme(56, 56, 64, 64)
+    assert not scheme(32, 32, 3, 32), "a stem"
+    assert not scheme(1, 1, 64, 64), "a tile computes four outputs"
+
+
+def test_larger_tiles_where_sums_are_long_enough() -> None:
+    found = {c: scheme(56, 56, c, c) for c in (32, 64, 128, 256, 512)}
+    assert {c: s and (s.rows, s.cols) for c, s in found.items()} == {
+        32: (2, 2),
+        64: (2, 4),
+        128: (2, 4),
+        256: (4, 4),
+        512: (4, 4),
+    }
 
 
 def test_an_infinity_reaches_the_outputs_that_read_it_alone(isa: str, rng: np.random.Generator) -> None:
+    """Tiles of 2 x 2: a sum of two inputs that one output does not read both is in no other one's result."""
+    after, before = with_an_infinity(isa, rng)
+    reads = np.zeros((8, 8), bool)
+    reads[3:6, 4:7] = True
+    assert not np.isfinite(after[reads]).any()
+    np.testing.assert_array_equal(after[~reads], before[~reads])
+
+
+def test_an_infinity_reaches_the_tiles_that_read_it(isa: str, rng: np.random.Generator) -> None:
+    """Tiles of 4 x 4: those above, and their neighbours in a tile."""
+    with patch("forwardpass.ops.lower_winograd.scheme", lambda *_: Scheme(4, 4, 32)):
+        after, before = with_an_infinity(isa, rng)
+    tiles = np.zeros((8, 8), bool)
+    tiles[:, 4:] = True  # row 4 is read by both rows of tiles, column 5 by the right ones
+    assert not np.isfinite(after[3:6, 4:7]).any()
+    np.testing.assert_array_equal(after[~tiles], before[~tiles])
+
+
+def with_an_infinity(isa: str, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The image of a layer's outputs with and without an infinity in row 4, column 5."""
     layer = Layer(8, 8, 32, 32)
     graph, arrays = layer.graph(rng), layer.arrays(rng)
     before = run(graph, arrays, isa)["y"]
     arrays["x"][0, 4, 5, 7] = np.inf
-    after = run(graph, arrays, isa)["y"]
-    reads = np.zeros((8, 8), bool)
-    reads[3:6, 4:7] = True
-    assert not np.isfinite(after[0][reads]).any()
-    np.testing.assert_array_equal(after[0][~reads], before[0][~reads])
+    return run(graph, arrays, isa)["y"][0], before[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Array
 from .lower import GRAIN, dims, dtype_reason, given
-from .lower_linear import MAX_CHUNK, brgemm_units, entries, epilogue, packed_weights, rows_of, tile_rows, vector
+from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
 from .lower_split import conv_on_tiles
 from .lower_winograd import on_winograd
 from .registry import Lowering, Tensor
@@ -40,7 +40,7 @@ def lower_conv(ctx: Lowering) -> str | None:
     groups, channels, m = int(ctx.attributes["group"]), x.shape[3], w.shape[3]
     if groups == channels == m and groups > 1 and residual is None:
         return _depthwise(ctx, start, w, out)
-    if on_winograd(ctx, start, w, out, residual, sum_length(channels)):
+    if on_winograd(ctx, start, w, out, residual):
         return None
     return _brgemm(ctx, start, w, out, residual, groups)
 
@@ -159,13 +159,6 @@ def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:
     """One image of a batch."""
     step = tensor.strides[0] if stride is None else stride
     return Tensor(tensor.buffer, tensor.shape[1:], tensor.strides[1:], tensor.offset + index * step)
-
-
-def sum_length(k: int) -> int:
-    """A convolution has many rows, so its sums are as long as the caches like them, and of even length."""
-    chunks = max(1, -(-k // MAX_CHUNK))
-    length = -(-k // chunks)
-    return max(1, min(MAX_CHUNK, -(-length // 8) * 8))
 
 
 def _segments(x: Tensor, w: Tensor, groups: int, dilations: tuple[int, int]) -> list[tuple[int, int]]:

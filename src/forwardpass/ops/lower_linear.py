@@ -27,6 +27,7 @@ __all__ = [
     "lower_matmul",
     "packed_weights",
     "rows_of",
+    "sum_length",
     "tile_rows",
 ]
 
@@ -66,6 +67,14 @@ def chunk_length(k: int, n: int) -> int:
         chunks = max(chunks, min(parallel * -(-k // (parallel * MAX_CHUNK)), k // _MIN_CHUNK))
     length = -(-k // max(chunks, 1))
     return max(1, min(MAX_CHUNK, -(-length // 8) * 8))
+
+
+def sum_length(k: int, most: int = MAX_CHUNK) -> int:
+    """The same for a convolution, which has many rows: its sums are as long as the caches like them, and of even
+    length."""
+    chunks = max(1, -(-k // most))
+    length = -(-k // chunks)
+    return max(1, min(most, -(-length // 8) * 8))
 
 
 def entries(segments: list[tuple[int, int]], length: int) -> tuple[Array, Array]:

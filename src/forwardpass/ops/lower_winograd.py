@@ -1,102 +1,185 @@
-"""How 3 x 3 convolutions become `winograd_f32` steps: F(2x2, 3x3) of Lavin and Gray, "Fast algorithms for convolutional
-neural networks", 2016."""
+"""How 3 x 3 convolutions become `winograd_f32` steps: F(r x c, 3 x 3) of Lavin and Gray, "Fast algorithms for
+convolutional neural networks", 2016."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..graph import Array
 from ..tracked import call
-from .lower_linear import entries, epilogue, tile_rows, vector
+from .lower_linear import MAX_CHUNK, entries, epilogue, sum_length, tile_rows, vector
 from .registry import Lowering, Tensor
 
-__all__ = ["on_winograd", "pays", "transformed"]
+__all__ = ["WINOGRAD_TILES", "Scheme", "accurate", "on_winograd", "scheme", "schemes", "transformed"]
 
-_TAPS = 16
+
+class Scheme(NamedTuple):
+    """What an output of Winograd's way is rounded by: the same for any batch, threads and ISA."""
+
+    rows: int
+    """Outputs of a tile: 2 x 2, 2 x 4 or 4 x 4."""
+    cols: int
+    length: int
+    """Most products of a sum."""
+
+    @property
+    def taps(self) -> int:
+        """Products per tile and channel."""
+        return (self.rows + 2) * (self.cols + 2)
+
+
+WINOGRAD_TILES = ((2, 2), (2, 4), (4, 4))
+"""Rows and columns of outputs."""
+_LENGTHS = (MAX_CHUNK, 128, 64, 32, 24)
 _LEAST_CHANNELS = 32
 """Fewer make sums so short that the rounding of the transforms shows, and products that are all overhead."""
 _DIRECT = 0.88
 _PRODUCTS = 0.85
 """Parts of the FMA rate that the two ways reach."""
-_TRANSFORM = 45.0
-"""Cycles for 16 channels of a tile, either way."""
-_BYTES_PER_CYCLE = 8.0
+_CHUNK = 2.0
+"""Steps along the channels that starting another sum takes."""
+_TRANSFORM = {16: 60.0, 24: 85.0, 36: 130.0}
+"""Products of a tile -> cycles for 16 of its channels, either way."""
+_BYTES_PER_CYCLE = 10.0
 """That one core reads from L3: what weights cost that do not stay in L2."""
 _L2_BYTES = 1 << 20
-_FILTER = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+_SPILLED = 8
+"""Bytes of weights that are read in the time that one byte of a workspace takes that is not in L2."""
+_SLICE = 64
+"""Columns whose products are made, and become outputs, before others: they stay in L2."""
+_ENLARGED = {2: 5 / 3, 4: 4.78}
+"""Outputs along a line -> the variance of their rounding over that of their products', for random numbers: with the
+matrices A, B and G of the transforms, the mean over i of sum(A[i, j]^2 |B[j]|^2 |G[j]|^2) / 3."""
+_MARGIN = 1.38
+"""Of the standard deviation, for images without negative numbers, whose transforms cancel more."""
+_ROUNDINGS = 5.0
+"""Those of transforms and weights, as the products whose sum is rounded as much."""
 
 
-def pays(height: int, width: int, channels: int, n: int) -> bool:
-    """Whether F(2x2, 3x3) takes fewer cycles than the direct way, for an output of one image.
+def _line(points: tuple[float, ...]) -> Array:
+    """The weights' transform for these points and infinity."""
+    rows = [[p**i / math.prod(p - q for q in points if q != p) for i in range(3)] for p in points]
+    return np.array([*rows, [0, 0, 1]])
 
-    A function of the layer alone, and the same on every ISA: the two ways round differently, and neither the batch nor
-    the ISA may change the bits.
+
+_FILTERS = {
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    4: _line((0, 0.625, -0.625, 1.5, -1.5)),
+}
+"""Outputs along a line -> the weights' transform that belongs to csrc/kernels/winograd_lines.hpp."""
+
+
+def accurate(rows: int, cols: int, length: int, channels: int) -> bool:
+    """Whether sums of at most `length` products are no less accurate than a sequential sum of the 9 x `channels`
+    products of the direct way, by an estimate of the variances: a sum of n random products has that of (n + 1) / 2 of
+    its last sums' roundings. `tests/native/test_winograd.py` measures it."""
+    chunks = -(-channels // length)
+    ours = (min(length, channels) + chunks) / 2 + _ROUNDINGS
+    return _MARGIN**2 * _ENLARGED[rows] * _ENLARGED[cols] * ours <= 9 * channels / 2
+
+
+def schemes(channels: int, n: int, approximate: bool) -> list[Scheme]:
+    """Those that are accurate enough, each with the longest sums that are."""
+    found: list[Scheme] = []
+    if min(channels, n) < _LEAST_CHANNELS:
+        return found
+    for rows, cols in WINOGRAD_TILES:
+        for length in _LENGTHS:
+            if approximate or accurate(rows, cols, length, channels):
+                found.append(Scheme(rows, cols, sum_length(channels, length)))
+                break
+    return found
+
+
+def scheme(height: int, width: int, channels: int, n: int, approximate: bool = False) -> Scheme | None:
+    """The way that should take the fewest cycles for an output of one image, or None where that is the direct one.
+
+    A function of the layer alone, and the same on every ISA: the ways round differently, and neither the batch nor the
+    ISA may change the bits. `approximate`: also those that round more than a sequential sum does.
     """
-    if channels < _LEAST_CHANNELS or n < _LEAST_CHANNELS:
-        return False
-    tiles = -(-height // 2) * -(-width // 2)
+
+    def cycles(s: Scheme) -> float:
+        tiles = -(-height // s.rows) * -(-width // s.cols)
+        sums = 1 + _CHUNK / s.length - _CHUNK / MAX_CHUNK
+        products = tiles * s.taps * channels * n / 32 / _PRODUCTS * sums
+        transforms = tiles * _TRANSFORM[s.taps] * (channels + n) / 16
+        more_weights = (s.taps - 9) * channels * n * 4 / _BYTES_PER_CYCLE
+        return products + transforms + more_weights
+
+    best = min(schemes(channels, n, approximate), key=cycles, default=None)
     direct = height * width * 9 * channels * n / 32 / _DIRECT
-    products = tiles * _TAPS * channels * n / 32 / _PRODUCTS
-    transforms = tiles * _TRANSFORM * (channels + n) / 16
-    more_weights = (_TAPS - 9) * channels * n * 4 / _BYTES_PER_CYCLE
-    return products + transforms + more_weights < direct
+    return best if best is not None and cycles(best) < direct else None
 
 
-def transformed(weights: Array) -> Array:
-    """Weights [3, 3, C, N] as those of the 16 products, [16, C, N]: G w G^T, rounded once."""
-    made: Array = np.einsum("ay,bx,yxcn->abcn", _FILTER, _FILTER, weights.astype(np.float64), optimize=True)
-    return made.reshape(_TAPS, *weights.shape[2:]).astype(np.float32)
+def transformed(weights: Array, rows: int = 2, cols: int = 2) -> Array:
+    """Weights [3, 3, C, N] as those of the products, [taps, C, N]: G w G^T, rounded once."""
+    down, across = _FILTERS[rows], _FILTERS[cols]
+    made: Array = np.einsum("ay,bx,yxcn->abcn", down, across, weights.astype(np.float64), optimize=True)
+    return made.reshape(-1, *weights.shape[2:]).astype(np.float32)
 
 
-def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: Tensor | None, chunk: int) -> bool:
-    """nhwc.Conv of an image whose border is in memory from `start` on, where F(2x2, 3x3) applies and pays. A sum has at
-    most `chunk` products."""
+def _slices(weights: Array, columns: int) -> Array:
+    """[taps, C, N] as [slices x taps, C, columns], filled up with zeros."""
+    taps, channels, n = weights.shape
+    count = -(-n // columns)
+    filled = np.pad(weights, ((0, 0), (0, 0), (0, count * columns - n)))
+    return np.moveaxis(filled.reshape(taps, channels, count, columns), 2, 0).reshape(-1, channels, columns)
+
+
+def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> bool:
+    """nhwc.Conv of an image whose border is in memory from `start` on, where Winograd's way applies and pays."""
     a = ctx.attributes
     plain = tuple(a["strides"] or (1, 1)) == (1, 1) == tuple(a["dilations"] or (1, 1)) and int(a["group"]) == 1
     _, height, width, _ = out.shape
     _, _, channels, n = w.shape
-    if w.shape[:2] != (3, 3) or not plain or not out.size or not pays(height, width, channels, n):
+    if w.shape[:2] != (3, 3) or not plain or not out.size:
         return False
+    found = scheme(height, width, channels, n, ctx.approximate)
+    if found is None:
+        return False
+    rows, cols, length = found
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
-    tiles = out.shape[0] * -(-height // 2) * -(-width // 2)
-    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, channels, n)
-    table, chunks = entries([(0, channels)], chunk)
-    slot = _TAPS * (block * (channels + n) + 32)
+    tiles = out.shape[0] * -(-height // rows) * -(-width // cols)
+    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, found.taps, channels, n)
+    table, chunks = entries([(0, channels)], length)
+    slice_ = min(_SLICE, -(-n // ctx.panel) * ctx.panel)
+    slot = found.taps * (block * (channels + slice_) + 32)
     workspace = ctx.temporary((ctx.threads, slot))
     strides = residual.strides if residual is not None else (0, 0, 0, 0)
+    key = ("winograd", rows, cols, ctx.node.inputs[1])
     params: dict[str, Any] = {
-        "batch": out.shape[0], "oh": height, "ow": width, "c": channels, "n": n,
+        "batch": out.shape[0], "oh": height, "ow": width, "c": channels, "n": n, "rows": rows, "cols": cols,
         "in_batch": start.strides[0], "in_row": start.strides[1], "in_col": start.strides[2],
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "r_batch": strides[0], "r_row": strides[1], "r_col": strides[2],
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-        "b": ctx.packed(("winograd", ctx.node.inputs[1]), lambda: ctx.pack_b(transformed(weights))),
+        "b": ctx.packed(key, lambda: ctx.pack_b(_slices(transformed(weights, rows, cols), slice_))),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "tile_m": tile_rows(ctx, block, channels, n, chunk), "block": block, "workspace": slot,
+        "tile_m": tile_rows(ctx, block, channels, slice_, length), "block": block, "slice": slice_, "workspace": slot,
         **epilogue(ctx),
     }  # fmt: skip
-    flops = 2 * tiles * _TAPS * channels * n
+    flops = 2 * tiles * found.taps * channels * n
     ctx.step("winograd_f32", params, [start, residual, workspace], out, units=-(-tiles // block), flops=flops)
     return True
 
 
 @lru_cache(maxsize=256)
-def _block(threads: int, rows: int, tiles: int, channels: int, n: int) -> int:
-    """Tiles per block: weights that do not fit into L2 are read once per block, and a workspace that does not fit goes
-    to L3 and back."""
-    weights = _TAPS * channels * n * 4
-    per_tile = _TAPS * (channels + n) * 4
+def _block(threads: int, rows: int, tiles: int, taps: int, channels: int, n: int) -> int:
+    """Tiles per block: weights that do not fit into L2 are read once per block, ahead of their use. What does not fit
+    of a workspace goes to L3 and back, and that takes longer."""
+    weights = taps * channels * n * 4
+    per_tile = taps * (channels + min(n, _SLICE)) * 4
 
     def moved(block: int) -> int:
         blocks = math.ceil(tiles / block)
         workspace = block * per_tile
         again = blocks * weights if weights + workspace > _L2_BYTES else weights
-        return again + (2 * blocks * workspace if workspace > _L2_BYTES // 2 else 0)
+        return again + _SPILLED * blocks * max(0, workspace - _L2_BYTES)
 
     share = math.ceil(tiles / threads)
     choices = sorted({share, *(min(share, rows * k) for k in (1, 2, 3, 4, 6, 8, 12, 16))}, reverse=True)

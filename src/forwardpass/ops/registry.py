@@ -89,6 +89,10 @@ class Lowering(Protocol):
         """Most panels of a register tile of brgemm of 1, 2, ... rows on the ISA in use."""
 
     @property
+    def approximate(self) -> bool:
+        """Whether the precision allows results that are less accurate than sequential sums."""
+
+    @property
     def half_weights(self) -> bool:
         """Whether weights may be kept as bfloat16 numbers."""
 
