@@ -15,15 +15,18 @@ namespace {
 // Of weights that stay in L2, so that nothing needs to fetch them ahead.
 constexpr std::int64_t kResidentWords = 512 * 1024 / 4;
 
-template <int kTiles>
-FP_INLINE void store_sums(const Tiles& tiles, Block& block) {
-  tiles.store<0>(block.sums[0]);
-  if constexpr (kTiles > 1) tiles.store<1>(block.sums[1]);
-  if constexpr (kTiles > 2) tiles.store<2>(block.sums[2]);
-  if constexpr (kTiles > 3) tiles.store<3>(block.sums[3]);
-  block.count = kTiles;
-  block.done = 0;
-}
+// Steps whose weights of two panels stay in L1 while pixels pass by, and the most tiles of pixels that do until the
+// next steps. Three or six products of a step hide what their operands take from L2.
+template <int kTerms>
+constexpr std::int64_t kL1Steps = kTerms == 1 ? 16 : 1 << 30;
+constexpr std::int64_t kSavedTiles = 32;
+
+// A part of the steps of a chunk.
+struct Turn {
+  Range steps;
+  Range chunk;
+  bool first, last;  // of the chunk
+};
 
 struct Loops : Finish {
   const std::uint32_t* a;
@@ -32,6 +35,7 @@ struct Loops : Finish {
   std::uint32_t* made;
   std::int64_t tiles_per_row;
   Tiles& tiles;
+  float* saved;  // sums of parts of a chunk, by four tiles
 
   Rows rows_at(const Cursor<BrgemmSplitParams>& at) const {
     const std::int64_t y = at.position() / p.span;
@@ -43,29 +47,49 @@ struct Loops : Finish {
             at.rows()};
   }
 
-  // The sums of the block's tiles over a chunk, and beside them those of the block before into C.
+  // The sums of the block's tiles over a part of a chunk, and beside them those of the block before into C.
   template <int kTerms, int kM, int kN>
-  void multiply(Block& now, Block& before, Range chunk, Ahead& next) const {
+  void multiply(Block& now, Block& before, const Turn& turn, float* saved, Ahead& next) const {
     const std::int64_t a_col = p.a_col;
-    const std::uint32_t* b0 = weights<kTerms>(now.parts[0].panel, chunk.begin);
+    const std::uint32_t* b0 = weights<kTerms>(now.parts[0].panel, turn.steps.begin);
     const std::uint32_t* b1 = b0 + b_panel();
     const std::uint32_t *a0 = now.parts[0].rows.a, *a1 = now.parts[(kM - 1) * kN].rows.a;
-    const Step* const end = steps() + chunk.end;
-    for (int i = 0; i < kM * kN; ++i) fetch_results(now.parts[i]);
-    clear_sums<kM * kN>(tiles);
-    for (const Step* s = steps() + chunk.begin; s != end; ++s) {
-      const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
-      multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead);
-      b0 += kTerms * kTileWords;
-      b1 += kTerms * kTileWords;
-      next.fetch();
-      finish_next<kTerms>(before);
+    const Step* const end = steps() + turn.steps.end;
+    for (int i = 0; turn.last && i < kM * kN; ++i) fetch_results(now.parts[i]);
+    if (turn.first) {
+      clear_sums<kM * kN>(tiles);
+    } else {
+      load_sums<kM * kN>(tiles, saved);
     }
+    if constexpr (kTerms == 1) {
+      // As many parts as a block has tiles.
+      const Step* at = steps() + turn.steps.begin;
+      for (int left = 4; left > 0; --left) {
+        const std::int64_t count = (end - at) / left;
+        multiply_steps<kM, kN>(tiles, a0, a1, a_col, b0, b1, at, count, next);
+        at += count;
+        b0 += count * kTileWords;
+        b1 += count * kTileWords;
+        finish_next<kTerms>(before);
+      }
+    } else {
+      for (const Step* s = steps() + turn.steps.begin; s != end; ++s) {
+        const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
+        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead);
+        b0 += kTerms * kTileWords;
+        b1 += kTerms * kTileWords;
+        next.fetch();
+        finish_next<kTerms>(before);
+      }
+    }
+    if (!turn.last) return store_sums<kM * kN>(tiles, saved);
     finish_all<kTerms>(before);
-    store_sums<kM * kN>(tiles, now);
+    store_sums<kM * kN>(tiles, now.sums[0]);
+    now.count = kM * kN;
+    now.done = 0;
     now.panels = kN;
-    now.first = chunk.begin == 0;
-    now.last = chunk.end == p.n_steps;
+    now.first = turn.chunk.begin == 0;
+    now.last = turn.chunk.end == p.n_steps;
   }
 
   // The memory that a tile's results go to, and what is added to them, on their way into L2 while it multiplies.
@@ -86,21 +110,34 @@ struct Loops : Finish {
   template <int kTerms>
   void run(Range range, Range panels) const {
     Block blocks[2];
-    for (std::int64_t first = range.begin; first < range.end; first += p.block) {
-      const Range part = {first, min_of(range.end, first + p.block)};
+    const bool whole = min_of(p.n_steps, p.chunk_steps) <= kL1Steps<kTerms>;
+    const std::int64_t tiles_of_part = whole ? p.block : min_of(p.block, kSavedTiles);
+    for (std::int64_t first = range.begin; first < range.end; first += tiles_of_part) {
+      const Range part = {first, min_of(range.end, first + tiles_of_part)};
       for (std::int64_t k = 0; k < p.n_steps; k += p.chunk_steps) {
         const Range chunk = {k, min_of(p.n_steps, k + p.chunk_steps)};
         for (std::int64_t panel = panels.begin; panel < panels.end; panel += 2) {
           Ahead next = ahead<kTerms>(part, panels, chunk, panel + 2);
           if (panel + 1 < panels.end) {
-            run_panels<kTerms, 2>(part, panel, chunk, blocks, next);
+            run_chunk<kTerms, 2>(part, panel, chunk, blocks, next);
           } else {
-            run_panels<kTerms, 1>(part, panel, chunk, blocks, next);
+            run_chunk<kTerms, 1>(part, panel, chunk, blocks, next);
           }
         }
       }
     }
     for (Block& block : blocks) finish_all<kTerms>(block);
+  }
+
+  // A chunk in parts of even length.
+  template <int kTerms, int kN>
+  void run_chunk(Range range, std::int64_t panel, Range chunk, Block (&blocks)[2], Ahead& next) const {
+    const std::int64_t all = chunk.end - chunk.begin;
+    const std::int64_t turns = (all + kL1Steps<kTerms> - 1) / kL1Steps<kTerms>, length = (all + turns - 1) / turns;
+    for (std::int64_t k = chunk.begin; k < chunk.end; k += length) {
+      const Range steps = {k, min_of(chunk.end, k + length)};
+      run_panels<kTerms, kN>(range, panel, {steps, chunk, k == chunk.begin, steps.end == chunk.end}, blocks, next);
+    }
   }
 
   template <int kTerms>
@@ -118,26 +155,28 @@ struct Loops : Finish {
       panel = panels.begin;
       step = chunk.end < p.n_steps ? chunk.end : 0;
     }
-    const std::int64_t lines = (chunk.end - chunk.begin) * kTerms * 16;
-    const std::int64_t times = (part.end - part.begin + 1) / 2 * (chunk.end - chunk.begin);
-    return {weights<kTerms>(panel, step), panel + 1 < panels.end ? b_panel() : 0, (lines + times - 1) / times};
+    const std::int64_t lines = kTerms * kTileWords / kPairs;  // of a step
+    const std::int64_t passes = (part.end - part.begin + 1) / 2;
+    return {weights<kTerms>(panel, step), panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes};
   }
 
   template <int kTerms, int kN>
-  void run_panels(Range range, std::int64_t panel, Range chunk, Block (&blocks)[2], Ahead& next) const {
+  void run_panels(Range range, std::int64_t panel, const Turn& turn, Block (&blocks)[2], Ahead& next) const {
     Cursor<BrgemmSplitParams> at(p, tiles_per_row, range.begin);
-    int turn = blocks[0].done < blocks[0].count;  // the one that is finished is free
-    for (std::int64_t i = range.begin; i < range.end; i += 2, turn ^= 1) {
-      Block& now = blocks[turn];
+    float* sums = saved;
+    int free = blocks[0].done < blocks[0].count;  // the one that is finished
+    for (std::int64_t i = range.begin; i < range.end; i += 2, sums += 4 * kTileWords) {
+      Block& now = blocks[free];
       const int rows = i + 1 < range.end ? 2 : 1;
       for (int m = 0; m < rows; ++m, at.next()) {
         for (int n = 0; n < kN; ++n) now.parts[m * kN + n] = {rows_at(at), panel + n};
       }
       if (rows == 2) {
-        multiply<kTerms, 2, kN>(now, blocks[turn ^ 1], chunk, next);
+        multiply<kTerms, 2, kN>(now, blocks[free ^ 1], turn, sums, next);
       } else {
-        multiply<kTerms, 1, kN>(now, blocks[turn ^ 1], chunk, next);
+        multiply<kTerms, 1, kN>(now, blocks[free ^ 1], turn, sums, next);
       }
+      free ^= turn.last;
     }
   }
 };
@@ -152,13 +191,15 @@ std::uint32_t* made_by(const BrgemmSplitParams& p, const KernelArgs& args) {
 void brgemm_split_f32(const KernelArgs& args, Range range) noexcept {
   const BrgemmSplitParams& p = params_of<BrgemmSplitParams>(args);
   Tiles tiles(static_cast<int>(p.tile_m));
+  alignas(64) float saved[2 * kSavedTiles * kTileWords];
   const Loops loops{{p, static_cast<const std::uint32_t*>(p.b)},
                     static_cast<const std::uint32_t*>(args.in[0]),
                     static_cast<const float*>(args.in[1]),
                     static_cast<float*>(args.out),
                     made_by(p, args),
                     (p.ow + p.tile_m - 1) / p.tile_m,
-                    tiles};
+                    tiles,
+                    saved};
   const Range all_tiles = {0, p.batch * p.oh * loops.tiles_per_row};
   const Range all_panels = {0, (p.n + kPairs - 1) / kPairs};
   const Range pixels = p.split_n ? all_tiles : range;

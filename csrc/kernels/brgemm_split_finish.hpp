@@ -2,7 +2,8 @@
 // What becomes of the sums of brgemm_split: chunks added up, sums that are not finite computed again, epilogues, and
 // the operand of the next product.
 #pragma once
-#include "terms.hpp"
+#include "brgemm_split_step.hpp"
+#include "simd.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -10,11 +11,6 @@ namespace {
 // What BrgemmSplitParams' `makes` says.
 constexpr std::int64_t kInstead = 1;
 constexpr std::int64_t kBeside = 2;
-
-struct Step {
-  std::int64_t offset;  // into A, in words
-  std::int64_t valid;   // numbers of the block that are no filling
-};
 
 // One tile of positions. A position is a pixel of the output, or falls between two rows of it.
 struct Rows {
@@ -73,7 +69,12 @@ struct Finish {
       return finish(part.rows, block.sums[first], part.panel, block.first, block.last);
     }
     block.done += block.panels;
-    for (int n = 0; n < block.panels; ++n) finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
+    for (int n = 0; n < block.panels; ++n) {
+      finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
+      if (p.makes != kBeside) continue;
+      each_row(part.rows, part.panel + n,
+               [=, this, sums = block.sums[first + n]](const Pixels& to, int cols) { copy_results(sums, to, cols); });
+    }
     make<kTerms>(part.rows, block.sums[first], block.panels > 1 ? block.sums[first + 1] : nullptr, part.panel);
   }
 
@@ -82,44 +83,59 @@ struct Finish {
     if (!last) {
       return each_row(rows, panel, [=, this](const Pixels& to, int cols) { add_chunk(sums, to, first, cols); });
     }
+    if (runs_on_rows(p.activation)) {
+      finish_sums(rows, sums, panel, first);
+      return each_row(rows, panel, [=, this](const Pixels& to, int cols) { copy_results(sums, to, cols); });
+    }
     complete(rows, sums, panel, first);
-    const std::int64_t column = panel * kPairs;
-    each_row(rows, panel, [=, this](const Pixels& to, int cols) {
-      if (cols == kPairs) {
-        finish_pixels<true>(sums, to, column, cols, to.c, p.c_col);
-      } else {
-        finish_pixels<false>(sums, to, column, cols, to.c, p.c_col);
-      }
-    });
+    each_row(rows, panel,
+             [=, this](const Pixels& to, int cols) { finish_pixels(sums, to, panel * kPairs, cols, to.c, p.c_col); });
   }
 
   // The sums of all chunks, and what brgemm_f32 makes of those that are not finite.
   void complete(const Rows& rows, float* sums, std::int64_t panel, bool first) const {
     if (!first) each_row(rows, panel, [=, this](const Pixels& to, int cols) { take_chunks(sums, to, cols); });
-    Vec sticky = zero();
-    for (int i = 0; i < kPairs * rows.count; i += kLanes) sticky = fma(load(sums + i), zero(), sticky);
-    if (any(is_nan(sticky))) [[unlikely]]
+    Vec sticky[4] = {zero(), zero(), zero(), zero()};
+    const int all = kPairs * rows.count;
+    int i = 0;
+    for (; i + 4 * kLanes <= all; i += 4 * kLanes) {
+      for (int j = 0; j < 4; ++j) sticky[j] = fma(load(sums + i + j * kLanes), zero(), sticky[j]);
+    }
+    for (; i < all; i += kLanes) sticky[0] = fma(load(sums + i), zero(), sticky[0]);
+    if (any(is_nan((sticky[0] + sticky[1]) + (sticky[2] + sticky[3])))) [[unlikely]]
       repair(rows, sums, panel);
   }
 
-  // As finish, with the results in place of the sums, and in C only beside what is made.
+  // As finish, with the results in place of the sums.
   void finish_sums(const Rows& rows, float* sums, std::int64_t panel, bool first) const {
     complete(rows, sums, panel, first);
-    const std::int64_t column = panel * kPairs;
     each_row(rows, panel, [=, this](const Pixels& to, int cols) {
-      float* const results = sums + to.first * kPairs;
-      finish_pixels<false>(sums, to, column, cols, results, kPairs);
-      for (int i = 0; p.makes == kBeside && i < to.count; ++i) {
-        for (int j = 0; j < cols; j += kLanes) {
-          const Vec y = load(results + i * kPairs + j);
-          if (cols - j >= kLanes) {
-            store(to.c + i * p.c_col + j, y);
-          } else {
-            store(to.c + i * p.c_col + j, y, cols - j);
-          }
-        }
-      }
+      finish_pixels(sums, to, panel * kPairs, cols, sums + to.first * kPairs, kPairs);
     });
+    if (runs_on_rows(p.activation)) activate(sums, kPairs * rows.count);
+  }
+
+  void activate(float* x, int n) const {
+    if (p.terms == 1 && p.activation == k_gelu) {
+      for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu(load(x + i)));
+    } else if (p.terms == 1 && p.activation == k_gelu_tanh) {
+      for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu_tanh(load(x + i)));
+    } else {
+      kActivationRows[p.activation](x, x, n, p.alpha, p.beta);
+    }
+  }
+
+  void copy_results(const float* results, const Pixels& to, int cols) const {
+    results += to.first * kPairs;
+    for (int i = 0; i < to.count; ++i) {
+      for (int j = 0; j < cols; j += kLanes)
+        store_valid(to.c + i * p.c_col + j, load(results + i * kPairs + j), cols - j);
+    }
+  }
+
+  FP_INLINE void store_valid(float* out, Vec y, int valid) {
+    if (valid >= kLanes) return store(out, y);
+    store(out, y, valid);
   }
 
   // The results of two panels as a block of the next product's operand. Behind the last column are zeros.
@@ -170,11 +186,7 @@ struct Finish {
       for (int j = 0; j < cols; j += kLanes) {
         const Vec sum = load(sums + (to.first + i) * kPairs + j);
         const Vec y = first ? sum : load_valid(out + j, cols - j) + sum;
-        if (cols - j >= kLanes) {
-          store(out + j, y);
-        } else {
-          store(out + j, y, cols - j);
-        }
+        store_valid(out + j, y, cols - j);
       }
     }
   }
@@ -189,34 +201,40 @@ struct Finish {
     }
   }
 
-  // Bias, residual and activation, into rows that are `step` apart.
-  template <bool kFull>
+  // Bias, residual, and Relu or Clip, into rows that are `step` apart.
   void finish_pixels(const float* sums, const Pixels& to, std::int64_t column, int cols, float* out,
                      std::int64_t step) const {
+    if (cols < kPairs) return finish_columns<false, true>(sums, to, column, cols, out, step);
+    if (to.residual) return finish_columns<true, true>(sums, to, column, cols, out, step);
+    finish_columns<true, false>(sums, to, column, cols, out, step);
+  }
+
+  template <bool kFull, bool kAdds>
+  void finish_columns(const float* sums, const Pixels& to, std::int64_t column, int cols, float* out,
+                      std::int64_t step) const {
     const float* const bias = p.bias ? static_cast<const float*>(p.bias) + column : nullptr;
     const std::int64_t r_col = p.r_col;
-    const bool clips = p.activation == k_relu || p.activation == k_clip;
-    const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
+    const Vec low = set1(p.activation == k_clip ? p.alpha : p.activation == k_relu ? 0.0f : -__builtin_inff());
     const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
-    sums += to.first * kPairs;
-    for (int j = 0; j < cols; j += kLanes) {
+    for (int j = 0; j < (kFull ? kPairs : cols); j += kLanes) {
       const int valid = kFull ? kLanes : cols - j;
       const Vec shift = bias ? load_valid(bias + j, valid) : zero();
-      for (int i = 0; i < to.count; ++i) {
-        Vec y = load(sums + i * kPairs + j);
-        if (bias) y = y + shift;
-        if (to.residual) y = y + load_valid(to.residual + i * r_col + j, valid);
-        if (clips) y = min(high, max(low, y));
-        if (valid >= kLanes) {
-          store(out + i * step + j, y);
+      const float *sum = sums + to.first * kPairs + j, *r = to.residual + j;
+      float* y = out + j;
+      for (int i = 0; i < to.count; ++i, sum += kPairs, y += step) {
+        Vec result = load(sum) + shift;
+        if (kAdds && (kFull || to.residual)) {
+          result = result + load_valid(r, valid);
+          r += r_col;
+        }
+        result = min(high, max(low, result));
+        if constexpr (kFull) {
+          store(y, result);
         } else {
-          store(out + i * step + j, y, valid);
+          store_valid(y, result, valid);
         }
       }
     }
-    if (!runs_on_rows(p.activation)) return;
-    const RowFn activate = kActivationRows[p.activation];
-    for (int i = 0; i < to.count; ++i) activate(out + i * step, out + i * step, cols, p.alpha, p.beta);
   }
 
   // Puts what brgemm_f32 would have summed in place of the sums that are not finite.

@@ -7,6 +7,11 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
+struct Step {
+  std::int64_t offset;  // into A, in words
+  std::int64_t valid;   // numbers of the block that are no filling
+};
+
 // Weights that multiply next, on their way into L2. There need be no memory there.
 struct Ahead {
   const std::uint32_t* at;
@@ -42,6 +47,35 @@ FP_INLINE void prefetch(const std::uint32_t* p, std::int64_t stride) {
   if constexpr (!kHasTiles) return;
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) __builtin_prefetch(p + i * stride);
+}
+
+// The only product of a step with one term. Weights stay in L1 while pixels pass by from L2: fetched ahead of their
+// turn pixels would drive weights out.
+template <int kM, int kN>
+FP_INLINE void multiply_once(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
+                             const std::uint32_t* b0, const std::uint32_t* b1) {
+  tiles.load_past_l1<4>(a0, a_col);
+  if constexpr (kM > 1) tiles.load_past_l1<5>(a1, a_col);
+  tiles.load<6>(b0, kPairs);
+  if constexpr (kN > 1) tiles.load<7>(b1, kPairs);
+  tiles.multiply<0, 4, 6>();
+  if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
+  if constexpr (kM > 1) tiles.multiply<kN, 5, 6>();
+  if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
+}
+
+// Steps of one term. Not inlined, so that the loop keeps all it needs in registers: stores between the loads of tiles
+// hold those up.
+template <int kM, int kN>
+[[gnu::noinline]] void multiply_steps(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1,
+                                      std::int64_t a_col, const std::uint32_t* b0, const std::uint32_t* b1,
+                                      const Step* s, std::int64_t count, Ahead& next) {
+  Ahead ahead = next;
+  for (std::int64_t i = 0; i < count; ++i, b0 += kTileWords, b1 += kTileWords) {
+    multiply_once<kM, kN>(tiles, a0 + s[i].offset, a1 + s[i].offset, a_col, b0, b1);
+    ahead.fetch();
+  }
+  next.at = ahead.at;
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
@@ -81,6 +115,22 @@ FP_INLINE void clear_sums(Tiles& tiles) {
   if constexpr (kTiles > 1) tiles.clear<1>();
   if constexpr (kTiles > 2) tiles.clear<2>();
   if constexpr (kTiles > 3) tiles.clear<3>();
+}
+
+template <int kTiles>
+FP_INLINE void load_sums(Tiles& tiles, const float* p) {
+  tiles.load_sums<0>(p);
+  if constexpr (kTiles > 1) tiles.load_sums<1>(p + kTileWords);
+  if constexpr (kTiles > 2) tiles.load_sums<2>(p + 2 * kTileWords);
+  if constexpr (kTiles > 3) tiles.load_sums<3>(p + 3 * kTileWords);
+}
+
+template <int kTiles>
+FP_INLINE void store_sums(const Tiles& tiles, float* p) {
+  tiles.store<0>(p);
+  if constexpr (kTiles > 1) tiles.store<1>(p + kTileWords);
+  if constexpr (kTiles > 2) tiles.store<2>(p + 2 * kTileWords);
+  if constexpr (kTiles > 3) tiles.store<3>(p + 3 * kTileWords);
 }
 
 }  // namespace

@@ -36,6 +36,16 @@ class Tiles {
   }
 
   template <int kTile>
+  void load_past_l1(const std::uint32_t* p, std::int64_t stride) noexcept {
+    __asm__ volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(p), "r"(4 * stride) : "memory");
+  }
+
+  template <int kTile>
+  void load_sums(const float* p) noexcept {
+    __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(p), "r"(std::int64_t{64}) : "memory");
+  }
+
+  template <int kTile>
   void store(float* p) const noexcept {
     __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(p), "r"(std::int64_t{64}) : "memory");
   }

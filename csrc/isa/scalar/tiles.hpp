@@ -28,6 +28,18 @@ class Tiles {
     load_rows(words_[kTile], p, stride, kTile < 6 ? rows_ : 16);
   }
 
+  // The same, for an operand that should leave what is in L1 there.
+  template <int kTile>
+  void load_past_l1(const std::uint32_t* p, std::int64_t stride) noexcept {
+    load<kTile>(p, stride);
+  }
+
+  // From dense rows.
+  template <int kTile>
+  void load_sums(const float* p) noexcept {
+    __builtin_memcpy(words_[kTile], p, 64 * static_cast<unsigned>(rows_));
+  }
+
   // To dense rows.
   template <int kTile>
   void store(float* p) const noexcept {

@@ -363,7 +363,8 @@ def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
     step = terms * _WORDS * 4
     taps = len(p.taps)
     weights = taps * p.blocks * step * -(-p.out.shape[3] // _PANEL) * _PANEL
-    if weights <= _RESIDENT_BYTES and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
+    most = _RESIDENT_BYTES if terms > 1 else _RESIDENT_BYTES // 8  # a product of one term waits for its weights
+    if weights <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
     own = p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
     rows, count, _, _ = p.positions()
