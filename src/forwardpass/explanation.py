@@ -149,6 +149,8 @@ def _algorithm(s: Step) -> str:
     p = s.params
     if s.kernel == "brgemm_split_f32":
         return _tiles(p)
+    if s.kernel == "attention_bf16":
+        return f"bf16 tiles of {p['tile_m']} rows"
     if s.kernel not in PRODUCTS:
         return p.get("activation") or ""
     rows = p["batch"] * p["oh"] * p["ow"]

@@ -20,6 +20,7 @@ KernelTable make_table() noexcept {
   t.isa = "amx";
   t.tiles = kHasTiles;
   t.kernels[kernel_brgemm_split_f32] = &brgemm_split_f32;
+  t.kernels[kernel_attention_bf16] = &attention_bf16;
   return t;
 }
 

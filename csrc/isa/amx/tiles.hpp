@@ -46,8 +46,8 @@ class Tiles {
   }
 
   template <int kTile>
-  void store(float* p) const noexcept {
-    __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(p), "r"(std::int64_t{64}) : "memory");
+  void store(float* p, std::int64_t stride = 16) const noexcept {
+    __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(p), "r"(4 * stride) : "memory");
   }
 
   template <int kSum, int kLeft, int kRight>

@@ -40,10 +40,10 @@ class Tiles {
     __builtin_memcpy(words_[kTile], p, 64 * static_cast<unsigned>(rows_));
   }
 
-  // To dense rows.
+  // To rows that are `stride` numbers apart.
   template <int kTile>
-  void store(float* p) const noexcept {
-    __builtin_memcpy(p, words_[kTile], 64 * static_cast<unsigned>(rows_));
+  void store(float* p, std::int64_t stride = 16) const noexcept {
+    for (int i = 0; i < rows_; ++i) __builtin_memcpy(p + i * stride, words_[kTile] + 16 * i, 64);
   }
 
   // sum += left x right. First halves and second halves are summed on their own from zero, each product with one fused

@@ -31,7 +31,12 @@ __all__ = ["Lengths", "add_masks", "attend", "float_mask", "heads_of", "lower_at
 
 _BLOCK = 256
 _SCORES = 28 * 256
+_SCORES_BYTES = 32 * 1024
+"""Of a tile's scores, with products on matrix tiles."""
 _MOST_ROWS = 56
+_MOST_TILE_ROWS = 64
+_TILE = 16
+"""Rows of a matrix tile."""
 _MOST_HEAD = 16 * _BLOCK
 """As in csrc/kernels/attention.cpp."""
 _FEW_ROWS = 4
@@ -65,18 +70,19 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
     return transposed(Tensor(x.buffer, shape, strides, x.offset), (0, 2, 1, 3))
 
 
-def _pack(ctx: Lowering, b: Tensor, *, keys_across: bool) -> Tensor:
-    """K (`keys_across`) or V [batch, groups, keys, size] as panels: of keys, or of the elements of a head."""
+def _pack(ctx: Lowering, b: Tensor, *, keys_across: bool, halves: bool) -> Tensor:
+    """K (`keys_across`) or V [batch, groups, keys, size] as panels: of keys, or of the elements of a head; of bfloat16
+    pairs with `halves`."""
     batch, groups, keys, size = b.shape
     strides = (b.strides[2], b.strides[3])
     k, n = (size, keys) if keys_across else (keys, size)
     in_k, in_n = strides[::-1] if keys_across else strides
-    panels = -(-n // ctx.panel)
-    packed = ctx.temporary((batch, groups, panels, k, ctx.panel))
+    panel = (-(-n // 16), -(-k // 32), 16, 16) if halves else (-(-n // ctx.panel), k, ctx.panel)
+    packed = ctx.temporary((batch, groups, *panel))
     params = {"batch": batch, "groups": max(groups, 1), "k": k, "n": n, "in_batch": b.strides[0],
               "in_group": b.strides[1], "in_k": in_k, "in_n": in_n}  # fmt: skip
-    units = batch * groups * panels
-    ctx.step("pack_heads_f32", params, [b], packed, units=units if k else 0, flops=packed.size)
+    kernel = "pack_heads_bf16" if halves else "pack_heads_f32"
+    ctx.step(kernel, params, [b], packed, units=batch * groups * panel[0] if k else 0, flops=packed.size)
     return packed
 
 
@@ -124,9 +130,10 @@ def attend(
     if reason:
         return reason
     in_place = _stay_in_place(q, k, v)
+    on_tiles = ctx.terms == 1 and not in_place and size <= _BLOCK
     if not in_place:
-        k, v = _pack(ctx, k, keys_across=True), _pack(ctx, v, keys_across=False)
-    rows = call(_rows, queries, keys)
+        k, v = (_pack(ctx, t, keys_across=t is k, halves=on_tiles) for t in (k, v))
+    rows = call(_rows, queries, keys, on_tiles)
     added = (0, 0, 0) if mask is None else broadcast_strides(mask, (batch, heads, queries, keys))[:3]
     params: dict[str, Any] = {
         "batch": batch, "heads": heads, "groups": groups, "queries": queries, "keys": keys, "head": size,
@@ -140,11 +147,13 @@ def attend(
         "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan),
         "length_bytes": lengths.nbytes, "more": lengths.more, "least": lengths.least,
         "from_end": int(lengths.from_end), "sinks": sinks,
-        "rows": rows, "tile_m": tile_rows(ctx, rows, size, keys, _BLOCK),
+        "rows": rows,
+        "tile_m": min(rows, _TILE) if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK),
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
     flops = 2 * batch * heads * queries * keys * (size + value)
-    ctx.step("attention_f32", params, [q, k, v, mask, lengths.tensor], out, units=units if value else 0, flops=flops)
+    kernel = "attention_bf16" if on_tiles else "attention_f32"
+    ctx.step(kernel, params, [q, k, v, mask, lengths.tensor], out, units=units if value else 0, flops=flops)
     return None
 
 
@@ -168,9 +177,12 @@ def _stay_in_place(q: Tensor, k: Tensor, v: Tensor) -> bool:
     return q.shape[2] <= _FEW_ROWS and q.shape[3] <= _BLOCK and rows_apart
 
 
-def _rows(queries: int, keys: int) -> int:
-    """Queries of a tile."""
-    return max(1, min(_MOST_ROWS, _SCORES // max(16, min(_BLOCK, -(-keys // 16) * 16)), queries))
+def _rows(queries: int, keys: int, on_tiles: bool) -> int:
+    """Queries of a tile; whole matrix tiles, where there are some."""
+    columns = max(16, min(_BLOCK, -(-keys // 16) * 16))
+    if on_tiles:
+        return max(1, min(_MOST_TILE_ROWS, _SCORES_BYTES // 4 // columns // _TILE * _TILE, queries))
+    return max(1, min(_MOST_ROWS, _SCORES // columns, queries))
 
 
 def _dense_mask(ctx: Lowering, mask: Tensor, keys: int) -> tuple[Tensor, str | None]:

@@ -1,0 +1,82 @@
+"""Attention of "bfloat16" on matrix tiles. Every ISA runs it here: those without tiles by an emulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planned import settings
+from test_attention import FORMS, MASKS, Arrays, attention, draw, same
+
+from forwardpass import _native
+from forwardpass.graph import Graph
+from forwardpass.ops import evaluate
+from forwardpass.plan import Settings, make_plan
+from tolerance import BFLOAT16
+
+FEW = ("two queries of odd heads", "four queries", "one query", "wide heads", "one element")
+ON_TILES = [n for n in FORMS if n not in FEW]
+
+
+def run(graph: Graph, x: Arrays, isa: str, threads: int = 1) -> Arrays:
+    s = settings(isa, threads)
+    chosen = Settings(isa, s.panel, s.tile_panels, threads, "bfloat16", True)
+    plan = make_plan(graph, {k: v.shape for k, v in x.items()}, chosen, {})
+    assert "attention_bf16" in [step.kernel for step in plan.steps]
+    return dict(zip(graph.outputs, plan.run([np.ascontiguousarray(x[k]) for k in graph.inputs])))
+
+
+def rounded(x: np.ndarray) -> np.ndarray:
+    """float32 numbers as the nearest bfloat16 ones."""
+    return ((x.view(np.uint32) + np.uint32(0x8000)) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def check(graph: Graph, inputs: Arrays, isa: str) -> None:
+    """The products' operands are rounded, and nothing else."""
+    near = {k: rounded(x) if k in "qkv" else x for k, x in inputs.items()}
+    want = evaluate(graph, near, dtype=np.float64)["y"]
+    np.testing.assert_allclose(run(graph, inputs, isa)["y"], want, rtol=0, atol=BFLOAT16 * np.abs(inputs["v"]).max())
+
+
+@pytest.mark.parametrize("name", ON_TILES)
+def test_forms(name: str, isa: str, rng: np.random.Generator) -> None:
+    shapes, attributes = FORMS[name]
+    inputs = draw(rng, **shapes)
+    check(attention(inputs, **attributes), inputs, isa)
+
+
+@pytest.mark.threads
+@pytest.mark.usefixtures("every_step_split")
+@pytest.mark.parametrize("name", ON_TILES)
+def test_the_emulation_has_the_bits_of_the_instructions(name: str, rng: np.random.Generator) -> None:
+    shapes, attributes = FORMS[name]
+    inputs = draw(rng, **shapes)
+    graph = attention(inputs, **attributes)
+    want = run(graph, inputs, "scalar")
+    for isa in _native.available_isas():
+        for threads in (1, 3):
+            assert same(run(graph, inputs, isa, threads), want), f"{isa} with {threads} threads"
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("name", MASKS)
+def test_masks(name: str, causal: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(2, 3, 9, 16), k=(2, 3, 40, 16), v=(2, 3, 40, 16))
+    inputs["mask"] = np.asarray(MASKS[name](rng))
+    check(attention(inputs, is_causal=causal), inputs, isa)
+
+
+def test_a_row_of_a_batch_is_that_row_alone(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(3, 2, 70, 40), k=(3, 2, 300, 40), v=(3, 2, 300, 40))
+    whole = run(attention(inputs), inputs, isa)["y"]
+    for i in range(3):
+        row = {k: x[i : i + 1] for k, x in inputs.items()}
+        assert same(run(attention(row), row, isa), {"y": whole[i : i + 1]})
+
+
+def test_infinities_and_nan_stay_in_their_rows(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 1, 20, 16), k=(1, 1, 33, 16), v=(1, 1, 33, 16))
+    clean = run(attention(inputs), inputs, isa)["y"]
+    inputs["q"][0, 0, 7, 3] = np.nan
+    got = run(attention(inputs), inputs, isa)["y"]
+    assert np.isnan(got[0, 0, 7]).all()
+    assert np.array_equal(np.delete(got, 7, 2), np.delete(clean, 7, 2))
