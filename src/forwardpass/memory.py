@@ -74,31 +74,30 @@ def dense(array: Array) -> Array:
 
 
 class Blocks:
-    """Arrays like those of `aligned_empty`, many to a block of huge pages: the weights of a network are read once per
-    call, and each page of them needs its address translated; and to make 512 small pages takes three times as long as
-    to make a huge one.
+    """Arrays like those of `aligned_empty`, many to a block: to make one takes longer than to pack the weights of a
+    small layer. A large network's blocks are of huge pages: its weights are read once per call, and each page of them
+    needs its address translated; and to make 512 small pages takes three times as long as to make a huge one.
 
     Parameters
     ----------
     expected
-        Bytes of all arrays together, roughly. A small network gets arrays of their own.
+        Bytes of all arrays together, roughly.
     """
 
     def __init__(self, expected: int) -> None:
-        self._shares = expected >= _LARGE_BYTES
         # Rows are filled up to whole vectors: an eighth more.
-        self._block = min(max(expected + expected // 8, _LEAST_BLOCK), _MOST_BLOCK)
+        self._block, self._page = expected + expected // 8, ALIGNMENT
+        if expected >= _LARGE_BYTES:
+            self._block, self._page = min(max(self._block, _LEAST_BLOCK), _MOST_BLOCK), _HUGE_PAGE
         self._left = np.empty(0, np.float32)
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """An uninitialised float32 array that starts at a cache line."""
         size = math.prod(shape)
-        if not self._shares:
-            return aligned_empty(shape)
         step = -(-size * 4 // ALIGNMENT) * ALIGNMENT // 4
         if step > self._left.size:
-            pages = -(-max(self._block, step * 4) // _HUGE_PAGE)
-            self._left = _aligned(pages * _HUGE_PAGE, _HUGE_PAGE).view(np.float32)
+            pages = -(-max(self._block, step * 4) // self._page)
+            self._left = _aligned(pages * self._page, self._page).view(np.float32)
         made, self._left = self._left[:size].reshape(shape), self._left[step:]
         return made
 

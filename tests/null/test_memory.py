@@ -26,18 +26,18 @@ def test_aligned_empty(shape: tuple[int, ...]) -> None:
     array[...] = 1
 
 
-@pytest.mark.parametrize("expected", [0, 64 << 20])
-def test_blocks_give_aligned_arrays_that_do_not_overlap(expected: int) -> None:
-    blocks = Blocks(expected)
-    shapes = [(3, 5), (1 << 20,), (2, 7, 16), (0,), (1,), (5 << 20,), (900, 1000), *[(1000, 999)] * 5]
-    arrays = [blocks.empty(s) for s in shapes]
-    for k, a in enumerate(arrays):
-        assert a.shape == shapes[k]
-        assert a.__array_interface__["data"][0] % ALIGNMENT == 0
-        a[...] = k
-    assert all((a == k).all() for k, a in enumerate(arrays))
-    owners = {id(_owner(a)) for a in arrays}
-    assert len(owners) == (1 if expected else len(arrays)), "all share a block"
+@pytest.mark.parametrize(("expected", "large"), [(64 << 10, 1), (64 << 20, 1000)])
+def test_blocks_give_aligned_arrays_that_do_not_overlap(expected: int, large: int) -> None:
+    shapes = [(3, 5), (large, 1000), (2, 7, 16), (0,), (1,), (large, 5000), (900, large), *[(large, 999)] * 5]
+    for blocks, most in ((Blocks(expected), 1), (Blocks(0), len(shapes))):
+        arrays = [blocks.empty(s) for s in shapes]
+        for k, a in enumerate(arrays):
+            assert a.shape == shapes[k]
+            assert a.__array_interface__["data"][0] % ALIGNMENT == 0
+            a[...] = k
+        assert all((a == k).all() for k, a in enumerate(arrays))
+        owners = {id(_owner(a)) for a in arrays}
+        assert (len(owners) == 1) == (most == 1), "all share a block, if it is known how much there will be"
 
 
 def test_a_block_starts_at_a_huge_page_and_is_followed_by_another() -> None:

@@ -125,6 +125,8 @@ class View:
         """The types of all values of the graph; None where a shape is not known, or where values may follow from shapes
         alone."""
         graph, found = self.graph, self._types
+        if not all(found[i].is_known for i in graph.inputs):
+            return None
         if any(found[n.outputs[0]].dtype.kind in "iub" for n in graph.nodes if n.outputs[0]):
             return None
         names = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs if o)]
