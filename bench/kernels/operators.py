@@ -133,9 +133,13 @@ def attention(kernel: str) -> list[Case]:
 
 
 def winograd(kernel: str) -> list[Case]:
-    values = (normal(1, 28, 28, 64), normal(3, 3, 64, 64), normal(64))
-    how = {"activation": "Relu", "kernel_shape": [3, 3], "domain": "nhwc"}
-    return one(kernel, "Conv", *values, constants=[1, 2], label="conv 3x3 64-64", **how)
+    """Tiles of 2 x 2, 2 x 4 and 4 x 4 outputs."""
+    made = []
+    for channels in (32, 64, 256):
+        values = (normal(1, 28, 28, channels), normal(3, 3, channels, channels), normal(channels))
+        how = {"activation": "Relu", "kernel_shape": [3, 3], "domain": "nhwc"}
+        made += one(kernel, "Conv", *values, constants=[1, 2], label=f"conv 3x3 {channels}-{channels}", **how)
+    return made
 
 
 def nbits(kernel: str) -> list[Case]:
