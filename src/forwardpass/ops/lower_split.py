@@ -47,10 +47,12 @@ _WRITE = 0.06
 """Per byte of a result that does not stay in L2."""
 _FINISH = 28.0
 """Per tile of sums that goes to memory."""
-_SPLIT = 9.0
-"""Per block that is split, written and read again."""
-_SPLIT_PART = 12.0
-"""Per block that has filling."""
+_SPLIT = 3.0
+"""Per block that is split."""
+_SPLIT_TERM = 2.0
+"""Per term of it that is written and read again."""
+_SPLIT_PART = 3.0
+"""More, per block that has filling."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
 _GAIN = 0.9
@@ -167,7 +169,7 @@ def _time(
     rows, count, _, tile_m = positions
     blocks, whole = -(-channels // _BLOCK), channels // _BLOCK
     products = rows * _tiles_time(count, tile_m) * (terms * (terms + 1) // 2 * taps * blocks)
-    split = pixels * (whole * _SPLIT + (blocks - whole) * _SPLIT_PART)
+    split = pixels * (blocks * (_SPLIT + terms * _SPLIT_TERM) + (blocks - whole) * _SPLIT_PART)
     weights = taps * blocks * _BLOCK * columns * 2 * terms
     wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
     return columns // _PANEL * (products + rows * -(-count // tile_m) * _FINISH) + split + wait
