@@ -187,24 +187,25 @@ void convolve(const KernelArgs& args, Range range) {
   const float* const residual = static_cast<const float*>(args.in[1]);
   const float* const bias = static_cast<const float*>(p.bias);
   float* const out = static_cast<float*>(args.out);
-  for (std::int64_t block = range.begin; block < range.end; ++block) {
+  std::int64_t transformed = -1;  // the block whose sums are there
+  for (std::int64_t unit = range.begin; unit < range.end; ++unit) {
+    const std::int64_t block = unit / slices, slice = unit % slices;
     const std::int64_t first = block * p.block;
     const std::int64_t tiles = min_of(p.block, all_tiles - first);
-    for (std::int64_t i = 0; i < tiles; ++i) {
+    for (std::int64_t i = 0; i < tiles && block != transformed; ++i) {
       const Place t = place_of(p, first + i);
       const float* from = in + t.image * p.in_batch + t.y * p.in_row + t.x * p.in_col;
       Tiles::transform_inputs(p, t, from, sums + i * p.c, sums_step);
     }
-    for (std::int64_t slice = 0; slice < slices; ++slice) {
-      multiply(p, kTaps, sums, sums_step, slice, products, products_step, tiles);
-      const std::int64_t n = slice * p.slice;
-      for (std::int64_t i = 0; i < tiles; ++i) {
-        const Place t = place_of(p, first + i);
-        const float* add = residual ? residual + t.image * p.r_batch + t.y * p.r_row + t.x * p.r_col + n : nullptr;
-        float* const to = out + t.image * p.out_batch + t.y * p.out_row + t.x * p.out_col + n;
-        const Outputs o = {products + i * p.slice, products_step, bias ? bias + n : nullptr, add, to};
-        Tiles::transform_outputs(p, t, o, min_of(p.slice, p.n - n));
-      }
+    transformed = block;
+    multiply(p, kTaps, sums, sums_step, slice, products, products_step, tiles);
+    const std::int64_t n = slice * p.slice;
+    for (std::int64_t i = 0; i < tiles; ++i) {
+      const Place t = place_of(p, first + i);
+      const float* add = residual ? residual + t.image * p.r_batch + t.y * p.r_row + t.x * p.r_col + n : nullptr;
+      float* const to = out + t.image * p.out_batch + t.y * p.out_row + t.x * p.out_col + n;
+      const Outputs o = {products + i * p.slice, products_step, bias ? bias + n : nullptr, add, to};
+      Tiles::transform_outputs(p, t, o, min_of(p.slice, p.n - n));
     }
   }
 }

@@ -145,9 +145,10 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
     tiles = out.shape[0] * -(-height // rows) * -(-width // cols)
-    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, found.taps, channels, n)
     table, chunks = entries([(0, channels)], length)
     slice_ = min(_SLICE, -(-n // ctx.panel) * ctx.panel)
+    slices = -(-n // slice_)
+    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, found.taps, channels, slice_, slices)
     slot = found.taps * (block * (channels + slice_) + 32)
     workspace = ctx.temporary((ctx.threads, slot))
     strides = residual.strides if residual is not None else (0, 0, 0, 0)
@@ -164,24 +165,31 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
         **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * tiles * found.taps * channels * n
-    ctx.step("winograd_f32", params, [start, residual, workspace], out, units=-(-tiles // block), flops=flops)
+    ctx.step("winograd_f32", params, [start, residual, workspace], out, units=-(-tiles // block) * slices, flops=flops)
     return True
 
 
 @lru_cache(maxsize=256)
-def _block(threads: int, rows: int, tiles: int, taps: int, channels: int, n: int) -> int:
-    """Tiles per block: weights that do not fit into L2 are read once per block, ahead of their use. What does not fit
-    of a workspace goes to L3 and back, and that takes longer."""
-    weights = taps * channels * n * 4
-    per_tile = taps * (channels + min(n, _SLICE)) * 4
+def _block(threads: int, rows: int, tiles: int, taps: int, channels: int, columns: int, slices: int) -> int:
+    """Tiles per block: those with which the thread that has most to do should take the fewest cycles. Weights that do
+    not fit into L2 are read once per block and slice, ahead of their use. What does not fit of a workspace goes to L3
+    and back, and that takes longer."""
+    weights = taps * channels * columns * 4
+    per_tile = taps * (channels + columns) * 4
 
-    def moved(block: int) -> int:
+    def cycles(block: int) -> float:
         blocks = math.ceil(tiles / block)
+        turns = math.ceil(blocks * slices / threads)
+        mine = math.ceil(turns / slices)
         workspace = block * per_tile
-        again = blocks * weights if weights + workspace > _L2_BYTES else weights
-        return again + _SPILLED * blocks * max(0, workspace - _L2_BYTES)
+        resident = weights * min(turns, slices) + workspace <= _L2_BYTES
+        moved = weights * (min(turns, slices) if resident else turns)
+        moved += _SPILLED * mine * max(0, workspace - _L2_BYTES)
+        products = turns * block * taps * channels * columns / 32 / _PRODUCTS
+        transforms = _TRANSFORM[taps] * block * (mine * channels + turns * columns) / 16
+        return products + transforms + moved / _BYTES_PER_CYCLE
 
     share = math.ceil(tiles / threads)
-    choices = sorted({share, *(min(share, rows * k) for k in (1, 2, 3, 4, 6, 8, 12, 16))}, reverse=True)
-    block = min(choices, key=moved)
+    choices = sorted({tiles, share, *(min(share, rows * k) for k in (1, 2, 3, 4, 6, 8, 12, 16))}, reverse=True)
+    block = min(choices, key=cycles)
     return math.ceil(tiles / math.ceil(tiles / block))
