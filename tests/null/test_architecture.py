@@ -144,6 +144,33 @@ def test_what_comes_before_the_plan_needs_no_native_module(package: str) -> None
             assert not NATIVE & _targets(module, lazy=package != "builder"), module
 
 
+def _with_native() -> set[str]:
+    """The modules that cannot be imported without the compiled ones."""
+    found = set(NATIVE)
+    while True:
+        more = {m for m in MODULES if m and m not in found and _targets(m, lazy=False) & found}
+        if not more:
+            return found
+        found |= more
+
+
+def test_the_tests_of_this_folder_import_no_native_module() -> None:
+    """For `.ci/run`, which runs without the compiled modules only those that might import them another way."""
+    native = _with_native()
+    assert {"plan", "run"} <= native
+    shared = [p for p in ROOT.glob("tests/*.py") if p.name != "conftest.py"]
+    for path in (*ROOT.glob("tests/null/*.py"), *ROOT.glob("tests/onnx_graphs/*.py"), *shared):
+        for node in _imports(ast.parse(path.read_text("utf-8")), lazy=True):
+            base = (getattr(node, "module", None) or "").removeprefix("forwardpass").lstrip(".")
+            if isinstance(node, ast.Import):
+                names = {a.name.removeprefix("forwardpass.") for a in node.names if a.name.startswith("forwardpass.")}
+            elif (node.module or "").split(".")[0] == "forwardpass":
+                names = {base, *(f"{base}.{a.name}".lstrip(".") for a in node.names)}
+            else:
+                continue
+            assert not names & native, f"{path.name}: {names & native}"
+
+
 def test_formats_and_passes_do_not_know_each_other() -> None:
     for one, other in (("formats", "passes"), ("passes", "formats")):
         for module in MODULES:
