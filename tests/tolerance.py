@@ -135,6 +135,9 @@ FAST = 2e-5
 BFLOAT16 = 2.0**-8
 """The same for "bfloat16": each of the two factors of a product is rounded to 8 bits."""
 
+ROUGH_GELU = 2e-4
+"""Gelu behind a product of "bfloat16", on an operand that is exact."""
+
 KERAS_METRICS = {"rtol": 1e-6, "atol": 1e-6}
 """A mean in float64 against Keras', which sums in float32."""
 

@@ -80,3 +80,13 @@ def test_infinities_and_nan_stay_in_their_rows(isa: str, rng: np.random.Generato
     got = run(attention(inputs), inputs, isa)["y"]
     assert np.isnan(got[0, 0, 7]).all()
     assert np.array_equal(np.delete(got, 7, 2), np.delete(clean, 7, 2))
+
+
+def test_few_queries_and_wide_heads_stay_in_float32(isa: str, rng: np.random.Generator) -> None:
+    s = settings(isa, 1)
+    for name in FEW:
+        inputs = draw(rng, **FORMS[name][0])
+        graph = attention(inputs, **FORMS[name][1])
+        chosen = Settings(isa, s.panel, s.tile_panels, 1, "bfloat16", True)
+        plan = make_plan(graph, {k: v.shape for k, v in inputs.items()}, chosen, {})
+        assert "attention_f32" in [step.kernel for step in plan.steps], name

@@ -17,7 +17,7 @@ from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate, lower_split
 from forwardpass.plan import Plan, Settings, make_plan
-from tolerance import BFLOAT16, FAST, NOT_WORSE, native
+from tolerance import BFLOAT16, FAST, NOT_WORSE, ROUGH_GELU, native
 
 AMX = pytest.mark.skipif("amx" not in _native.available_isas(), reason="no AMX here")
 
@@ -89,6 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
     "gelu": {"shape": (1, 5, 5, 16), "outputs": 24, "kernel": 3, "pads": [1, 1, 1, 1], "activation": "Gelu"},
     "residual": {"shape": (2, 5, 5, 16), "outputs": 24, "kernel": 3, "pads": [1, 1, 1, 1], "residual": True},
     "sums of chunks": {"shape": (1, 5, 5, 300), "outputs": 40, "kernel": 3, "pads": [1, 1, 1, 1], "activation": "Relu"},
+    "parts of sums for many pixels": {"shape": (1, 23, 24, 530), "outputs": 17, "kernel": 1, "activation": "Relu"},
     "chunks and a residual": {"shape": (1, 3, 3, 800), "outputs": 20, "kernel": 1, "residual": True},
 }  # fmt: skip
 
@@ -119,6 +120,16 @@ def test_the_emulation_has_the_bits_of_the_instructions(name: str, precision: st
     results = {isa: run(graph, x, on_tiles(isa, precision=precision)) for isa in _native.available_isas()}
     for isa, got in results.items():
         assert same_bits(got, results["scalar"]), isa
+
+
+@pytest.mark.parametrize("activation", ["Gelu", "GeluTanh"])
+def test_gelu_of_one_term_is_a_polynomial_near_it(activation: str, isa: str) -> None:
+    x = np.linspace(-12, 12, 40 * 32, dtype=np.float32).reshape(1, 40, 32)
+    x = (x.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    node = Node("Linear", ["x", "w"], ["y"], {"activation": activation}, "fused")
+    graph = Graph({"x": TensorType.of(x)}, ["y"], [node], {"w": np.eye(32, dtype=np.float32)})
+    want = evaluate(graph, {"x": x}, dtype=np.float64)["y"]
+    np.testing.assert_allclose(run(graph, {"x": x}, on_tiles(isa, precision="bfloat16")), want, rtol=0, atol=ROUGH_GELU)
 
 
 @pytest.mark.threads
