@@ -28,10 +28,10 @@ def one(kernel: str, op: str, *values: Any, label: str = SIZE, outputs: int = 1,
     """One case: an operator of the values, of which those of `constants` belong to the graph."""
     names = [f"x{k}" for k in range(len(values))]
     constants = {names[k]: values[k] for k in more.pop("constants", ())}
-    beside, domain = more.pop("beside", ()), more.pop("domain", "")
+    beside, domain, precision = more.pop("beside", ()), more.pop("domain", ""), more.pop("precision", "float32")
     node = Node(op, names, [f"y{k}" for k in range(outputs)], more, domain)
     given = {n: v for n, v in zip(names, values) if n not in constants}
-    return [planned(kernel, label, node, given, constants, beside=beside)]
+    return [planned(kernel, label, node, given, constants, beside=beside, precision=precision)]
 
 
 def reduction(op: str, dtype: str = "int32") -> Callable[[str], list[Case]]:
@@ -126,10 +126,13 @@ def on_tiles(kernel: str) -> list[Case]:
     return one(kernel, "Conv", *values, constants=[1, 2], label=label, beside=beside, **how)
 
 
-def attention(kernel: str) -> list[Case]:
-    beside = {"attention_f32", "pack_heads_f32", *COPIES} - {kernel}
-    values = [normal(1, 4, 64, 32), normal(1, 4, 64, 33)[..., 1:].copy(), normal(1, 4, 64, 34)[..., 2:].copy()]
-    return one(kernel, "Attention", *values, label="4 heads of 64x32", beside=beside)
+def attention(number: str, precision: str) -> Callable[[str], list[Case]]:
+    def cases(kernel: str) -> list[Case]:
+        beside = {f"attention_{number}", f"pack_heads_{number}", *COPIES} - {kernel}
+        values = [normal(1, 4, 64, 32), normal(1, 4, 64, 33)[..., 1:].copy(), normal(1, 4, 64, 34)[..., 2:].copy()]
+        return one(kernel, "Attention", *values, label="4 heads of 64x32", beside=beside, precision=precision)
+
+    return cases
 
 
 def winograd(kernel: str) -> list[Case]:
@@ -177,8 +180,10 @@ KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "split_f32": on_tiles,
     "winograd_f32": winograd,
     "nbits_f32": nbits,
-    "attention_f32": attention,
-    "pack_heads_f32": attention,
+    "attention_f32": attention("f32", "float32"),
+    "pack_heads_f32": attention("f32", "float32"),
+    "attention_bf16": attention("bf16", "bfloat16"),
+    "pack_heads_bf16": attention("bf16", "bfloat16"),
     "normalize_f32": layer_norm(1),
     "inverse_deviation_f32": layer_norm(3),
     "lrn_f32": lambda kernel: one(kernel, "LRN", normal(1, 32, 32, 32), size=5, label="32x32x32"),
