@@ -49,21 +49,25 @@ void split(const SplitParams& p, const float* in, float* out, Range range) {
   }
 }
 
+// Up to kBlock rows and kPairs columns of B, filled up with zeros.
+void load_block(const PackSplitParams& p, const float* in, std::int64_t rows, std::int64_t cols, float* block) {
+  if (rows < kBlock || cols < kPairs) clear(block, kBlock * kPairs);
+  for (std::int64_t j = 0; j < cols; ++j) {
+    for (std::int64_t i = 0; i < rows; ++i) block[i * kPairs + j] = in[i * p.in_k + j * p.in_n];
+  }
+}
+
 // Panel `panel` of B: blocks of 32 rows become tiles of 16 rows of pairs.
 template <int kTerms>
 void pack_panel(const PackSplitParams& p, const float* in, float* out, std::int64_t panel) {
   const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
-  in += panel * kPairs;
+  in += panel * kPairs * p.in_n;
+  float block[kBlock * kPairs];
   for (std::int64_t k = 0; k < p.k; k += kBlock) {
     for (std::int64_t tap = 0; tap < p.taps; ++tap, out += kTerms * kTileWords) {
-      for (std::int64_t i = 0; i < kPairs; ++i) {
-        const std::int64_t first = k + i, second = first + kPairs;
-        const float* low = in + (tap * p.k + first) * p.n;
-        for (int j = 0; j < kPairs; j += kLanes) {
-          const Vec a = load_valid(low + j, first < p.k ? cols - j : 0);
-          const Vec b = load_valid(low + kPairs * p.n + j, second < p.k ? cols - j : 0);
-          store_terms<kTerms>(a, b, out + i * kPairs + j, kTileWords);
-        }
+      load_block(p, in + k * p.in_k + tap * p.in_tap, min_of(kBlock, p.k - k), cols, block);
+      for (int word = 0; word < kTileWords; word += kLanes) {
+        store_terms<kTerms>(load(block + word), load(block + kTileWords + word), out + word, kTileWords);
       }
     }
   }

@@ -25,3 +25,29 @@ def test_panels_hold_their_columns_and_zeros(isa: str, batch: int, k: int, n: in
     filled = np.zeros((batch, k, panels * panel), np.float32)
     filled[:, :, :n] = want
     np.testing.assert_array_equal(packed, filled.reshape(batch, k, panels, panel).swapaxes(1, 2))
+
+
+def _split(isa: str, b: np.ndarray, terms: int) -> np.ndarray:
+    taps, k, n = b.shape
+    panels, blocks = -(-n // 16), -(-k // 32)
+    fields = {"terms": terms, "taps": taps, "k": k, "n": n}
+    fields.update(zip(("in_tap", "in_k", "in_n"), (s // 4 for s in b.strides)))
+    packed = np.full((panels, blocks, taps, terms, 16, 16), np.nan, np.float32)
+    run_kernel(isa, "pack_split_f32", fields, [b], packed, 0, panels)
+    return packed.view(np.uint32)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
+@pytest.mark.parametrize(("taps", "k", "n"), [(1, 64, 32), (9, 33, 17), (2, 5, 40), (3, 1, 1)])
+def test_terms_of_weights_in_any_order(isa: str, taps: int, k: int, n: int, order: tuple[int, ...]) -> None:
+    want = np.random.default_rng(k).standard_normal((taps, k, n)).astype(np.float32)
+    b = np.ascontiguousarray(want.transpose(order)).transpose(np.argsort(order))  # `want`, in another order of memory
+    words = _split(isa, b, 3)
+    # A word has row i of the block in its low half and row i + 16 in its high half; three terms are all of a number.
+    halves = np.concatenate([words << 16, words & 0xFFFF0000], axis=4).view(np.float32).astype(np.float64)
+    found = halves.sum(3).transpose(2, 1, 3, 0, 4)
+    filled = np.zeros((taps, words.shape[1] * 32, words.shape[0] * 16))
+    filled[:, :k, :n] = want
+    np.testing.assert_array_equal(found.reshape(filled.shape), filled)
+    for terms in (1, 2):
+        np.testing.assert_array_equal(_split(isa, b, terms), words[:, :, :, :terms])
