@@ -145,6 +145,12 @@ def winograd(kernel: str) -> list[Case]:
     return made
 
 
+def stem(kernel: str) -> list[Case]:
+    values = (normal(1, 3, 112, 112), normal(3, 3, 3, 32), normal(32))
+    how = {"activation": "Relu", "strides": [2, 2], "pads": [1, 1, 1, 1], "channels_first": 1, "domain": "nhwc"}
+    return one(kernel, "Conv", *values, constants=[1, 2], label="conv 3x3 3-32", **how)
+
+
 def nbits(kernel: str) -> list[Case]:
     k, n, block = 512, 256, 32
     codes = whole(0, 256, n, k // block, block // 2, dtype="uint8")
@@ -178,6 +184,7 @@ KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "rotary_f32": rotary,
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
+    "stem_f32": stem,
     "winograd_f32": winograd,
     "nbits_f32": nbits,
     "attention_f32": attention("f32", "float32"),

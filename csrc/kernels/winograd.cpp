@@ -4,7 +4,7 @@
 // r x c outputs. 16 multiplications do the work of 36 for 2 x 2 outputs, 24 that of 72 for 2 x 4, 36 that of 144 for
 // 4 x 4. The transforms (winograd_lines.hpp) are the same operations in the same order on every ISA.
 // Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016.
-#include "kernels.hpp"
+#include "lanes.hpp"
 #include "winograd_lines.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -112,6 +112,7 @@ struct Scheme {
     const bool clips = p.activation == k_relu || p.activation == k_clip;
     const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
     const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
+    Vec largest[kCols / 2];
 #pragma GCC unroll 4
     for (int y = 0; y < kRows; ++y) {
       Vec pixel[kCols];
@@ -124,7 +125,13 @@ struct Scheme {
         if (o.bias) v = v + bias;
         if (o.residual) v = v + load_some<kMasked>(o.residual + y * p.r_row + x * p.r_col + n, lanes);
         if (clips) v = min(high, max(low, v));
-        store_some<kMasked>(o.out + y * p.out_row + x * p.out_col + n, v, lanes);
+        if (p.pooled) {  // in the order of the taps of max_pool_f32
+          Vec& window = largest[x / 2];
+          window = x % 2 + y % 2 == 0 ? v : MaxFold::apply(window, v);
+          if (x % 2 && y % 2) store_some<kMasked>(o.out + y / 2 * p.out_row + x / 2 * p.out_col + n, window, lanes);
+        } else {
+          store_some<kMasked>(o.out + y * p.out_row + x * p.out_col + n, v, lanes);
+        }
       }
     }
   }
@@ -203,7 +210,8 @@ void convolve(const KernelArgs& args, Range range) {
     for (std::int64_t i = 0; i < tiles; ++i) {
       const Place t = place_of(p, first + i);
       const float* add = residual ? residual + t.image * p.r_batch + t.y * p.r_row + t.x * p.r_col + n : nullptr;
-      float* const to = out + t.image * p.out_batch + t.y * p.out_row + t.x * p.out_col + n;
+      const int part = p.pooled ? 2 : 1;
+      float* const to = out + t.image * p.out_batch + t.y / part * p.out_row + t.x / part * p.out_col + n;
       const Outputs o = {products + i * p.slice, products_step, bias ? bias + n : nullptr, add, to};
       Tiles::transform_outputs(p, t, o, min_of(p.slice, p.n - n));
     }

@@ -152,7 +152,7 @@ def _algorithm(s: Step) -> str:
     if s.kernel == "attention_bf16":
         return f"bf16 tiles of {p['tile_m']} rows"
     if s.kernel not in PRODUCTS:
-        return p.get("activation") or ""
+        return ", ".join(filter(None, [p.get("activation"), "pools 2x2" if p.get("pooled") else None]))
     rows = p["batch"] * p["oh"] * p["ow"]
     shape = f"{rows}x{p['n']}x{p['k']}"
     parts = [shape if p["groups"] == 1 else f"{p['groups']} groups of {shape}"]

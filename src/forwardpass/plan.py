@@ -20,6 +20,7 @@ from .ops import Tensor
 from .ops.evaluate import infer_types
 from .partition import split
 from .planner import NATIVE, Planner, Settings, Step
+from .pool_epilogue import pool_in_epilogues
 from .records import field, record
 from .row_steps import cut_at_rows
 from .row_windows import Slice, tape, touch
@@ -269,7 +270,7 @@ def draft(
 
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
-    steps, settings = split_in_epilogues(planner.steps), planner.settings
+    steps, settings = split_in_epilogues(pool_in_epilogues(planner.steps, planner)), planner.settings
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []

@@ -97,6 +97,10 @@ def _reads(step: Step) -> list[Read | None] | None:
         top = _border(x)
         reach = (p["kh"] - 1) * p["dilation_h"] + 1
         return [Read(top - p["pad_top"], p["stride_h"], reach, top, top + x.shape[1])]
+    if step.kernel == "stem_f32":
+        top, rows = _border(x), 1 + p["pooled"]
+        reach = p["kh"] + p["pooled"] * p["stride_h"]
+        return [Read(top - p["pad_top"], rows * p["stride_h"], reach, top, top + x.shape[1])]
     if step.kernel in PRODUCTS:
         if step.node.qualified != "nhwc.Conv" or p["split_n"] or p.get("b") is None or x.strides[1] == 0:
             return None

@@ -213,6 +213,8 @@ class Storage:
             if not find(reader).strided:
                 return None
             if reader.domain == "nhwc" and reader.op == "Conv" and reader.inputs[0] == name:
+                if reader.attributes.get("channels_first"):
+                    return None
                 pads = [max(a, b) for a, b in zip(pads, reader.attributes.get("pads", (0, 0, 0, 0)))]
         if not any(pads) or not op.strided or len(self._shape(name)) != 4:
             return None

@@ -37,6 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "plan",
             "planner",
             "plans",
+            "pool_epilogue",
             "prepared",
             "result",
             "row_steps",

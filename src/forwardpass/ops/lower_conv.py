@@ -1,5 +1,5 @@
-"""How nhwc.Conv becomes steps: `depthwise_f32` where every channel is its own group, `winograd_f32` where it pays, else
-`brgemm_f32`."""
+"""How nhwc.Conv becomes steps: `depthwise_f32` where every channel is its own group, `stem_f32` for images of few
+channels, `winograd_f32` where it pays, else `brgemm_f32`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
-from .lower import GRAIN, dims, dtype_reason, given
+from .lower import GRAIN, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
 from .lower_split import conv_on_tiles
+from .lower_stem import on_stem
 from .lower_winograd import on_winograd
 from .registry import Lowering, Tensor
 
@@ -32,6 +33,15 @@ def lower_conv(ctx: Lowering) -> str | None:
     if len(x.shape) == 5:
         return _volumes(ctx, x, w, out, residual)
     top, left, bottom, right = ctx.attributes["pads"] or (0, 0, 0, 0)
+    if ctx.attributes["channels_first"]:
+        x = transposed(x, (0, 2, 3, 1))
+        x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
+    if on_stem(ctx, x, w, out, residual):
+        return None
+    if x.strides[3] != 1:
+        copy = ctx.temporary(x.shape)
+        copy_step(ctx, x, copy)
+        x = copy
     if conv_on_tiles(ctx, x, w, out, residual, (top, left, bottom, right), sum_length(w.size // w.shape[3])):
         return None
     image = ctx.padded(x, (top, left, bottom, right))

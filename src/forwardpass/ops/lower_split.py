@@ -13,6 +13,7 @@ from ..graph import Array
 from ..records import record
 from ..tracked import call
 from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
+from .lower_winograd import pooled_cycles
 from .registry import Lowering, Tensor
 
 __all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
@@ -55,6 +56,8 @@ _SPLIT_PART = 3.0
 """More, per block that has filling."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
+_CYCLES = 3.3
+"""Per nanosecond."""
 _GAIN = 0.9
 """The part of the time by FMA that tiles may take at most, since their operands take more memory."""
 
@@ -202,6 +205,9 @@ def conv_on_tiles(
     kh, kw, channels, n = w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
+    pooled = ctx.attributes["pooled"] and (kh, kw, sh, sw, dh, dw) == (3, 3, 1, 1, 1, 1)
+    if pooled and call(_pools_faster, ctx.terms, *out.shape[1:3], channels, n):
+        return False
     weights = ctx.constant(1)
     assert weights is not None
     if dw == 1 and -(-kw * channels // _BLOCK) < kw * -(-channels // _BLOCK) and x.strides[2] == channels:
@@ -221,6 +227,15 @@ def conv_on_tiles(
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
     return _lowered(ctx, Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _pools_faster(terms: int, height: int, width: int, channels: int, n: int) -> bool:
+    """Whether Winograd's method, which then pools by 2 x 2, beats tiles for an output of one image."""
+    padded = (height + 2, width + 2)
+    positions = _positions(height, width, padded[1], True)
+    tiles = _time(terms, 9, positions, math.prod(padded), channels, -(-n // _PANEL) * _PANEL)
+    return pooled_cycles(height, width, channels, n) / _CYCLES < _GAIN * tiles
 
 
 def _window_rows(x: Tensor, pads: tuple[int, int, int, int], kw: int, step: int, count: int) -> Tensor:

@@ -14,7 +14,17 @@ from ..tracked import call
 from .lower_linear import MAX_CHUNK, entries, epilogue, sum_length, tile_rows, vector
 from .registry import Lowering, Tensor
 
-__all__ = ["WINOGRAD_TILES", "Scheme", "accurate", "on_winograd", "scheme", "schemes", "transformed"]
+__all__ = [
+    "WINOGRAD_TILES",
+    "Scheme",
+    "accurate",
+    "blocks",
+    "on_winograd",
+    "pooled_cycles",
+    "scheme",
+    "schemes",
+    "transformed",
+]
 
 
 class Scheme(NamedTuple):
@@ -115,6 +125,17 @@ def scheme(height: int, width: int, channels: int, n: int, approximate: bool = F
     return best if best is not None and cycles(best) < direct else None
 
 
+def pooled_cycles(height: int, width: int, channels: int, n: int) -> float:
+    """Cycles for an output of one image that is pooled by 2 x 2; infinite where Winograd's way does not pay."""
+    way = scheme(height, width, channels, n)
+    if way is None:
+        return math.inf
+    tiles = -(-(height // 2 * 2) // way.rows) * -(-(width // 2 * 2) // way.cols)
+    weights = way.taps * channels * n
+    wait = 4 * weights / _BYTES_PER_CYCLE if 4 * weights > _L2_BYTES else 0.0
+    return tiles * (weights / 32 / _PRODUCTS + _TRANSFORM[way.taps] * (channels + n) / 16) + wait
+
+
 def transformed(weights: Array, rows: int = 2, cols: int = 2) -> Array:
     """Weights [3, 3, C, N] as those of the products, [taps, C, N]: G w G^T, rounded once."""
     down, across = _FILTERS[rows], _FILTERS[cols]
@@ -147,10 +168,8 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     tiles = out.shape[0] * -(-height // rows) * -(-width // cols)
     table, chunks = entries([(0, channels)], length)
     slice_ = min(_SLICE, -(-n // ctx.panel) * ctx.panel)
-    slices = -(-n // slice_)
-    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, found.taps, channels, slice_, slices)
-    slot = found.taps * (block * (channels + slice_) + 32)
-    workspace = ctx.temporary((ctx.threads, slot))
+    fields, size, units = blocks(ctx, tiles, found, channels, n, slice_)
+    workspace = ctx.temporary((size,))
     strides = residual.strides if residual is not None else (0, 0, 0, 0)
     key = ("winograd", rows, cols, ctx.node.inputs[1])
     params: dict[str, Any] = {
@@ -161,12 +180,23 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
         "b": ctx.packed(key, lambda: ctx.pack_b(_slices(transformed(weights, rows, cols), slice_))),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "tile_m": tile_rows(ctx, block, channels, slice_, length), "block": block, "slice": slice_, "workspace": slot,
-        **epilogue(ctx),
+        "slice": slice_, "pooled": 0, **fields, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * tiles * found.taps * channels * n
-    ctx.step("winograd_f32", params, [start, residual, workspace], out, units=-(-tiles // block) * slices, flops=flops)
+    ctx.step("winograd_f32", params, [start, residual, workspace], out, units=units, flops=flops)
     return True
+
+
+def blocks(
+    ctx: Lowering, tiles: int, way: Scheme, channels: int, n: int, columns: int
+) -> tuple[dict[str, Any], int, int]:
+    """Fields of WinogradParams, numbers of the workspace and units that follow from the number of tiles, for slices of
+    so many columns."""
+    slices = -(-n // columns)
+    block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, way.taps, channels, columns, slices)
+    slot = way.taps * (block * (channels + columns) + 32)
+    fields = {"tile_m": tile_rows(ctx, block, channels, columns, way.length), "block": block, "workspace": slot}
+    return fields, ctx.threads * slot, -(-tiles // block) * slices
 
 
 @lru_cache(maxsize=256)

@@ -41,6 +41,8 @@ def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> l
     check_epilogue(attributes)
     x = shapes.required(types, 0, "x", "f")
     image = shapes.rank_of(x, "x", 4, 5)
+    if shapes.flag(attributes, "channels_first") and image is not None:
+        image = (image[0], *image[2:], image[1])
     weights = shapes.rank_of(shapes.required(types, 1, "w"), "w", 4, 5)
     rank = len(image or weights or (None,) * 4)
     image, weights = image or (None,) * rank, weights or (None,) * rank
@@ -60,7 +62,8 @@ def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> l
 def _conv(
     attributes: Attributes, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None
 ) -> Array:
-    y = convolve(attributes, _first(x), np.moveaxis(w, (-1, -2), (0, 1)))
+    images = x if attributes["channels_first"] else _first(x)
+    y = convolve(attributes, images, np.moveaxis(w, (-1, -2), (0, 1)))
     return epilogue(attributes, _last(y), bias, residual)
 
 
@@ -71,7 +74,7 @@ operator(
     domain="nhwc",
     infer=_infer_conv,
     reference=_conv,
-    attributes={**windows.WINDOW, "group": 1, **EPILOGUE},
+    attributes={**windows.WINDOW, "group": 1, "channels_first": 0, "pooled": 0, **EPILOGUE},
     arity=(2, 4),
     lower=lower_conv,
     cases=(
@@ -126,6 +129,18 @@ operator(
             name="groups of volumes",
         ),
         Case(((2, 2, 3, 4, 5), (1, 1, 1, 5, 7)), constants=(1,), name="1x1x1"),
+        Case(
+            ((2, 3, 9, 20), (3, 3, 3, 19), (19,)),
+            {**_3X3, "pads": [1, 1, 1, 1], "strides": [2, 2], "activation": "Relu", "channels_first": 1},
+            constants=(1, 2),
+            name="channels first",
+        ),
+        Case(
+            ((1, 5, 6, 7), (3, 3, 5, 4)),
+            {**_3X3, "pads": [0, 1, 1, 2], "channels_first": 1},
+            constants=(1,),
+            name="many channels first",
+        ),
     ),
     strided=True,
 )

@@ -24,8 +24,10 @@ from . import (
     inline_if,
     layout_nhwc,
     lower_batchnorm,
+    mark_pooled,
     merge_transposes,
     merge_views,
+    read_planes,
     split_attention,
     standard_gelu,
     to_linear,
@@ -77,6 +79,9 @@ PIPELINE: tuple[Pass, ...] = (
     fold_pad.PASS,
     fuse_residual.PASS,
     fuse_activation.PASS,
+    # The first layer now has its last form, and may have no residual.
+    read_planes.PASS,
+    mark_pooled.PASS,
     # Not before the Transposes have met: as a Reshape one could not cancel any more.
     merge_transposes.AS_VIEWS,
     merge_views.AGAIN,
