@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _native
 from .dtypes import name_of, nearest_bfloat16
+from .formats.files import forget
 from .graph import Array, Graph, Node, TensorType
 from .memory import Blocks, Buffer, dense, is_dense
 from .ops import Operator, Tensor, find
@@ -111,6 +112,7 @@ class Planner:
         self._packed = packed
         self._fresh: dict[Any, Array] = {}  # which a kernel may still be writing
         self._background: _native.Background | None = None
+        self._sources: list[Array | None] = []  # of packed weights
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
@@ -242,12 +244,21 @@ class Planner:
             found = self._fresh.get(key)
         if found is None:
             found = self._fresh[key] = make()
+            self._sources += [self.graph.constants.get(name) for name in self.node.inputs]
+            if self._background is None:
+                self._forget()
         return found
+
+    def _forget(self) -> None:
+        """Let go of what has been packed, where a file has it."""
+        while self._sources:
+            forget(self._sources.pop())
 
     def settle(self) -> None:
         """Wait for the weights that are being packed, and give them to the model."""
         if self._background is not None:
             self._background.wait()
+        self._forget()
         self._packed.update(self._fresh)
 
     def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:

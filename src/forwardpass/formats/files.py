@@ -9,14 +9,23 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from weakref import WeakSet
+
+import numpy as np
 
 from ..errors import Error, FileError, suggest
 
-__all__ = ["fetch", "first_bytes", "mapped", "naming", "opened"]
+__all__ = ["fetch", "first_bytes", "forget", "mapped", "naming", "opened"]
 
 _POPULATE_READ = 22
 """MADV_POPULATE_READ of Linux, which the standard library does not name."""
+
+
+_LARGE = 1 << 16
+"""Bytes from which it is worth a system call to let go of an array."""
+_maps: WeakSet[mmap.mmap] = WeakSet()
+"""Of `mapped`: others' maps may hold what is on no disk."""
 
 
 @contextmanager
@@ -74,7 +83,9 @@ def mapped(path: str | os.PathLike[str]) -> mmap.mmap:
     with opened(path) as (file, size):
         if not size:
             raise FileError("the file is empty", where=os.fsdecode(path))
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        made = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        _maps.add(made)
+        return made
 
 
 def fetch(data: mmap.mmap, start: int, size: int) -> None:
@@ -86,6 +97,26 @@ def fetch(data: mmap.mmap, start: int, size: int) -> None:
         first = start - start % mmap.PAGESIZE
         with suppress(OSError):  # Linux before 5.14, or a disk that cannot be read, as whoever reads will find
             data.madvise(_POPULATE_READ, first, start + size - first)
+
+
+def forget(value: Any) -> None:
+    """Have the system take back the pages of a large array of a file that is `mapped`: they count as the process's, who
+    would hold its weights twice when they are packed. They stay readable, and in the system's cache of the file."""
+    if not isinstance(value, np.ndarray) or value.nbytes < _LARGE or not value.size:
+        return
+    base: Any = value
+    while isinstance(base, np.ndarray):
+        base = base.base
+    data = base.obj if isinstance(base, memoryview) else base
+    if not isinstance(data, mmap.mmap) or data not in _maps or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    low = value.__array_interface__["data"][0] - np.frombuffer(data, np.uint8).__array_interface__["data"][0]
+    spans = [(size - 1) * step for size, step in zip(value.shape, value.strides)]
+    first = low + sum(s for s in spans if s < 0)
+    end = low + sum(s for s in spans if s > 0) + value.itemsize
+    first, end = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
+    with suppress(OSError):
+        data.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:
