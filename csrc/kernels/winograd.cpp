@@ -113,6 +113,7 @@ struct Scheme {
     const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
     const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
     Vec largest[kCols / 2];
+    for (Vec& v : largest) v = zero();
 #pragma GCC unroll 4
     for (int y = 0; y < kRows; ++y) {
       Vec pixel[kCols];

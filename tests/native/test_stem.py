@@ -148,10 +148,11 @@ def test_a_result_that_others_read_is_not_pooled_away(isa: str, rng: np.random.G
     assert kernels(both, isa) == ["stem_f32", "max_pool_f32"]
 
 
-@pytest.mark.parametrize(("size", "pooled"), [(15, True), (15, False), (60, True)])
-def test_small_layers_leave_the_tiles_where_a_pool_follows(size: int, pooled: bool, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("pooled", [True, False])
+def test_small_layers_leave_the_tiles_where_a_pool_follows(pooled: bool, rng: np.random.Generator) -> None:
+    size = 15
     graph = Layer((1, 64, size, size), 64, activation="Relu", pooled=pooled).graph(rng)
     s = settings("scalar")
     on_tiles = Settings(s.isa, s.panel, s.tile_panels, 1, "float32", tiles=True)
     plan = plans.make_plan(graph, {"x": (1, 64, size, size)}, on_tiles, {})
-    assert ("winograd_f32" in [s.kernel for s in plan.steps]) == (size == 15 and pooled)
+    assert ("winograd_f32" in [s.kernel for s in plan.steps]) == pooled
