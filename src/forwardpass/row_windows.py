@@ -65,10 +65,12 @@ def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Sl
         else:
             runs.append((slices(chain, threads), chain.parts))
             index = chain.last + 1
-    working = 1
+    working = 1  # threads, since they last waited for each other
     for (run, own), (after, following) in pairwise(runs) if threads > 1 else ():
         working = call(max, working, own)
-        if not _apart(run[-1], after[0]):
+        if _apart(run[-1], after[0]):
+            run[-1].barrier = call(_begin, own, following)
+        else:
             # Where only the first thread works before and after, nobody waits; the end of the job is a barrier already.
             run[-1].barrier = call(_waits, working, following)
             working = 1
@@ -78,6 +80,11 @@ def tape(steps: Sequence[Step], found: Sequence[Chain], threads: int) -> list[Sl
 def _apart(one: Slice, other: Slice) -> bool:
     """Whether neither has anything to do with what the other one writes: an image and its border."""
     return one.output.buffer is other.output.buffer and "halo_f32" in (one.kernel, other.kernel)
+
+
+def _begin(working: int, following: int) -> bool:
+    """Whether some threads begin with a step while the first one may be steps behind, in memory that is used again."""
+    return working == 1 and following > 1
 
 
 def _waits(working: int, following: int) -> bool:

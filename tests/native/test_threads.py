@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from planned import plan_of
@@ -16,22 +18,23 @@ SHAPE = (1, 12, 9, 64)
 CUT = [(0, 6), (6, 12)]
 
 
-def image_graph(rng: np.random.Generator, *operators: str) -> Graph:
+def image_graph(rng: np.random.Generator, *operators: str, shape: tuple[int, ...] = SHAPE) -> Graph:
     """Operators one after another: products of pixels, depthwise convolutions with a border, element-wise ones."""
     constants: dict[str, Array] = {}
     made = []
+    c = shape[3]
     for k, op in enumerate(operators):
         x, y = f"v{k}", f"v{k + 1}"
         if op == "Product":
-            constants[f"w{k}"] = rng.standard_normal((1, 1, 64, 64), np.float32)
+            constants[f"w{k}"] = rng.standard_normal((1, 1, c, c), np.float32)
             made.append(Node("Conv", [x, f"w{k}"], [y], {"kernel_shape": [1, 1]}, "nhwc"))
         elif op == "Depthwise":
-            constants[f"w{k}"] = rng.standard_normal((3, 3, 1, 64), np.float32)
-            window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "group": 64}
+            constants[f"w{k}"] = rng.standard_normal((3, 3, 1, c), np.float32)
+            window = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "group": c}
             made.append(Node("Conv", [x, f"w{k}"], [y], window, "nhwc"))
         else:
             made.append(Node(op, [x], [y]))
-    return Graph({"v0": TensorType(np.dtype(np.float32), SHAPE)}, [f"v{len(operators)}"], made, constants)
+    return Graph({"v0": TensorType(np.dtype(np.float32), shape)}, [f"v{len(operators)}"], made, constants)
 
 
 def by_kernel(plan: Plan) -> dict[str, Slice]:
@@ -63,6 +66,22 @@ def test_a_border_around_a_copy(rng: np.random.Generator) -> None:
     assert list(steps) == ["halo_f32", "copy_f32", "depthwise_f32", "brgemm_f32"]
     assert not steps["halo_f32"].barrier
     assert steps["copy_f32"].barrier
+
+
+@pytest.mark.usefixtures("every_step_split")
+def test_a_border_waits_for_what_one_thread_does_alone(rng: np.random.Generator) -> None:
+    """The others would zero it while the first thread still is some steps behind, in the same memory."""
+    shape = (1, 4, 2, 8)  # of which an element-wise step makes one part
+    graph = image_graph(rng, "Product", "Relu", "Neg", "Abs", "Depthwise", shape=shape)
+    tape = plan_of(graph, {"v0": shape}, "scalar", 2).tape
+    before, border = next(pair for pair in pairwise(tape) if pair[1].kernel == "halo_f32")
+    assert [sum(b < e for b, e in entry.ranges) for entry in (before, border)] == [1, 2]
+    assert before.barrier
+    x = rng.standard_normal(shape, np.float32)
+    (expected,) = plan_of(graph, {"v0": shape}, "scalar", 1).run([x])
+    both = plan_of(graph, {"v0": shape}, "scalar", 2)
+    for _ in range(200):
+        np.testing.assert_array_equal(both.run([x])[0], expected)
 
 
 def test_a_small_step_between_shared_ones_is_shared(rng: np.random.Generator) -> None:

@@ -75,7 +75,7 @@ def linear(a: np.ndarray, b: np.ndarray) -> tuple[Graph, dict[str, np.ndarray]]:
 CASES: dict[str, dict[str, Any]] = {
     "one tile": {"shape": (1, 4, 4, 32), "outputs": 16, "kernel": 1},
     "tails everywhere": {"shape": (2, 5, 7, 35), "outputs": 33, "kernel": 3, "pads": [1, 1, 1, 1]},
-    "one channel": {"shape": (1, 6, 6, 1), "outputs": 1, "kernel": 3},
+    "one channel": {"shape": (1, 6, 6, 1), "outputs": 1, "kernel": 3, "dilations": [2, 1]},
     "uneven border": {"shape": (1, 5, 6, 40), "outputs": 20, "kernel": 3, "pads": [0, 2, 1, 0]},
     "wide rows": {"shape": (1, 2, 37, 16), "outputs": 17, "kernel": 3, "pads": [1, 1, 1, 1]},
     "strides": {"shape": (2, 9, 9, 33), "outputs": 18, "kernel": 3, "strides": [2, 2], "pads": [1, 1, 1, 1]},
