@@ -248,6 +248,7 @@ class Context:
     tile_panels: tuple[int, ...] = (8, 5, 3, 3, 2, 2)
     terms: int = 0
     approximate: bool = False
+    fixed_steps: int = 0
     half_weights: bool = False
     threads: int = 1
     kernels: list[str] = field(default_factory=list)

@@ -81,6 +81,15 @@ def pack_split(kernel: str) -> list[Case]:
     return [direct(kernel, f"{k}x{n}", params, [normal(1, k, n)], (n // 16, 1, k // 32, 3, 16, 16), n // 16)]
 
 
+def linear_split(kernel: str) -> list[Case]:
+    rows, k, n = 32, 64, 512
+    b = np.empty((n // 16, k // 32, 1, 3, 16, 16), np.float32)
+    weights = {"terms": 3, "taps": 1, "k": k, "n": n, "in_tap": k * n, "in_k": n, "in_n": 1}
+    _native.run_kernel("scalar", "pack_split_f32", weights, [normal(1, k, n)], b, 0, n // 16)
+    params = {"terms": 3, "rows": rows, "k": k, "n": n, "b": b, "bias": normal(n)}
+    return [direct(kernel, f"{rows}x{k}x{n}", params, [normal(rows, k)], (rows, n), rows // 16)]
+
+
 def pool(kernel: str) -> list[Case]:
     def case(size: int, stride: int) -> Case:
         side, c = 24, 32
@@ -199,6 +208,7 @@ BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
     ("n_gates", recurrent),
     ("entries", brgemm),
     ("taps", pack_split),
+    ("terms", linear_split),
     ("in_k", pack),
     ("weights", depthwise),
     ("count_include_pad", pool),

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from . import _native
 from .cache import Cache
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, plan_any
+from .ops import infer_types
 from .plan import Plan, Settings, make_plan
+from .planner import FIXED_STEPS
 from .template import Template, make_template
 
 __all__ = ["PlanMaker", "Plans"]
@@ -18,6 +22,8 @@ _MAX_PLANS = 16
 _MAX_TEMPLATES = 16
 _FIRST = 3
 """The plan, counted from one, for which a template is tried: two shapes are no sign that there will be more."""
+
+_RECURRENT = frozenset({"RNN", "GRU", "LSTM"})
 
 Key = tuple[tuple[int, ...], ...]
 
@@ -37,6 +43,19 @@ class Plans(Cache[Key, AnyPlan]):
         # No method of this object: a cycle would keep the plans' memory until a garbage collection.
         self.maker = PlanMaker(graph, settings, packed, types)
         super().__init__(self.maker, _MAX_PLANS)
+
+
+def _fixed_steps(graph: Graph) -> dict[Any, Array]:
+    """What `Lowering.fixed_steps` says of the recurrent layers, as entries of a model's packed arrays."""
+    layers = [n for n in graph.nodes if n.qualified in _RECURRENT]
+    types = infer_types(graph) if layers else {}
+    found: dict[Any, Array] = {}
+    for n in layers:
+        shape = types[n.inputs[0]].shape
+        steps = shape[1 if n.attributes.get("layout") else 0] if shape else None
+        if isinstance(steps, int):
+            found[FIXED_STEPS, n.inputs[0]] = np.array(steps)
+    return found
 
 
 class PlanMaker:
@@ -66,6 +85,8 @@ class PlanMaker:
                 self._gap = 1
                 return plan
         shapes = dict(zip(self.graph.inputs, key))
+        if not self.planned and self.settings.tiles:
+            self.packed |= _fixed_steps(self.graph)
         self.planned += 1
         return self._by_template(key, shapes) or plan_any(self.graph, shapes, self._plan)
 

@@ -24,6 +24,16 @@ _ROWS = {
     "elu": "elu", "softsign": "softsign", "softplus": "softplus",
 }  # fmt: skip
 """Activation -> its row of unary.def."""
+_TILE = 16
+"""Rows of a matrix tile."""
+_PANEL = 16
+"""Columns of it."""
+_LEAST_STEPS = 16
+"""For which tiles are faster than FMA: a tile of one row takes half as long as one of 16, and FMA a 16th."""
+_MOST_INPUTS = 256
+"""Numbers of a row that `linear_split_f32` splits on the way."""
+_LARGEST = 2.0**55
+"""Weights below it are safe in sums of terms."""
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
@@ -89,6 +99,15 @@ class _Layer:
         k, n = x.shape[2], self.directions * self.gates * self.hidden
         out = ctx.temporary((*x.shape[:2], n))
         rows = x.shape[0] * x.shape[1]
+        bias = self._packed("bias", 3, ctx.constant(3), self._bias)
+        if self._on_tiles(k, n):
+            params: dict[str, Any] = {
+                "terms": ctx.terms, "rows": rows, "k": k, "n": n, "bias": bias,
+                "b": self._packed("W tiles", 1, ctx.constant(1),
+                                  lambda w: ctx.pack_split(w.transpose(2, 0, 1).reshape(1, k, n))),
+            }  # fmt: skip
+            ctx.step("linear_split_f32", params, [x], out, units=-(-rows // _TILE), flops=2 * rows * n * k)
+            return out
         length = chunk_length(k, n)
         tile_m = tile_rows(ctx, rows, k, n, length)
         split_n, units = brgemm_units(ctx, [1, 1, rows], tile_m, n)
@@ -97,11 +116,18 @@ class _Layer:
             "batch": 1, "oh": 1, "ow": rows, "groups": 1, "n": n, "k": k, "a_col": k, "c_col": n,
             "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
             "b": self._packed("W", 1, ctx.constant(1), lambda w: ctx.pack_b(w.transpose(2, 0, 1).reshape(1, k, n))),
-            "bias": self._packed("bias", 3, ctx.constant(3), self._bias),
-            "tile_m": tile_m, "split_n": split_n, "activation": None,
+            "bias": bias, "tile_m": tile_m, "split_n": split_n, "activation": None,
         }  # fmt: skip
         ctx.step("brgemm_f32", params, [x], out, units=units if rows else 0, flops=2 * rows * n * k)
         return out
+
+    def _on_tiles(self, k: int, n: int) -> bool:
+        """Whether the products with the input are sums on matrix tiles. That depends on the layer and on steps that no
+        call decides: a sequence gets the same numbers whatever surrounds it."""
+        if self.ctx.terms < 2 or self.ctx.fixed_steps < _LEAST_STEPS or not 0 < k <= _MOST_INPUTS or n % _PANEL:
+            return False
+        largest = self._packed("largest W", 1, self.ctx.constant(1), lambda w: np.abs(w).max(keepdims=True))
+        return largest is not None and bool(largest < _LARGEST)
 
     def _bias(self, b: Array) -> Array:
         of_input, of_state = np.split(b.astype(np.float32), 2, axis=1)

@@ -105,6 +105,11 @@ class Lowering(Protocol):
     def threads(self) -> int:
         """Threads that the plan may use."""
 
+    @property
+    def fixed_steps(self) -> int:
+        """Of a recurrent layer, the steps of its input where the model says them, so that no call decides them; else
+        0. What follows from them is the same for every row and every padding."""
+
     def input(self, index: int) -> Tensor | None:
         """The tensor of an input; None where it is absent. Constants have a tensor too."""
 
