@@ -24,6 +24,7 @@ namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kPatience = std::chrono::microseconds(5);
+constexpr int kSeats = 64;  // members whose processors are known
 
 inline void pause() noexcept {
 #if defined(__x86_64__)
@@ -49,6 +50,16 @@ void wait_while(std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
+// Where a member was at its last job, and where it may be.
+struct alignas(64) Seat {
+  std::atomic<int> processor{-1};
+#if defined(__linux__)
+  cpu_set_t allowed;  // by others than us
+  cpu_set_t chosen;
+  bool moved = false;
+#endif
+};
+
 struct Team {
   std::atomic<bool> busy{false};
   std::atomic<std::uint32_t> ticket{0};  // each increment is one job or the dismissal
@@ -63,6 +74,39 @@ struct Team {
   pthread_t leader{};
   std::atomic<std::uint32_t> ready{0};
   std::atomic<std::uint32_t> granted{0};  // threads that OpenMP really gave; written before the first `ready`
+  Seat seats[kSeats];
+
+  // The system may leave a member on the processor of another one for seconds though others are idle: they take turns
+  // by sched_yield, and neither looks like waiting. So a member that finds itself there moves, and then keeps away:
+  // when it is woken the next time, the system would put it back.
+  void sit(int member) noexcept {
+#if defined(__linux__)
+    if (member >= kSeats) return;
+    const int processor = sched_getcpu();
+    seats[member].processor.store(processor, std::memory_order_relaxed);
+    for (int other = 0; other < member; ++other) {
+      if (seats[other].processor.load(std::memory_order_relaxed) == processor) return move(seats[member]);
+    }
+#else
+    static_cast<void>(member);
+#endif
+  }
+
+#if defined(__linux__)
+  // To a processor that no member is on, if there is one that this thread may use.
+  void move(Seat& seat) noexcept {
+    cpu_set_t now;
+    if (sched_getaffinity(0, sizeof now, &now) != 0) return;
+    if (!seat.moved || !CPU_EQUAL(&now, &seat.chosen)) seat.allowed = now;  // somebody else has set it since
+    seat.chosen = seat.allowed;
+    for (int other = 0; other < members && other < kSeats; ++other) {
+      const int taken = seats[other].processor.load(std::memory_order_relaxed);
+      if (taken >= 0 && taken < CPU_SETSIZE) CPU_CLR(taken, &seat.chosen);
+    }
+    seat.moved = CPU_COUNT(&seat.chosen) > 0 && sched_setaffinity(0, sizeof now, &seat.chosen) == 0;
+    if (seat.moved) seat.processor.store(sched_getcpu(), std::memory_order_relaxed);
+  }
+#endif
 
   void work(int member) noexcept {
     std::uint32_t seen = 0;
@@ -71,7 +115,10 @@ struct Team {
       ++seen;
       const auto all = static_cast<std::uint32_t>(workers);
       const bool dismissed = dismiss;
-      if (!dismissed && member < members) job(context, member, barrier);
+      if (!dismissed && member < members) {
+        sit(member);
+        job(context, member, barrier);
+      }
       // All workers report, so that none can still be reading this job when the next one is written.
       if (finished.fetch_add(1, std::memory_order_acq_rel) + 1 == all) finished.notify_one();
       if (dismissed) return;
@@ -190,6 +237,7 @@ bool run_on_team(int members, Job job, void* context) noexcept {
     team->context = context;
     team->members = members;
     team->barrier.reset(static_cast<std::uint32_t>(members));
+    team->sit(0);
     team->announce();
     job(context, 0, team->barrier);
     team->await_workers();
