@@ -79,6 +79,7 @@ def every_step_split(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(partition, "_STEP_US", 0.0)
     monkeypatch.setattr(partition, "_PROGRAM_US", 0.0)
+    monkeypatch.setattr(partition, "_PART", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .tracked import call, total
+from .tracked import call, is_tracked
 
 if TYPE_CHECKING:
     from .planner import Step
 
 __all__ = ["split"]
 
-_GFLOPS = 60.0
-"""A cautious rate of one core, to turn operations into time."""
-_STEP_US = 4.0
+# Cautious estimates of one core, per microsecond, to turn what a step does into time: operations of what can be
+# shared and of what cannot (mostly a single row), and bytes of weights.
+_FLOPS = 150e3
+_FLOPS_ALONE = 60e3
+_BYTES = 60e3
+_STEP_US = 2.0
 """A step below this is not worth the wait of the other threads at its end."""
-_PROGRAM_US = 20.0
-"""A program below this is not worth waking threads for."""
+_PROGRAM_US = 5.0
+"""What threads must save together, or it is not worth to start them."""
+_PART = 0.15
+"""And of the whole time at least: where the rest is longer than idle threads spin, each call has to wake them."""
 
 
 def split(steps: Sequence[Step], threads: int) -> int:
@@ -26,8 +31,9 @@ def split(steps: Sequence[Step], threads: int) -> int:
     The parts never change a result: a kernel's output does not depend on the range that it is in.
     """
     # All at once, by functions of numbers: the sizes may be tracked.
-    parts = [call(_parts, s.units, s.grain, s.flops, threads) for s in steps]
-    if threads == 1 or _microseconds(total(s.flops for s in steps)) < _PROGRAM_US or call(_most, *parts) == 1:
+    times = [call(_microseconds, s.units, s.grain, s.flops, _weight_bytes(s)) for s in steps]
+    parts = [call(_parts, s.units, s.grain, t, threads) for s, t in zip(steps, times)]
+    if threads == 1 or not call(_pays, *times, *parts):
         for s in steps:
             s.ranges = [(0, s.units)]
         return 1
@@ -54,17 +60,26 @@ def _beside(before: int, own: int, after: int, units: int, grain: int, threads: 
     return own if own > 1 or before == 1 or after == 1 else max(1, min(threads, -(-units // grain)))
 
 
-def _microseconds(flops: int) -> float:
-    return flops / _GFLOPS / 1e3
+def _weight_bytes(step: Step) -> int:
+    found = [step.params.get(name) for name in ("b", "weights")]
+    return sum(w.nbytes for w in found if w is not None and not is_tracked(w))
 
 
-def _parts(units: int, grain: int, flops: int, threads: int) -> int:
+def _microseconds(units: int, grain: int, flops: int, nbytes: int) -> float:
+    return flops / _FLOPS + nbytes / _BYTES if units > grain else flops / _FLOPS_ALONE
+
+
+def _parts(units: int, grain: int, microseconds: float, threads: int) -> int:
     most = -(-units // grain)
-    return max(1, min(threads, most)) if _microseconds(flops) >= _STEP_US else 1
+    return max(1, min(threads, most)) if microseconds >= _STEP_US else 1
 
 
-def _most(*parts: int) -> int:
-    return max(parts, default=1)
+def _pays(*times_and_parts: float) -> bool:
+    """Of the times of all steps, then their parts: whether threads save enough."""
+    count = len(times_and_parts) // 2
+    times, parts = times_and_parts[:count], times_and_parts[count:]
+    saved = sum(t - t / n for t, n in zip(times, parts))
+    return any(n > 1 for n in parts) and saved >= max(_PROGRAM_US, _PART * sum(times))
 
 
 def _cuts(units: int, grain: int, parts: int, threads: int) -> tuple[int, ...]:

@@ -100,7 +100,7 @@ def test_exit_while_a_daemon_thread_runs(threads: str) -> None:
         sys.path[:0] = {sys.path[:]!r}
         import networks
         from forwardpass import Model, partition
-        partition._STEP_US = partition._PROGRAM_US = 0.0
+        partition._STEP_US = partition._PROGRAM_US = partition._PART = 0.0
         network = networks.build("cifar cnn")
         model, x = Model(network, threads={threads}), networks.sample(network, 2)
         def work():
@@ -126,7 +126,7 @@ def test_openmp_that_gives_fewer_threads() -> None:
         network = networks.build("cifar cnn")
         x = networks.sample(network, 2)
         want = Model(network, threads=1)(x)
-        partition._STEP_US = partition._PROGRAM_US = 0.0
+        partition._STEP_US = partition._PROGRAM_US = partition._PART = 0.0
         model = Model(network, threads=3)
         assert np.array_equal(model(x), want)
         newest = max(map(int, os.listdir("/proc/self/task")))

@@ -148,7 +148,7 @@ def test_sequences(isa: str, threads: int, tiles: bool, rng: np.random.Generator
     graph, _ = optimize(decoder())
     given = settings(isa, threads, "float32", tiles=tiles)
     others = lengths(rng, 30, (None, None), "tokens", 200)
-    assert fitting(graph, {"tokens": (3, 60)}, others, given) > 10
+    assert fitting(graph, {"tokens": (3, 120)}, others, given) > 10
 
 
 @pytest.mark.parametrize("name", ["mlp 100-10-20-1", "cifar cnn", "branches"])

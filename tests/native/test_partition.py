@@ -1,0 +1,91 @@
+"""Which steps are shared among threads, and how the threads find processors."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from test_linear_split import layer
+
+from forwardpass import Model
+from forwardpass.graph import Graph, Node, TensorType
+
+
+def dense(*widths: int) -> Graph:
+    """Linear layers, one after another."""
+    rng = np.random.default_rng(0)
+    pairs = list(itertools.pairwise(widths))
+    weights = {f"w{k}": rng.standard_normal(pair, dtype=np.float32) for k, pair in enumerate(pairs)}
+    names = ["x", *(f"h{k}" for k in range(1, len(pairs))), "y"]
+    nodes = [Node("MatMul", [names[k], f"w{k}"], [names[k + 1]], {}, "", f"n{k}") for k in range(len(pairs))]
+    return Graph({"x": TensorType(np.dtype(np.float32), ("n", widths[0]))}, ["y"], nodes, weights)
+
+
+def parts(graph: Graph, *shape: int) -> list[int]:
+    """Threads of two that have work, step by step."""
+    plan = Model(graph, threads=2, precision="portable").plan({"x": shape})
+    return [s.threads for s in plan.steps]
+
+
+def test_small_programs_take_one_thread() -> None:
+    assert parts(dense(8, 5, 1), 1, 8) == [1, 1]
+    assert parts(dense(16, 64, 32, 1), 64, 16) == [1, 1, 1]
+
+
+def test_weights_of_a_single_row_are_shared() -> None:
+    assert parts(dense(784, 512, 512, 10), 1, 784) == [2, 2, 1]
+
+
+def test_narrow_products_are_shared_too() -> None:
+    """One column takes as long as sixteen, and its rows lie where the layers before have been."""
+    assert parts(dense(16, 64, 32, 1), 1024, 16) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("op", ["GRU", "LSTM"])
+def test_a_recurrent_layer_of_one_row_takes_one_thread(op: str) -> None:
+    """Threads could share the products with its input, and would then wait for longer than that saves."""
+    graph = layer(op, 32, 64, 128)
+    assert set(parts(graph, 32, 1, 64)) == {1}
+    assert max(parts(graph, 32, 16, 64)) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_members_keep_apart() -> None:
+    """Threads that begin on one processor are on two after some calls, and the caller may run where it could before."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor")
+    code = f"""
+        import os, sys, time
+        sys.path[:0] = {sys.path[:]!r}
+        import numpy as np
+        from test_partition import dense
+        from forwardpass import Model
+        every = os.sched_getaffinity(0)
+        one = min(every)
+        model = Model(dense(784, 512, 512, 10), threads=2)
+        x = np.ones((64, 784), np.float32)
+        before = set(os.listdir("/proc/self/task"))
+        os.sched_setaffinity(0, {{one}})
+        model(x)
+        [worker] = [int(t) for t in set(os.listdir("/proc/self/task")) - before if open(f"/proc/self/task/{{t}}/stat")
+                    .read().split()[2] in "RS" and os.sched_getaffinity(int(t)) == {{one}}][-1:]
+        os.sched_setaffinity(worker, every)  # it is on the caller's processor, and may be on others
+        for _ in range(200):
+            model(x)
+        assert os.sched_getaffinity(0) == {{one}}
+        assert one not in os.sched_getaffinity(worker), os.sched_getaffinity(worker)
+        assert os.sched_getaffinity(worker) <= every
+        os.sched_setaffinity(worker, {{one}})  # as somebody may want it: then there is no other place
+        for _ in range(20):
+            model(x)
+        assert os.sched_getaffinity(worker) == {{one}}
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], timeout=120, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
