@@ -151,6 +151,8 @@ def _algorithm(s: Step) -> str:
         return _tiles(p)
     if s.kernel == "attention_bf16":
         return f"bf16 tiles of {p['tile_m']} rows"
+    if s.kernel == "linear_split_f32":
+        return f"{p['rows']}x{p['n']}x{p['k']}, {_terms(p)} tiles of 16 rows"
     if s.kernel not in PRODUCTS:
         return ", ".join(filter(None, [p.get("activation"), "pools 2x2" if p.get("pooled") else None]))
     rows = p["batch"] * p["oh"] * p["ow"]
@@ -161,10 +163,13 @@ def _algorithm(s: Step) -> str:
     return ", ".join([*parts, *([p["activation"]] if p.get("activation") else [])])
 
 
+def _terms(p: dict[str, Any]) -> str:
+    return f"bf16x{p['terms'] * (p['terms'] + 1) // 2}"
+
+
 def _tiles(p: dict[str, Any]) -> str:
     rows, k = p["batch"] * p["oh"] * p["ow"], int(p["steps"][:, 1].sum())
-    products = p["terms"] * (p["terms"] + 1) // 2
-    parts = [f"{rows}x{p['n']}x{k}", f"bf16x{products} tiles of {p['tile_m']} rows"]
+    parts = [f"{rows}x{p['n']}x{k}", f"{_terms(p)} tiles of {p['tile_m']} rows"]
     parts += ["split by columns"] if p["split_n"] else []
     parts += filter(None, [p.get("activation")])
     return ", ".join([*parts, *(["splits the result"] if p["makes"] else [])])
