@@ -8,6 +8,8 @@
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -24,7 +26,9 @@ namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(50);
 constexpr auto kPatience = std::chrono::microseconds(5);
-constexpr int kSeats = 64;  // members whose processors are known
+constexpr int kSeats = 64;                     // members whose processors are known
+constexpr std::int64_t kWaited = 500'000;      // nanoseconds without a processor that tell that others want it
+constexpr std::int64_t kRest = 1'000'000'000;  // nanoseconds without a move after that
 
 inline void pause() noexcept {
 #if defined(__x86_64__)
@@ -50,6 +54,21 @@ void wait_while(std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
+#if defined(__linux__)
+inline std::int64_t nanoseconds(clockid_t clock) noexcept {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+// How often this thread had to give its processor to another one, though it did not wait for anything.
+inline std::int64_t times_taken() noexcept {
+  rusage used{};
+  getrusage(RUSAGE_THREAD, &used);
+  return used.ru_nivcsw;
+}
+#endif
+
 // Where a member was at its last job, and where it may be.
 struct alignas(64) Seat {
   std::atomic<int> processor{-1};
@@ -57,6 +76,7 @@ struct alignas(64) Seat {
   cpu_set_t allowed;  // by others than us
   cpu_set_t chosen;
   bool moved = false;
+  std::int64_t rests = 0;  // until then it stays where the system puts it
 #endif
 };
 
@@ -103,8 +123,30 @@ struct Team {
       const int taken = seats[other].processor.load(std::memory_order_relaxed);
       if (taken >= 0 && taken < CPU_SETSIZE) CPU_CLR(taken, &seat.chosen);
     }
+    const std::int64_t before = nanoseconds(CLOCK_MONOTONIC);
+    if (before < seat.rests) return;
     seat.moved = CPU_COUNT(&seat.chosen) > 0 && sched_setaffinity(0, sizeof now, &seat.chosen) == 0;
-    if (seat.moved) seat.processor.store(sched_getcpu(), std::memory_order_relaxed);
+    if (!seat.moved) return;
+    seat.processor.store(sched_getcpu(), std::memory_order_relaxed);
+    if (nanoseconds(CLOCK_MONOTONIC) - before > kWaited) leave(seat);
+  }
+
+  // The place is somebody else's too, who takes it for longer than the caller would: anywhere, for a while.
+  void leave(Seat& seat) noexcept {
+    sched_setaffinity(0, sizeof seat.allowed, &seat.allowed);
+    seat.moved = false;
+    seat.rests = nanoseconds(CLOCK_MONOTONIC) + kRest;
+  }
+
+  // The job of a member that has moved; leaves its place if others took the processor from it for long.
+  void work_apart(int member) noexcept {
+    Seat& seat = seats[member];
+    const std::int64_t wall = nanoseconds(CLOCK_MONOTONIC), own = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+    const std::int64_t taken = times_taken();
+    job(context, member, barrier);
+    const std::int64_t passed = nanoseconds(CLOCK_MONOTONIC) - wall;
+    if (passed <= kWaited || times_taken() == taken) return;
+    if (passed - (nanoseconds(CLOCK_THREAD_CPUTIME_ID) - own) > kWaited) leave(seat);
   }
 #endif
 
@@ -117,7 +159,12 @@ struct Team {
       const bool dismissed = dismiss;
       if (!dismissed && member < members) {
         sit(member);
-        job(context, member, barrier);
+#if defined(__linux__)
+        if (member < kSeats && seats[member].moved) {
+          work_apart(member);
+        } else
+#endif
+          job(context, member, barrier);
       }
       // All workers report, so that none can still be reading this job when the next one is written.
       if (finished.fetch_add(1, std::memory_order_acq_rel) + 1 == all) finished.notify_one();
