@@ -248,12 +248,14 @@ class Context:
     tile_panels: tuple[int, ...] = (8, 5, 3, 3, 2, 2)
     terms: int = 0
     approximate: bool = False
-    fixed_steps: int = 0
     half_weights: bool = False
     threads: int = 1
     kernels: list[str] = field(default_factory=list)
     runs: bool = True
     made: dict[Any, np.ndarray] = field(default_factory=dict)
+
+    def declared(self, index: int) -> TensorType | None:
+        return None
 
     def input(self, index: int) -> Tensor | None:
         return self.inputs[index] if index < len(self.inputs) else None

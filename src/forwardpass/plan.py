@@ -193,6 +193,7 @@ def make_plan(
     packed: dict[Any, Array],
     arenas: _native.Arenas | None = None,
     types: Mapping[str, TensorType] | None = None,
+    declared: Mapping[str, TensorType] | None = None,
 ) -> Plan:
     """Plan an optimised graph.
 
@@ -208,6 +209,8 @@ def make_plan(
         Memory for intermediate values, shared with other plans that run by turns.
     types
         Of all values for these shapes, where they are known.
+    declared
+        What the model says of its values, whatever a call brings.
 
     Raises
     ------
@@ -218,7 +221,7 @@ def make_plan(
     InputError
         They need more memory than there can be.
     """
-    plan = draft(graph, shapes, settings, packed, types)
+    plan = draft(graph, shapes, settings, packed, types, declared)
     plan.arenas = arenas
     plan.arena_bytes = place(plan.buffers)
     return plan
@@ -244,6 +247,7 @@ def draft(
     settings: Settings,
     packed: dict[Any, Array],
     types: Mapping[str, TensorType] | None = None,
+    declared: Mapping[str, TensorType] | None = None,
 ) -> Plan:
     """A plan whose buffers have no places yet; as `make_plan`."""
     inputs = {k: TensorType(t.dtype, shapes[k]) for k, t in graph.inputs.items() if not t.container}
@@ -253,7 +257,7 @@ def draft(
         types = infer_types(graph, inputs, values=known)
         graph = _without(graph, known)
     _check_sizes(types)
-    planner = Planner(graph, types, settings, packed)
+    planner = Planner(graph, types, settings, packed, declared or {})
     try:
         reasons = planner.lower_all()
         ends = [*graph.inputs, *graph.outputs]

@@ -20,7 +20,7 @@ from .records import field, record
 from .storage import Storage, contiguous_strides
 from .tracked import call, is_tracked
 
-__all__ = ["FIXED_STEPS", "NATIVE", "Planner", "Settings", "Step"]
+__all__ = ["NATIVE", "Planner", "Settings", "Step"]
 
 NATIVE = frozenset(
     np.dtype(name)
@@ -32,8 +32,6 @@ NATIVE = frozenset(
 """Element types that values of a plan may have. Which of them a kernel takes, its operator's `lower` says."""
 
 
-FIXED_STEPS = "fixed steps"
-"""With the name of a recurrent layer's input, the key of `Lowering.fixed_steps` in a model's packed arrays."""
 _ABSENT = TensorType(FLOAT, None)
 _TERMS = {"float32": 3, "fast": 2, "bfloat16": 1}
 """Precision -> bfloat16 terms that operands on tiles are split in."""
@@ -107,7 +105,9 @@ class Planner:
         types: Mapping[str, TensorType],
         settings: Settings,
         packed: dict[Any, Array],
+        declared: Mapping[str, TensorType],
     ) -> None:
+        self._declared = declared
         self.graph, self.values, self.settings = graph, types, settings
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
@@ -213,10 +213,8 @@ class Planner:
         found: Array | None = elements_of(self.graph.constants.get(name))
         return found
 
-    @property
-    def fixed_steps(self) -> int:
-        found = self._packed.get((FIXED_STEPS, self.node.inputs[0]))
-        return 0 if found is None else int(found)
+    def declared(self, index: int) -> TensorType | None:
+        return self._declared.get(self.node.inputs[index]) if index < len(self.node.inputs) else None
 
     def output(self, index: int = 0) -> Tensor:
         if not self.node.outputs[index]:

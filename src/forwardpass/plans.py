@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from . import _native
 from .cache import Cache
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, plan_any
-from .ops import infer_types
 from .plan import Plan, Settings, make_plan
-from .planner import FIXED_STEPS
 from .template import Template, make_template
 
 __all__ = ["PlanMaker", "Plans"]
@@ -23,8 +19,6 @@ _MAX_TEMPLATES = 16
 _FIRST = 3
 """The plan, counted from one, for which a template is tried: two shapes are no sign that there will be more."""
 
-_RECURRENT = frozenset({"RNN", "GRU", "LSTM"})
-
 Key = tuple[tuple[int, ...], ...]
 
 
@@ -33,29 +27,16 @@ class Plans(Cache[Key, AnyPlan]):
 
     Parameters
     ----------
-    types
-        Of all values of the graph, where no input may have another shape.
+    declared
+        What the graph says of its values, whatever a call brings.
     """
 
     def __init__(
-        self, graph: Graph, settings: Settings, packed: dict[Any, Array], types: Mapping[str, TensorType] | None = None
+        self, graph: Graph, settings: Settings, packed: dict[Any, Array], declared: Mapping[str, TensorType]
     ) -> None:
         # No method of this object: a cycle would keep the plans' memory until a garbage collection.
-        self.maker = PlanMaker(graph, settings, packed, types)
+        self.maker = PlanMaker(graph, settings, packed, declared)
         super().__init__(self.maker, _MAX_PLANS)
-
-
-def _fixed_steps(graph: Graph) -> dict[Any, Array]:
-    """What `Lowering.fixed_steps` says of the recurrent layers, as entries of a model's packed arrays."""
-    layers = [n for n in graph.nodes if n.qualified in _RECURRENT]
-    types = infer_types(graph) if layers else {}
-    found: dict[Any, Array] = {}
-    for n in layers:
-        shape = types[n.inputs[0]].shape
-        steps = shape[1 if n.attributes.get("layout") else 0] if shape else None
-        if isinstance(steps, int):
-            found[FIXED_STEPS, n.inputs[0]] = np.array(steps)
-    return found
 
 
 class PlanMaker:
@@ -68,9 +49,10 @@ class PlanMaker:
     """
 
     def __init__(
-        self, graph: Graph, settings: Settings, packed: dict[Any, Array], types: Mapping[str, TensorType] | None
+        self, graph: Graph, settings: Settings, packed: dict[Any, Array], declared: Mapping[str, TensorType]
     ) -> None:
-        self.graph, self.settings, self.packed, self._types = graph, settings, packed, types
+        self.graph, self.settings, self.packed, self._declared = graph, settings, packed, declared
+        self._types = _known_types(graph, declared)
         self.planned = self.filled = 0
         self._arenas = _native.Arenas()
         self._templates: list[Template] = []
@@ -85,8 +67,6 @@ class PlanMaker:
                 self._gap = 1
                 return plan
         shapes = dict(zip(self.graph.inputs, key))
-        if not self.planned and self.settings.tiles:
-            self.packed |= _fixed_steps(self.graph)
         self.planned += 1
         return self._by_template(key, shapes) or plan_any(self.graph, shapes, self._plan)
 
@@ -94,7 +74,7 @@ class PlanMaker:
         types = self._types if graph is self.graph else None  # not those of a part of it
         if types is not None and any(types[k].shape != s for k, s in shapes.items()):
             types = None
-        return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types)
+        return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types, self._declared)
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
         """A plan from a new template, now and then: the more rarely, the fewer shapes the last ones were good for."""
@@ -102,9 +82,21 @@ class PlanMaker:
             return None
         self._gap *= 2
         self._next = self.planned + self._gap
-        template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas)
+        template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas, self._declared)
         if template is None:
             return None
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
         return template(key)
+
+
+def _known_types(graph: Graph, declared: Mapping[str, TensorType]) -> dict[str, TensorType] | None:
+    """The types of all values of the graph; None where a shape is not known, or where values may follow from shapes
+    alone."""
+    if not all(declared[i].is_known for i in graph.inputs):
+        return None
+    if any(declared[n.outputs[0]].dtype.kind in "iub" for n in graph.nodes if n.outputs[0]):
+        return None
+    names = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs if o)]
+    types = {name: declared[name] for name in names}
+    return types if all(t.is_known for t in types.values()) else None

@@ -38,7 +38,7 @@ class Prepared:
         view, self.log = optimized_view(readable(graph))
         self.optimized = view.graph
         self.packed: dict[Any, Array] = {}
-        self.plans = Plans(self.optimized, settings, self.packed, view.known_types())
+        self.plans = Plans(self.optimized, settings, self.packed, view.types())
 
 
 _alive: WeakValueDictionary[Any, Prepared] = WeakValueDictionary()

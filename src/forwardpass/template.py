@@ -30,6 +30,7 @@ def make_template(
     settings: Settings,
     packed: dict[Any, Array],
     arenas: _native.Arenas | None,
+    declared: Mapping[str, TensorType] | None = None,
 ) -> Template | None:
     """A template that fits the given shapes, and others for which planning goes the same way; None where there is
     nothing to fill in, or planning needs to know the sizes. Arguments are those of `make_plan`."""
@@ -38,7 +39,7 @@ def make_template(
     if tracked is None:
         return None
     try:
-        return Template(draft(graph, tracked, settings, packed), trace, pattern, arenas)
+        return Template(draft(graph, tracked, settings, packed, declared=declared), trace, pattern, arenas)
     except (*_FAILURES, Declined, AttributeError, TypeError, LookupError):
         return None  # something takes a size for more than a number, or the planner would fail too
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planned import settings
 
 import forwardpass as fp
 import networks
@@ -14,8 +15,10 @@ from forwardpass import plan
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops.evaluate import infer_types
 from forwardpass.passes import optimized_view
+from forwardpass.plans import PlanMaker
 
 F32 = np.dtype("float32")
+SETTINGS = settings("scalar")
 
 
 def static(graph: Graph, rows: int = 2) -> Graph:
@@ -29,9 +32,9 @@ def static(graph: Graph, rows: int = 2) -> Graph:
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_they_are_those_of_the_shape_rules(name: str) -> None:
     graph = networks.build(name).graph()
-    view, _ = optimized_view(static(graph))
-    assert view.known_types() == infer_types(view.graph)
-    assert optimized_view(graph)[0].known_types() is None, "the batch is free"
+    view, free = (optimized_view(g)[0] for g in (static(graph), graph))
+    assert PlanMaker(view.graph, SETTINGS, {}, view.types())._types == infer_types(view.graph)
+    assert PlanMaker(free.graph, SETTINGS, {}, free.types())._types is None, "the batch is free"
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)

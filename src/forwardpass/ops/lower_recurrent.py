@@ -124,10 +124,16 @@ class _Layer:
     def _on_tiles(self, k: int, n: int) -> bool:
         """Whether the products with the input are sums on matrix tiles. That depends on the layer and on steps that no
         call decides: a sequence gets the same numbers whatever surrounds it."""
-        if self.ctx.terms < 2 or self.ctx.fixed_steps < _LEAST_STEPS or not 0 < k <= _MOST_INPUTS or n % _PANEL:
+        if self.ctx.terms < 2 or self._declared_steps() < _LEAST_STEPS or not 0 < k <= _MOST_INPUTS or n % _PANEL:
             return False
         largest = self._packed("largest W", 1, self.ctx.constant(1), lambda w: np.abs(w).max(keepdims=True))
         return largest is not None and bool(largest < _LARGEST)
+
+    def _declared_steps(self) -> int:
+        """Those that the model itself says; 0 where a call decides."""
+        declared = self.ctx.declared(0)
+        steps = declared.shape[self.batch_first] if declared is not None and declared.shape else None
+        return steps if isinstance(steps, int) else 0
 
     def _bias(self, b: Array) -> Array:
         of_input, of_state = np.split(b.astype(np.float32), 2, axis=1)

@@ -105,10 +105,9 @@ class Lowering(Protocol):
     def threads(self) -> int:
         """Threads that the plan may use."""
 
-    @property
-    def fixed_steps(self) -> int:
-        """Of a recurrent layer, the steps of its input where the model says them, so that no call decides them; else
-        0. What follows from them is the same for every row and every padding."""
+    def declared(self, index: int) -> TensorType | None:
+        """What the model says of an input, whatever a call brings: what follows from it is the same for every row and
+        every padding. None where it is absent, or nothing is known."""
 
     def input(self, index: int) -> Tensor | None:
         """The tensor of an input; None where it is absent. Constants have a tensor too."""

@@ -121,17 +121,9 @@ class View:
         count = len(self.uses(value))
         return None if count == 1 else f"value {value!r} is used by {count} nodes"
 
-    def known_types(self) -> dict[str, TensorType] | None:
-        """The types of all values of the graph; None where a shape is not known, or where values may follow from shapes
-        alone."""
-        graph, found = self.graph, self._types
-        if not all(found[i].is_known for i in graph.inputs):
-            return None
-        if any(found[n.outputs[0]].dtype.kind in "iub" for n in graph.nodes if n.outputs[0]):
-            return None
-        names = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs if o)]
-        types = {name: found[name] for name in names}
-        return types if all(t.is_known for t in types.values()) else None
+    def types(self) -> dict[str, TensorType]:
+        """What is known of all values."""
+        return dict(self._types)
 
     def constant(self, value: str) -> Array | None:
         """A constant's value; None for other values."""
