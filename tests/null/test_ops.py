@@ -301,8 +301,8 @@ def test_channels_last_conv_is_conv_with_an_epilogue(operator: Operator, case: C
     assert x is not None
     assert w is not None
     attributes = {**operator.attributes, **case.attributes}
-    y = convolve(attributes, np.moveaxis(x, -1, 1), np.moveaxis(w, (-1, -2), (0, 1)), bias)
-    y = np.moveaxis(y, 1, -1)
+    images = x if attributes["channels_first"] else np.moveaxis(x, -1, 1)
+    y = np.moveaxis(convolve(attributes, images, np.moveaxis(w, (-1, -2), (0, 1)), bias), 1, -1)
     if residual is not None:
         y = y + residual
     bounds = (attributes["alpha"], attributes["beta"])
