@@ -56,7 +56,13 @@ def check(way: str, folder: Path, module: Any, *inputs: Any) -> fp.Model:
     """The model of a file, which gives what PyTorch gives that has loaded the same file."""
     if way == "exported":
         path = folder / "net.pt2"
-        torch.export.save(torch.export.export(module.eval(), inputs), path)
+        program = torch.export.export(module.eval(), inputs)
+        try:
+            torch.export.save(program, path)
+        except NotImplementedError as error:  # with 2.13, the named tuples of max and sort, after some other programs
+            if "serialization name" not in str(error):
+                raise
+            pytest.skip(f"PyTorch cannot write this program now: {error}")
         model = fp.load(path)
         judge(model, module, *inputs)
         return model
