@@ -30,17 +30,23 @@ def split(steps: Sequence[Step], threads: int) -> int:
 
     The parts never change a result: a kernel's output does not depend on the range that it is in.
     """
+    if threads == 1:
+        return _alone(steps)
     # All at once, by functions of numbers: the sizes may be tracked.
     times = [call(_microseconds, s.units, s.grain, s.flops, _weight_bytes(s)) for s in steps]
     parts = [call(_parts, s.units, s.grain, t, threads) for s, t in zip(steps, times)]
-    if threads == 1 or not call(_pays, *times, *parts):
-        for s in steps:
-            s.ranges = [(0, s.units)]
-        return 1
+    if not call(_pays, *times, *parts):
+        return _alone(steps)
     for s, n in zip(steps, _joined(steps, parts, threads)):
         cuts = call(_cuts, s.units, s.grain, n, threads)
         s.ranges = list(zip(cuts[::2], cuts[1::2]))
     return threads
+
+
+def _alone(steps: Sequence[Step]) -> int:
+    for s in steps:
+        s.ranges = [(0, s.units)]
+    return 1
 
 
 def _joined(steps: Sequence[Step], parts: Sequence[int], threads: int) -> list[int]:
