@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+from attentions import FORMS, MASKS, Arrays, attention, draw, form, masked, same_everywhere
 from planned import plan_of, run
 
-from forwardpass import _native
 from forwardpass.errors import InputError
-from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.graph import Graph
 from forwardpass.ops import evaluate
 from tolerance import PROBABILITIES, native
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-NAMES = ("q", "k", "v", "mask", "past_key", "past_value", "lengths")
-
-
-def attention(inputs: Arrays, outputs: int = 1, **attributes: Any) -> Graph:
-    """A graph of one Attention; the inputs have these names."""
-    names = [n if n in inputs else "" for n in NAMES]
-    node = Node("Attention", names, ["y", "present_key", "present_value"][:outputs], attributes)
-    return Graph({n: TensorType.of(inputs[n]) for n in NAMES if n in inputs}, node.outputs, [node])
-
-
-def draw(rng: np.random.Generator, **shapes: tuple[int, ...]) -> Arrays:
-    return {k: rng.standard_normal(s, dtype=np.float32) for k, s in shapes.items()}
 
 
 def check(graph: Graph, inputs: Arrays, isa: str, threads: int = 1) -> Arrays:
@@ -37,75 +21,22 @@ def check(graph: Graph, inputs: Arrays, isa: str, threads: int = 1) -> Arrays:
     return got
 
 
-def same(a: Arrays, b: Arrays) -> bool:
-    return all(a[k].tobytes() == b[k].tobytes() for k in b)
-
-
-FORMS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
-    "4-D": ({"q": (2, 3, 5, 8), "k": (2, 3, 7, 8), "v": (2, 3, 7, 6)}, {}),
-    "3-D": ({"q": (2, 5, 24), "k": (2, 7, 24), "v": (2, 7, 30)}, {"q_num_heads": 3, "kv_num_heads": 3}),
-    "groups": ({"q": (2, 5, 48), "k": (2, 7, 16), "v": (2, 7, 16)}, {"q_num_heads": 6, "kv_num_heads": 2}),
-    "two queries of odd heads": ({"q": (2, 2, 2, 37), "k": (2, 1, 21, 37), "v": (2, 1, 21, 69)}, {}),
-    "four queries": ({"q": (1, 4, 4, 96), "k": (1, 2, 530, 96), "v": (1, 2, 530, 96)}, {"is_causal": 1}),
-    "one query": ({"q": (1, 4, 1, 64), "k": (1, 2, 300, 64), "v": (1, 2, 300, 64)}, {}),
-    "many keys": ({"q": (1, 2, 70, 16), "k": (1, 2, 600, 16), "v": (1, 2, 600, 16)}, {}),
-    "causal": ({"q": (1, 2, 300, 16), "k": (1, 2, 300, 16), "v": (1, 2, 300, 20)}, {"is_causal": 1}),
-    "more keys than queries": ({"q": (1, 2, 9, 16), "k": (1, 2, 40, 16), "v": (1, 2, 40, 16)}, {"is_causal": 1}),
-    "window": (
-        {"q": (1, 1, 400, 8), "k": (1, 1, 400, 8), "v": (1, 1, 400, 8)},
-        {"is_causal": 1, "left_window_size": 20},
-    ),
-    "right window": (
-        {"q": (1, 1, 60, 8), "k": (1, 1, 60, 8), "v": (1, 1, 60, 8)},
-        {"left_window_size": 3, "right_window_size": 5},
-    ),
-    "scale": ({"q": (1, 2, 20, 17), "k": (1, 2, 33, 17), "v": (1, 2, 33, 3)}, {"scale": 0.7}),
-    "soft cap": ({"q": (1, 2, 20, 16), "k": (1, 2, 33, 16), "v": (1, 2, 33, 16)}, {"softcap": 2.0, "scale": 1.0}),
-    "wide heads": ({"q": (1, 1, 3, 600), "k": (1, 1, 5, 600), "v": (1, 1, 5, 600)}, {}),
-    "one element": ({"q": (1, 1, 3, 1), "k": (1, 1, 5, 1), "v": (1, 1, 5, 1)}, {}),
-}
-
-
 @pytest.mark.parametrize("name", FORMS)
 def test_forms(name: str, isa: str, rng: np.random.Generator) -> None:
-    shapes, attributes = FORMS[name]
-    inputs = draw(rng, **shapes)
-    check(attention(inputs, **attributes), inputs, isa)
+    check(*form(rng, name), isa)
 
 
 @pytest.mark.threads
 @pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("name", FORMS)
 def test_bits_across_isas_and_threads(name: str, rng: np.random.Generator) -> None:
-    shapes, attributes = FORMS[name]
-    inputs = draw(rng, **shapes)
-    graph = attention(inputs, **attributes)
-    want = run(graph, inputs, "scalar")
-    for isa in _native.available_isas():
-        for threads in (1, 2, 3):
-            assert same(run(graph, inputs, isa, threads), want), f"{isa} with {threads} threads"
-
-
-MASKS = {
-    "numbers": lambda rng: rng.standard_normal((2, 3, 9, 40), dtype=np.float32),
-    "of the batch": lambda rng: rng.standard_normal((2, 1, 1, 40), dtype=np.float32),
-    "of the heads": lambda rng: rng.standard_normal((3, 9, 40), dtype=np.float32),
-    "of queries": lambda rng: rng.standard_normal((9, 40), dtype=np.float32),
-    "of keys": lambda rng: rng.standard_normal(40, dtype=np.float32),
-    "bools": lambda rng: rng.random((2, 1, 9, 40)) < 0.5,
-    "few bools": lambda rng: rng.random((2, 3, 9, 40)) < 0.02,
-    "fewer keys": lambda rng: rng.random((9, 21)) < 0.5,
-    "one key": lambda rng: np.ones((9, 1), bool),
-    "integers": lambda rng: rng.integers(-2, 2, (9, 40)),
-}
+    same_everywhere(run, *form(rng, name), threads=(1, 2, 3))
 
 
 @pytest.mark.parametrize("causal", [0, 1])
 @pytest.mark.parametrize("name", MASKS)
 def test_masks(name: str, causal: int, isa: str, rng: np.random.Generator) -> None:
-    inputs = draw(rng, q=(2, 3, 9, 16), k=(2, 3, 40, 16), v=(2, 3, 40, 16))
-    inputs["mask"] = np.asarray(MASKS[name](rng))
-    check(attention(inputs, is_causal=causal), inputs, isa)
+    check(*masked(rng, name, causal), isa)
 
 
 def test_rows_that_see_nothing_are_zero(isa: str, rng: np.random.Generator) -> None:

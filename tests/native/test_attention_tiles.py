@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planned import settings
-from test_attention import FORMS, MASKS, Arrays, attention, draw, same
+from attentions import FORMS, MASKS, Arrays, attention, draw, form, masked, same, same_everywhere
+from planned import on_tiles
 
-from forwardpass import _native
 from forwardpass.graph import Graph
 from forwardpass.ops import evaluate
-from forwardpass.plan import Settings, make_plan
+from forwardpass.plan import make_plan
 from tolerance import BFLOAT16
 
 FEW = ("two queries of odd heads", "four queries", "one query", "wide heads", "one element")
@@ -18,9 +17,7 @@ ON_TILES = [n for n in FORMS if n not in FEW]
 
 
 def run(graph: Graph, x: Arrays, isa: str, threads: int = 1) -> Arrays:
-    s = settings(isa, threads)
-    chosen = Settings(isa, s.panel, s.tile_panels, threads, "bfloat16", True)
-    plan = make_plan(graph, {k: v.shape for k, v in x.items()}, chosen, {})
+    plan = make_plan(graph, {k: v.shape for k, v in x.items()}, on_tiles(isa, threads, "bfloat16"), {})
     assert "attention_bf16" in [step.kernel for step in plan.steps]
     return dict(zip(graph.outputs, plan.run([np.ascontiguousarray(x[k]) for k in graph.inputs])))
 
@@ -39,30 +36,20 @@ def check(graph: Graph, inputs: Arrays, isa: str) -> None:
 
 @pytest.mark.parametrize("name", ON_TILES)
 def test_forms(name: str, isa: str, rng: np.random.Generator) -> None:
-    shapes, attributes = FORMS[name]
-    inputs = draw(rng, **shapes)
-    check(attention(inputs, **attributes), inputs, isa)
+    check(*form(rng, name), isa)
 
 
 @pytest.mark.threads
 @pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("name", ON_TILES)
 def test_the_emulation_has_the_bits_of_the_instructions(name: str, rng: np.random.Generator) -> None:
-    shapes, attributes = FORMS[name]
-    inputs = draw(rng, **shapes)
-    graph = attention(inputs, **attributes)
-    want = run(graph, inputs, "scalar")
-    for isa in _native.available_isas():
-        for threads in (1, 3):
-            assert same(run(graph, inputs, isa, threads), want), f"{isa} with {threads} threads"
+    same_everywhere(run, *form(rng, name), threads=(1, 3))
 
 
 @pytest.mark.parametrize("causal", [0, 1])
 @pytest.mark.parametrize("name", MASKS)
 def test_masks(name: str, causal: int, isa: str, rng: np.random.Generator) -> None:
-    inputs = draw(rng, q=(2, 3, 9, 16), k=(2, 3, 40, 16), v=(2, 3, 40, 16))
-    inputs["mask"] = np.asarray(MASKS[name](rng))
-    check(attention(inputs, is_causal=causal), inputs, isa)
+    check(*masked(rng, name, causal), isa)
 
 
 def test_a_row_of_a_batch_is_that_row_alone(isa: str, rng: np.random.Generator) -> None:
@@ -83,10 +70,7 @@ def test_infinities_and_nan_stay_in_their_rows(isa: str, rng: np.random.Generato
 
 
 def test_few_queries_and_wide_heads_stay_in_float32(isa: str, rng: np.random.Generator) -> None:
-    s = settings(isa, 1)
     for name in FEW:
-        inputs = draw(rng, **FORMS[name][0])
-        graph = attention(inputs, **FORMS[name][1])
-        chosen = Settings(isa, s.panel, s.tile_panels, 1, "bfloat16", True)
-        plan = make_plan(graph, {k: v.shape for k, v in inputs.items()}, chosen, {})
+        graph, inputs = form(rng, name)
+        plan = make_plan(graph, {k: v.shape for k, v in inputs.items()}, on_tiles(isa, 1, "bfloat16"), {})
         assert "attention_f32" in [step.kernel for step in plan.steps], name
