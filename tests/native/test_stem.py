@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from planned import plan_of, run, settings
+from planned import on_tiles, plan_of, run
 
 import forwardpass.plan as plans
 from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_conv
 from forwardpass.passes import optimize
-from forwardpass.plan import Settings
 
 FLOAT = np.dtype(np.float32)
 POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
@@ -152,7 +151,5 @@ def test_a_result_that_others_read_is_not_pooled_away(isa: str, rng: np.random.G
 def test_small_layers_leave_the_tiles_where_a_pool_follows(pooled: bool, rng: np.random.Generator) -> None:
     size = 15
     graph = Layer((1, 64, size, size), 64, activation="Relu", pooled=pooled).graph(rng)
-    s = settings("scalar")
-    on_tiles = Settings(s.isa, s.panel, s.tile_panels, 1, "float32", tiles=True)
-    plan = plans.make_plan(graph, {"x": (1, 64, size, size)}, on_tiles, {})
+    plan = plans.make_plan(graph, {"x": (1, 64, size, size)}, on_tiles("scalar"), {})
     assert ("winograd_f32" in [s.kernel for s in plan.steps]) == pooled

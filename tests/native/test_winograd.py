@@ -10,13 +10,13 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from planned import plan_of, run
+from planned import plan_of, run, settings
 
 import tolerance
 from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops.lower_winograd import Scheme, accurate, scheme, schemes, transformed
-from forwardpass.plan import Settings, make_plan
+from forwardpass.plan import make_plan
 
 FLOAT = np.dtype(np.float32)
 POINTS = (0, 0.625, -0.625, 1.5, -1.5)
@@ -177,10 +177,8 @@ def test_precision_fast_allows_what_rounds_more(rng: np.random.Generator) -> Non
 @pytest.mark.parametrize(("precision", "rows"), [("float32", 2), ("portable", 2), ("fast", 4)])
 def test_the_precision_chooses(precision: str, rows: int, rng: np.random.Generator) -> None:
     layer = Layer(56, 56, 64, 64)
-    info = next(i for i in _native.isas() if i["name"] == "scalar")
-    chosen = Settings("scalar", info["panel"], info["tile_panels"], 1, precision)
     shapes = {k: v.shape for k, v in layer.arrays(rng).items()}
-    *_, step = make_plan(layer.graph(rng), shapes, chosen, {}).steps
+    *_, step = make_plan(layer.graph(rng), shapes, settings("scalar", 1, precision), {}).steps
     assert (step.kernel, step.params["rows"]) == ("winograd_f32", rows)
 
 
