@@ -23,7 +23,7 @@ def on_tiles(isa: str, threads: int = 1, precision: str = "float32") -> Settings
 
 
 def tiles_always(terms: int, *sizes: int) -> bool:
-    """In place of `lower_split._pays`, whose answers are kept."""
+    """In place of `lower_split.pays`, whose answers are kept."""
     return terms > 0 and sizes[-1] > 0
 
 

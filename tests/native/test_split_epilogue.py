@@ -18,7 +18,7 @@ PRECISIONS = ["float32", "fast", "bfloat16"]
 
 @pytest.fixture(autouse=True)
 def always_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_split, "_pays", tiles_always)
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
 
 
 def chain(rng: np.random.Generator, shape: tuple[int, ...], *layers: dict[str, Any], **more: Any) -> Graph:
@@ -88,7 +88,7 @@ def test_the_bits_stay(
     assert splits(apart) == len(layers)
     want = apart.run([x])[0].tobytes()
     monkeypatch.undo()
-    monkeypatch.setattr(lower_split, "_pays", tiles_always)
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
     for threads in (1, 2, 3):
         plan = planned(graph, on_tiles(isa, threads, precision))
         assert splits(plan) < len(layers) or precision != "bfloat16"
@@ -145,7 +145,7 @@ def test_a_batch_in_parts_is_split_by_steps(
     graph = chain(rng, (4, 4, 4, 32), {}, {"kernel": 3, "pads": SAME}, {})
     x = rng.standard_normal((4, 4, 4, 32), dtype=np.float32)
     want = planned(graph, on_tiles(isa)).run([x])[0].tobytes()
-    monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", 4 * 3 * 36 * 16)
+    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 4 * 3 * 36 * 16)
     plan = planned(graph, on_tiles(isa))
     assert splits(plan) > 3
     assert plan.run([x])[0].tobytes() == want

@@ -26,7 +26,7 @@ AMX = pytest.mark.skipif("amx" not in _native.available_isas(), reason="no AMX h
 def always_on_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the layer is, but in the tests of the choice."""
     if "choice" not in request.node.name:
-        monkeypatch.setattr(lower_split, "_pays", tiles_always)
+        monkeypatch.setattr(lower_split, "pays", tiles_always)
 
 
 def run(graph: Graph, x: dict[str, np.ndarray], chosen: Settings) -> np.ndarray:
@@ -150,7 +150,7 @@ def test_neither_batch_nor_threads_change_the_bits(name: str, isa: str, rng: np.
 def test_a_batch_in_parts(together: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, x = conv(rng, (5, 4, 4, 32), 16, 3, pads=[1, 1, 1, 1])
     want = run(graph, x, on_tiles(isa))
-    monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", together * 4 * 3 * 36 * 16)
+    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", together * 4 * 3 * 36 * 16)
     plan = make_plan(graph, {"x": x["x"].shape}, on_tiles(isa), {})
     assert kernels(plan).count("brgemm_split_f32") == -(-5 // together)
     assert same_bits(plan.run([x["x"]])[0], want)
@@ -164,7 +164,7 @@ def test_an_image_in_parts(
     graph, x = drawn(name, rng)
     x = {k: v[:1] for k, v in x.items()}
     want = run(graph, x, on_tiles(isa))
-    monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", 4 * 200)
+    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 4 * 200)
     plan = make_plan(graph, {k: v.shape for k, v in x.items()}, on_tiles(isa, threads), {})
     assert kernels(plan).count("brgemm_split_f32") > 1
     assert same_bits(plan.run([x[k] for k in graph.inputs])[0], want)

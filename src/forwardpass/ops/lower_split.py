@@ -13,53 +13,21 @@ from ..graph import Array
 from ..records import record
 from ..tracked import call
 from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
-from .lower_winograd import pooled_cycles
 from .registry import Lowering, Tensor
+from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of
 
 __all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
 
-_BLOCK = 32
-"""Products of a step along K."""
-_PANEL = 16
-"""Columns of a tile."""
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""
-_ROWS = 16
-"""Most rows of a tile."""
-_RESIDENT_BYTES = 1 << 20
-"""Of a split operand that stays in L2 until it is multiplied."""
 _CHUNK_TILES = 64
 """Of a panel's weights that are summed from zero: 64 KiB."""
 _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
-
-# Nanoseconds on one core, for estimates; only their ratios count.
-_FMA = 1 / 88
-"""Per product of float32."""
-_FMA_WEIGHTS = 0.015
-"""Per byte of weights that FMA reads beside its products."""
-_WEIGHTS = 0.075
-"""Per byte of weights that tiles read."""
-_WEIGHTS_LARGE = 0.055
-"""The same for 4 MiB and more, which NumPy asks large pages for."""
-_WRITE = 0.06
-"""Per byte of a result that does not stay in L2."""
-_FINISH = 28.0
-"""Per tile of sums that goes to memory."""
-_SPLIT = 3.0
-"""Per block that is split."""
-_SPLIT_TERM = 2.0
-"""Per term of it that is written and read again."""
-_SPLIT_PART = 3.0
-"""More, per block that has filling."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
-_CYCLES = 3.3
-"""Per nanosecond."""
-_GAIN = 0.9
-"""The part of the time by FMA that tiles may take at most, since their operands take more memory."""
 
 
 @record(slots=True, eq=False)
@@ -103,7 +71,7 @@ class Products:
     @property
     def blocks(self) -> int:
         """Of the channels of a pixel."""
-        return -(-self.x.shape[3] // _BLOCK)
+        return -(-self.x.shape[3] // BLOCK)
 
     def words(self, terms: int) -> int:
         """Of the split operand."""
@@ -132,7 +100,7 @@ class Products:
         """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row
         of the output on its own, or all of them as one row that has the border's columns in it."""
         _, oh, ow, _ = self.out.shape
-        found: tuple[int, int, int, int] = call(_positions, oh, ow, self.padded[1], self.steps[0] == self.steps[1])
+        found: tuple[int, int, int, int] = call(positions_of, oh, ow, self.padded[1], self.steps[0] == self.steps[1])
         return found
 
     def pays(self, terms: int) -> bool:
@@ -140,54 +108,7 @@ class Products:
         if not terms or not self.out.shape[3]:
             return False
         image = (*self.padded, self.x.shape[3], *self.out.shape[1:])
-        return bool(call(_pays, terms, len(self.taps), self.steps[0] == self.steps[1], *image))
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _positions(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int, int]:
-    """As `Products.positions`, for images of a width with the border; `even` where the steps are the same both ways."""
-    choices = [(oh, ow, ow)]
-    if even:
-        choices.append((1, (oh - 1) * width + ow, width))
-    found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
-    return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _pays(terms: int, taps: int, even: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int) -> bool:
-    """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
-    columns = -(-n // _PANEL) * _PANEL
-    tiles = _time(terms, taps, _positions(oh, ow, width, even), height * width, channels, columns)
-    products = taps * channels * columns
-    fma = oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS
-    nbytes = 4 * oh * ow * n
-    write = nbytes * _WRITE if nbytes > _RESIDENT_BYTES else 0.0
-    return tiles + write < _GAIN * (fma + write)
-
-
-def _time(
-    terms: int, taps: int, positions: tuple[int, int, int, int], pixels: int, channels: int, columns: int
-) -> float:
-    """Nanoseconds for one image on tiles, without writing the result."""
-    rows, count, _, tile_m = positions
-    blocks, whole = -(-channels // _BLOCK), channels // _BLOCK
-    products = rows * _tiles_time(count, tile_m) * (terms * (terms + 1) // 2 * taps * blocks)
-    split = pixels * (blocks * (_SPLIT + terms * _SPLIT_TERM) + (blocks - whole) * _SPLIT_PART)
-    weights = taps * blocks * _BLOCK * columns * 2 * terms
-    wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
-    return columns // _PANEL * (products + rows * -(-count // tile_m) * _FINISH) + split + wait
-
-
-def _tiles_time(positions: int, tile_m: int) -> float:
-    """Nanoseconds of one product of tiles for all positions of a row."""
-    return -(-positions // tile_m) * max(4.6, 1.9 + 0.27 * tile_m)
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _tile_rows(positions: int) -> int:
-    # Tiles of up to 10 rows take the same time: the smaller ones never win.
-    rows = range(min(_ROWS, max(positions, 1)), min(9, max(positions, 1) - 1), -1)
-    return min(rows, key=lambda r: _tiles_time(positions, r))
+        return bool(call(pays, terms, len(self.taps), self.steps[0] == self.steps[1], *image))
 
 
 def conv_on_tiles(
@@ -206,17 +127,19 @@ def conv_on_tiles(
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     pooled = ctx.attributes["pooled"] and (kh, kw, sh, sw, dh, dw) == (3, 3, 1, 1, 1, 1)
-    if pooled and call(_pools_faster, ctx.terms, *out.shape[1:3], channels, n):
-        return False
+
+    def wins(p: Products) -> bool:
+        return p.pays(ctx.terms) and not (pooled and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
+
     weights = ctx.constant(1)
     assert weights is not None
-    if dw == 1 and -(-kw * channels // _BLOCK) < kw * -(-channels // _BLOCK) and x.strides[2] == channels:
+    if dw == 1 and -(-kw * channels // BLOCK) < kw * -(-channels // BLOCK) and x.strides[2] == channels:
         shape = (kh, kw * channels, n)
         p = Products(
             _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
             out, residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), chunk,
         )  # fmt: skip
-        if p.pays(ctx.terms):
+        if wins(p):
             p.x = _window_rows(ctx.padded(x, pads), pads, kw, sw, out.shape[2])
             return _lowered(ctx, p)
     if kh == kw == 1 and not any(pads):  # only the pixels that are read
@@ -226,16 +149,8 @@ def conv_on_tiles(
     taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
-    return _lowered(ctx, Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk))
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _pools_faster(terms: int, height: int, width: int, channels: int, n: int) -> bool:
-    """Whether Winograd's method, which then pools by 2 x 2, beats tiles for an output of one image."""
-    padded = (height + 2, width + 2)
-    positions = _positions(height, width, padded[1], True)
-    tiles = _time(terms, 9, positions, math.prod(padded), channels, -(-n // _PANEL) * _PANEL)
-    return pooled_cycles(height, width, channels, n) / _CYCLES < _GAIN * tiles
+    p = Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk)
+    return wins(p) and _lowered(ctx, p)
 
 
 def _window_rows(x: Tensor, pads: tuple[int, int, int, int], kw: int, step: int, count: int) -> Tensor:
@@ -267,7 +182,7 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
     p = Products(
         image, (0, 0, 0, 0), [(0, 0)], (1, 1), made, added, key, lambda: weights[None], chunk_length(k, n)
     )  # fmt: skip
-    return _lowered(ctx, p, always=rows_are_batch)
+    return (rows_are_batch or p.pays(ctx.terms)) and _lowered(ctx, p)
 
 
 @lru_cache(maxsize=MOST_KEPT)
@@ -289,12 +204,10 @@ def _as_images(t: Tensor, batch: int, rows: int, width: int) -> Tensor:
     return Tensor(t.buffer, shape, (rows * n, width * n, n, 1), t.offset)
 
 
-def _lowered(ctx: Lowering, p: Products, *, always: bool = False) -> bool:
-    if not always and not p.pays(ctx.terms):
-        return False
+def _lowered(ctx: Lowering, p: Products) -> bool:
     parts = _parts(p, ctx.terms, ctx.threads)
     # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
-    behind = _ROWS * p.steps[1] * ctx.terms * _WORDS
+    behind = ROWS * p.steps[1] * ctx.terms * _WORDS
     split = ctx.temporary((call(max, 0, *(part.words(ctx.terms) for part in parts)) + behind,))
     for part in parts:
         _part(ctx, part, split)
@@ -305,7 +218,7 @@ def _parts(p: Products, terms: int, threads: int) -> list[Products]:
     """Images, or rows of one, whose split operand stays in L2 until it is multiplied."""
     batch, oh = p.out.shape[:2]
     image = p.words(terms) // batch
-    most = _RESIDENT_BYTES // 4 * threads
+    most = RESIDENT_BYTES // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
     if batch > 1 or image <= most:
         count = -(-batch // together)
@@ -330,7 +243,7 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
     ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * terms * x.size)
     rows, count, span, tile_m = p.positions()
     units = batch * rows * -(-count // tile_m)
-    panels = -(-n // _PANEL)
+    panels = -(-n // PANEL)
     split_n, cut = call(cut_of, units, panels, ctx.threads)
     steps = call(_steps, height, width, channels, tuple(p.taps), pixel)
     n_steps = p.blocks * len(p.taps)
@@ -355,12 +268,12 @@ def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
 @lru_cache(maxsize=MOST_KEPT)
 def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int) -> Array:
     """The `steps` of BrgemmSplitParams."""
-    blocks = -(-channels // _BLOCK)
+    blocks = -(-channels // BLOCK)
     table: Array = np.empty((blocks, len(taps), 2), np.int64)
     table[..., 0] = np.arange(blocks)[:, None] * (height * width * pixel)
     table[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
-    table[..., 1] = _BLOCK
-    table[-1:, :, 1] = channels - (blocks - 1) * _BLOCK
+    table[..., 1] = BLOCK
+    table[-1:, :, 1] = channels - (blocks - 1) * BLOCK
     found = table.reshape(-1, 2)
     found.flags.writeable = False  # many plans share it
     return found
@@ -379,8 +292,8 @@ def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
     past, in parts of even size."""
     step = terms * _WORDS * 4
     taps = len(p.taps)
-    weights = taps * p.blocks * step * -(-p.out.shape[3] // _PANEL) * _PANEL
-    most = _RESIDENT_BYTES if terms > 1 else _RESIDENT_BYTES // 8  # a product of one term waits for its weights
+    weights = taps * p.blocks * step * -(-p.out.shape[3] // PANEL) * PANEL
+    most = RESIDENT_BYTES if terms > 1 else RESIDENT_BYTES // 8  # a product of one term waits for its weights
     if weights <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
     own = p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
@@ -390,7 +303,7 @@ def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
 
 def _stay(tiles: int, own: int) -> int:
     """Tiles of `own` bytes that stay in L2, an even number, in parts of even size."""
-    most = max(2, _RESIDENT_BYTES // own)
+    most = max(2, RESIDENT_BYTES // own)
     return max(2, -(-tiles // -(-tiles // most)) + 1 & ~1)
 
 

@@ -1,0 +1,122 @@
+"""What products on matrix tiles cost, and where they pay: estimates for `lower_split`."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from .lower_linear import MOST_KEPT
+from .lower_winograd import pooled_cycles
+
+__all__ = ["BLOCK", "PANEL", "RESIDENT_BYTES", "ROWS", "pays", "pools_faster", "positions_of"]
+
+BLOCK = 32
+"""Products of a step along K."""
+PANEL = 16
+"""Columns of a tile."""
+ROWS = 16
+"""Most rows of a tile."""
+RESIDENT_BYTES = 1 << 20
+"""Of a split operand that stays in L2 until it is multiplied."""
+
+# Nanoseconds on one core, for estimates; only their ratios count.
+_FMA = 1 / 88
+"""Per product of float32."""
+_FMA_WEIGHTS = 0.015
+"""Per byte of weights that FMA reads beside its products."""
+_WEIGHTS = 0.075
+"""Per byte of weights that tiles read."""
+_WEIGHTS_LARGE = 0.055
+"""The same for 4 MiB and more, which NumPy asks large pages for."""
+_WRITE = 0.06
+"""Per byte of a result that does not stay in L2."""
+_FINISH = 28.0
+"""Per tile of sums that goes to memory."""
+_SPLIT = 3.0
+"""Per block that is split."""
+_SPLIT_TERM = 2.0
+"""Per term of it that is written and read again."""
+_SPLIT_PART = 3.0
+"""More, per block that has filling."""
+_CYCLES = 3.3
+"""Per nanosecond."""
+_GAIN = 0.9
+"""The part of the time by FMA that tiles may take at most, since their operands take more memory."""
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def positions_of(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int, int]:
+    """As `Products.positions`, for images of a width with the border; `even` where the steps are the same both ways."""
+    choices = [(oh, ow, ow)]
+    if even:
+        choices.append((1, (oh - 1) * width + ow, width))
+    found = [(rows, count, span, _tile_rows(count)) for rows, count, span in choices]
+    return min(found, key=lambda f: f[0] * _tiles_time(f[1], f[3]))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def pays(terms: int, taps: int, even: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int) -> bool:
+    """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
+    columns = -(-n // PANEL) * PANEL
+    products = taps * channels * columns
+    fma = oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS
+    nbytes = 4 * oh * ow * n
+    write = nbytes * _WRITE if nbytes > RESIDENT_BYTES else 0.0
+    most = _GAIN * (fma + write) - write
+    full = oh * ow / ROWS
+    if _time(terms, taps, full, full * _product_time(ROWS), height * width, channels, columns) >= most:
+        return False  # not even if all tiles were full, and small layers shall not wait for the search
+    tiles, time = _tiles(positions_of(oh, ow, width, even))
+    return _time(terms, taps, tiles, time, height * width, channels, columns) < most
+
+
+def _time(terms: int, taps: int, tiles: float, time: float, pixels: int, channels: int, columns: int) -> float:
+    """Nanoseconds for one image on tiles, without writing the result.
+
+    Parameters
+    ----------
+    tiles
+        Of positions.
+    time
+        Nanoseconds of one product of each of them.
+    pixels
+        That are split.
+    """
+    blocks, whole = -(-channels // BLOCK), channels // BLOCK
+    products = time * (terms * (terms + 1) // 2 * taps * blocks)
+    split = pixels * (blocks * (_SPLIT + terms * _SPLIT_TERM) + (blocks - whole) * _SPLIT_PART)
+    weights = taps * blocks * BLOCK * columns * 2 * terms
+    wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
+    return columns // PANEL * (products + tiles * _FINISH) + split + wait
+
+
+def _tiles(positions: tuple[int, int, int, int]) -> tuple[int, float]:
+    """How many tiles that makes, and the nanoseconds of one product of each."""
+    rows, count, _, tile_m = positions
+    return rows * -(-count // tile_m), rows * _tiles_time(count, tile_m)
+
+
+def _tiles_time(positions: int, tile_m: int) -> float:
+    """Nanoseconds of one product of tiles for all positions of a row."""
+    return -(-positions // tile_m) * _product_time(tile_m)
+
+
+def _product_time(tile_m: int) -> float:
+    """Nanoseconds of a product of tiles; those of all rows take the fewest per row."""
+    return max(4.6, 1.9 + 0.27 * tile_m)
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _tile_rows(positions: int) -> int:
+    # Tiles of up to 10 rows take the same time: the smaller ones never win.
+    rows = range(min(ROWS, max(positions, 1)), min(9, max(positions, 1) - 1), -1)
+    return min(rows, key=lambda r: _tiles_time(positions, r))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def pools_faster(terms: int, height: int, width: int, channels: int, n: int) -> bool:
+    """Whether Winograd's method, which then pools by 2 x 2, beats tiles for an output of one image."""
+    padded = (height + 2, width + 2)
+    tiles, time = _tiles(positions_of(height, width, padded[1], True))
+    on_tiles = _time(terms, 9, tiles, time, math.prod(padded), channels, -(-n // PANEL) * PANEL)
+    return pooled_cycles(height, width, channels, n) / _CYCLES < _GAIN * on_tiles
