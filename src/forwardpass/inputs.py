@@ -11,6 +11,7 @@ import numpy as np
 from .dtypes import STRING, decode, encode, from_foreign, is_narrow, name_of
 from .errors import InputError, suggest
 from .graph import Array, TensorType, Value
+from .memory import is_dense
 
 __all__ = [
     "as_array",
@@ -138,6 +139,8 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     InputError
         A dtype or a value that does not convert, an object that is no array, or no memory for a copy.
     """
+    if type(value) is np.ndarray and value.dtype == wanted.dtype and _is_plain(value.dtype) and is_dense(value):
+        return value
     where = f"input {name!r}"
     array = np.asarray(as_ndarray(name, value))
     if is_narrow(wanted.dtype) or wanted.dtype == STRING:
@@ -155,6 +158,10 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
             return np.require(array, dtype, ["C", "A"])
     except MemoryError:
         raise InputError("not enough memory for a copy", where=where, got=str(TensorType.of(array))) from None
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "fiub" and dtype.isnative
 
 
 def _unusual(where: str, array: Array, wanted: TensorType) -> Array:

@@ -86,6 +86,17 @@ def _floats(shape: tuple[int, ...]) -> Array:
     return np.empty(shape, np.float32)
 
 
+def _as_it_lies(array: Array) -> tuple[Array, Sequence[int]]:
+    """Its elements in the order of memory, where they are dense, and the steps between them along each of its axes:
+    weights that are transposed need not be copied."""
+    if is_dense(array):
+        return array, contiguous_strides(array.shape)
+    order = sorted(range(array.ndim), key=lambda axis: array.strides[axis], reverse=True)
+    source = dense(array.transpose(order))
+    steps = contiguous_strides(source.shape)
+    return source, [steps[order.index(axis)] for axis in range(array.ndim)]
+
+
 def _working(*ends: int) -> int:
     return sum(begin < end for begin, end in zip(ends[::2], ends[1::2]))
 
@@ -290,10 +301,7 @@ class Planner:
         batch, k, n = b.shape
         panels = -(-n // self.panel)
         out = empty((batch, panels, k, self.panel))
-        # Transposed weights are read as they lie.
-        order = sorted(range(3), key=lambda axis: b.strides[axis], reverse=True)
-        source = dense(b.transpose(order))
-        strides = dict(zip(order, contiguous_strides(source.shape)))
+        source, strides = _as_it_lies(b)
         fields = {
             "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
             "out_batch": panels * k * self.panel,

@@ -64,22 +64,25 @@ def collapse(shape: Sequence[int], *strides: Sequence[int]) -> tuple[tuple[int, 
     """
     if 0 in shape:
         return (0,), [(1,) for _ in strides]
-    merged: list[list[int]] = []  # per dimension, innermost first: size, then the stride of every operand
-    for position in range(len(shape) - 1, -1, -1):
-        size = shape[position]
+    merged: list[list[int]] = []  # per dimension, innermost first: the stride of every operand, then the size
+    for *steps, size in [*zip(*strides, shape)][::-1]:
         if size == 1:
             continue
-        steps = [s[position] for s in strides]
-        if merged and all(outer == inner * merged[-1][0] for outer, inner in zip(steps, merged[-1][1:])):
-            merged[-1][0] *= size
-        else:
-            merged.append([size, *steps])
+        if merged:
+            inner = merged[-1]
+            for outer, stride in zip(steps, inner):
+                if outer != stride * inner[-1]:
+                    break
+            else:
+                inner[-1] *= size
+                continue
+        merged.append([*steps, size])
     if not merged:
         return (1,), [(1,) for _ in strides]
     if len(merged) > MAX_RANK:
         return None
-    merged.reverse()
-    return tuple(m[0] for m in merged), [tuple(m[k + 1] for m in merged) for k in range(len(strides))]
+    *steps_of, sizes = zip(*merged[::-1])
+    return sizes, steps_of
 
 
 def space(names: Sequence[str], shape: Sequence[int], *strides: Sequence[int]) -> dict[str, Any] | None:
