@@ -163,7 +163,10 @@ def integers(
 ) -> list[int]:
     """An attribute that is `count` integers of at least `least`; `count` times `default` where absent."""
     value = attributes[name]
-    if value is None and default is not None and count is not None:
+    if type(value) is list and value and _INT.issuperset(map(type, value)):
+        if (count is None or len(value) == count) and (least is None or min(value) >= least):
+            return value[:]
+    elif value is None and default is not None and count is not None:
         return [default] * count
     if isinstance(value, (str, bytes)) or not isinstance(value, (list, tuple, Sequence, np.ndarray)):
         raise GraphError(f"attribute {name!r} is wrong", expected="a list of integers", got=repr(value))

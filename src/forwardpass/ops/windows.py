@@ -142,22 +142,22 @@ def window(attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int]
     GraphError
         Attributes of the wrong length or sign, or a window that does not fit into the image.
     """
-    strides, dilations, pads = _sizes(attributes, len(spatial), kernel)
+    rank = len(spatial)
+    strides, dilations, pads = _sizes(attributes, rank, kernel)
     auto = shapes.choice(attributes, "auto_pad", AUTO_PAD) if "auto_pad" in attributes else "NOTSET"
-    before, after, out = [], [], []
-    for axis, size in enumerate(spatial):
-        stride, extent = strides[axis], (kernel[axis] - 1) * dilations[axis] + 1
-        if auto.startswith("SAME"):
-            count = -(-size // stride)
-            total = max((count - 1) * stride + extent - size, 0)
-            small = total // 2
-            first = small if auto == "SAME_UPPER" else total - small
-            last = total - first
-        else:
-            first, last = (0, 0) if auto == "VALID" else (pads[axis], pads[axis + len(spatial)])
-            count = _count(size, extent, stride, first, last, ceil_mode)
-        before.append(first)
-        after.append(last)
+    if auto == "VALID":
+        pads = [0] * (2 * rank)
+    before, after, out = pads[:rank], pads[rank:], []
+    for axis, (size, taps, stride, dilation) in enumerate(zip(spatial, kernel, strides, dilations)):
+        extent = (taps - 1) * dilation + 1
+        if auto in ("NOTSET", "VALID"):
+            out.append(_count(size, extent, stride, before[axis], after[axis], ceil_mode))
+            continue
+        count = -(-size // stride)
+        total = max((count - 1) * stride + extent - size, 0)
+        small = total // 2
+        before[axis] = small if auto == "SAME_UPPER" else total - small
+        after[axis] = total - before[axis]
         out.append(count)
     return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(before), tuple(after), tuple(out))
 
