@@ -10,6 +10,7 @@
 #include "../core/background.hpp"
 #include "../core/place.hpp"
 #include "../core/table.hpp"
+#include "../core/winograd_weights.hpp"
 #include "arrays.hpp"
 
 namespace forwardpass::bind {
@@ -129,13 +130,19 @@ py::tuple run_profiled(const BoundProgram& self, const std::vector<py::object>& 
 struct KernelCall {
   KernelFn fn = nullptr;
   KernelArgs args{};
+  Range range{};
   ParamBlock block;
   std::vector<py::object> inputs;
   py::object output;
+
+  void run() const {
+    const Fault fault = run_once(fn, args, range);
+    if (fault.step != 0) throw py::index_error(std::to_string(fault.value) + " is out of range");
+  }
 };
 
 KernelCall make_call(const std::string& isa, const std::string& kernel, const py::dict& params,
-                     std::vector<py::object> inputs, py::object output) {
+                     std::vector<py::object> inputs, py::object output, std::int64_t begin, std::int64_t end) {
   const int index = require_kernel(kernel);
   KernelCall call;
   call.block = make_params(index, params);
@@ -146,6 +153,7 @@ KernelCall make_call(const std::string& isa, const std::string& kernel, const py
   call.args.out = view_of(output, true).data;
   call.args.params = call.block.data.get();
   call.fn = require_table(isa).kernels[index];
+  call.range = {begin, end};
   call.inputs = std::move(inputs);
   call.output = std::move(output);
   return call;
@@ -153,20 +161,50 @@ KernelCall make_call(const std::string& isa, const std::string& kernel, const py
 
 void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
                 std::vector<py::object> inputs, py::object output, std::int64_t begin, std::int64_t end) {
-  const KernelCall call = make_call(isa, kernel, params, std::move(inputs), std::move(output));
-  const Fault fault = run_once(call.fn, call.args, {begin, end});
-  if (fault.step != 0) throw py::index_error(std::to_string(fault.value) + " is out of range");
+  make_call(isa, kernel, params, std::move(inputs), std::move(output), begin, end).run();
 }
 
-// `run_kernel` without a wait, for kernels that find no fault. What they work on lives until `wait`.
+// Of weights [3][3][channels][n] with any strides, into [slices][taps][panels][channels][panel].
+KernelCall make_winograd(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed) {
+  const TensorView in = view_of(weights), out = view_of(packed, true);
+  const bool tiles = (cols == 2 || cols == 4) && (rows == 2 || rows == cols);
+  const bool given = in.type == k_type_float32 && in.rank == 4 && in.shape[0] == 3 && in.shape[1] == 3;
+  const bool taken = out.type == in.type && out.rank == 5 && out.contiguous() && out.shape[3] == in.shape[2] &&
+                     out.shape[1] == (rows + 2) * (cols + 2);
+  const std::int64_t panel = out.shape[4], slice = out.shape[2] * panel;
+  if (!tiles || !given || !taken || out.shape[0] * slice < in.shape[3]) throw py::value_error("no such weights");
+  KernelCall call;
+  call.block.size = sizeof(WinogradWeights);
+  call.block.data = std::make_unique<std::byte[]>(call.block.size);
+  const auto& s = in.strides;
+  new (call.block.data.get())
+      WinogradWeights{rows, cols, in.shape[2], in.shape[3], s[0], s[1], s[2], s[3], slice, panel};
+  call.fn = &pack_winograd;
+  call.args.in[0] = in.data;
+  call.args.out = out.data;
+  call.args.params = call.block.data.get();
+  call.range = {0, out.shape[0] * out.shape[2]};
+  call.inputs = {std::move(weights)};
+  call.output = std::move(packed);
+  return call;
+}
+
+void winograd_weights(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed) {
+  make_winograd(rows, cols, std::move(weights), std::move(packed)).run();
+}
+
+// Kernels without a wait, which find no fault. What they work on lives until a wait for them.
 class PyBackground {
  public:
   ~PyBackground() { wait(); }
 
   void run_kernel(const std::string& isa, const std::string& kernel, const py::dict& params,
                   std::vector<py::object> inputs, py::object output, std::int64_t begin, std::int64_t end) {
-    calls_.push_back(make_call(isa, kernel, params, std::move(inputs), std::move(output)));
-    background_.run(calls_.back().fn, calls_.back().args, {begin, end});
+    start(make_call(isa, kernel, params, std::move(inputs), std::move(output), begin, end));
+  }
+
+  void winograd_weights(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed) {
+    start(make_winograd(rows, cols, std::move(weights), std::move(packed)));
   }
 
   void wait() {
@@ -175,10 +213,26 @@ class PyBackground {
       background_.wait();
     }
     calls_.clear();
+    left_ = 0;
+  }
+
+  std::size_t wait_for(std::size_t count) {
+    {
+      const py::gil_scoped_release released;
+      count = background_.wait(count);
+    }
+    for (; left_ < count; ++left_) calls_[left_] = {};
+    return count;
   }
 
  private:
+  void start(KernelCall call) {
+    calls_.push_back(std::move(call));
+    background_.run(calls_.back().fn, calls_.back().args, calls_.back().range);
+  }
+
   std::vector<KernelCall> calls_;  // their blocks stay where they are when it grows
+  std::size_t left_ = 0;           // calls that need nothing any more
   Background background_;
 };
 
@@ -234,10 +288,17 @@ void bind_program(py::module_& module) {
       .def(py::init<>())
       .def("run_kernel", &PyBackground::run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"),
            py::arg("inputs"), py::arg("output"), py::arg("begin"), py::arg("end"))
-      .def("wait", &PyBackground::wait);
+      .def("winograd_weights", &PyBackground::winograd_weights, py::arg("rows"), py::arg("cols"), py::arg("weights"),
+           py::arg("packed"))
+      .def("wait", &PyBackground::wait)
+      .def("wait_for", &PyBackground::wait_for, py::arg("count"),
+           "Returns when so many have run: how many have run since the last `wait`.");
   module.def("run_kernel", &run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"), py::arg("inputs"),
              py::arg("output"), py::arg("begin"), py::arg("end"),
              "Call one kernel of one ISA directly. Addresses are those of the arrays' first elements.");
+  module.def("winograd_weights", &winograd_weights, py::arg("rows"), py::arg("cols"), py::arg("weights"),
+             py::arg("packed"),
+             "Weights [3, 3, C, N] as those of Winograd's products, [slices, taps, panels, C, panel].");
   module.def(
       "describe_params", [](const std::string& kernel) { return describe_params(require_kernel(kernel)); },
       py::arg("kernel"));

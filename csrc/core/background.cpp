@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "background.hpp"
 
+#include <algorithm>
 #include <system_error>
 
 #include "program.hpp"
@@ -9,39 +10,50 @@ namespace forwardpass {
 
 void Background::run(KernelFn fn, const KernelArgs& args, Range range) {
   const std::lock_guard lock(mutex_);
+  tasks_.push_back({fn, args, range});
   if (!thread_.joinable()) {
     try {
       last_ = false;
       thread_ = std::thread(&Background::work, this);
     } catch (const std::system_error&) {
       run_once(fn, args, range);
+      ++done_;
       return;
     }
   }
-  tasks_.push_back({fn, args, range});
   changed_.notify_one();
 }
 
 void Background::wait() noexcept {
-  if (!thread_.joinable()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    last_ = true;
+  if (thread_.joinable()) {
+    {
+      const std::lock_guard lock(mutex_);
+      last_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
   }
-  changed_.notify_one();
-  thread_.join();
   tasks_.clear();
+  done_ = 0;
+}
+
+std::size_t Background::wait(std::size_t count) noexcept {
+  std::unique_lock lock(mutex_);
+  ran_.wait(lock, [&] { return done_ >= std::min(count, tasks_.size()); });
+  return done_;
 }
 
 void Background::work() noexcept {
   std::unique_lock lock(mutex_);
-  for (std::size_t next = 0;; ++next) {
-    changed_.wait(lock, [&] { return next < tasks_.size() || last_; });
-    if (next == tasks_.size()) return;
-    const Task task = tasks_[next];
+  for (;;) {
+    changed_.wait(lock, [&] { return done_ < tasks_.size() || last_; });
+    if (done_ == tasks_.size()) return;
+    const Task task = tasks_[done_];
     lock.unlock();
     run_once(task.fn, task.args, task.range);
     lock.lock();
+    ++done_;
+    ran_.notify_one();
   }
 }
 

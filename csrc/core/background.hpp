@@ -3,6 +3,7 @@
 // packed while the plan that reads them is made.
 #pragma once
 #include <condition_variable>
+#include <cstddef>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -24,6 +25,9 @@ class Background {
   // Returns when all of them have run.
   void wait() noexcept;
 
+  // Returns when the first `count` have run; how many have run since the last `wait` for all.
+  std::size_t wait(std::size_t count) noexcept;
+
  private:
   struct Task {
     KernelFn fn;
@@ -35,7 +39,9 @@ class Background {
 
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::condition_variable ran_;
   std::vector<Task> tasks_;
+  std::size_t done_ = 0;
   bool last_ = false;
   std::thread thread_;
 };

@@ -125,7 +125,8 @@ class Planner:
         self._packed = packed
         self._fresh: dict[Any, Array] = {}  # which a kernel may still be writing
         self._background: _native.Background | None = None
-        self._sources: list[Array | None] = []  # of packed weights
+        self._queued = 0  # of what the other thread packs
+        self._sources: list[tuple[int, Array]] = []  # of packed weights, which wait for so many of those
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
@@ -260,29 +261,33 @@ class Planner:
             found = self._fresh.get(key)
         if found is None:
             found = self._fresh[key] = make()
-            self._sources += [self.graph.constants.get(name) for name in self.node.inputs]
-            if self._background is None:
-                self._forget()
+            constants = self.graph.constants
+            self._sources += [(self._queued, constants[name]) for name in self.node.inputs if name in constants]
+            self._forget(0)
         return found
 
-    def _forget(self) -> None:
-        """Let go of what has been packed, where a file has it."""
-        while self._sources:
-            forget(self._sources.pop())
+    def _forget(self, count: int) -> None:
+        """Let go of what has been packed, where a file has it, when the other thread has packed so many."""
+        done = self._background.wait_for(count) if self._background is not None else 0
+        while self._sources and self._sources[0][0] <= done:
+            forget(self._sources.pop(0)[1])
 
     def settle(self) -> None:
         """Wait for the weights that are being packed, and give them to the model."""
+        while self._sources:
+            self._forget(self._sources[0][0])
         if self._background is not None:
             self._background.wait()
-        self._forget()
+            self._queued = 0
         self._packed.update(self._fresh)
 
-    def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:
-        """Fill `out` with panels, by `settle` at the latest: large ones on a thread of their own, if there may be."""
-        where: Any = _native
-        if self.threads > 1 and out.nbytes >= _BACKGROUND_BYTES:
-            self._background = where = self._background or _native.Background()
-        where.run_kernel(self.settings.isa, kernel, fields, [source], out, 0, panels)
+    def _packer(self, out: Array) -> Any:
+        """Who fills `out` by `settle` at the latest: for large ones a thread of their own, if there may be."""
+        if self.threads == 1 or out.nbytes < _BACKGROUND_BYTES:
+            return _native
+        self._queued += 1
+        self._background = self._background or _native.Background()
+        return self._background
 
     def _dense(self, constant: Buffer) -> Array:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
@@ -306,7 +311,7 @@ class Planner:
             "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
-        self._pack("pack_b_f32", fields, source, out, batch * panels)
+        self._packer(out).run_kernel(self.settings.isa, "pack_b_f32", fields, [source], out, 0, batch * panels)
         return out
 
     def pack_half(self, b: Array) -> Array:
@@ -323,7 +328,14 @@ class Planner:
         strides = (s // b.itemsize for s in b.strides)  # weights are read as they lie
         out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
         fields = {"terms": self.terms, "taps": taps, "k": k, "n": n, **dict(zip(("in_tap", "in_k", "in_n"), strides))}
-        self._pack("pack_split_f32", fields, b, out, panels)
+        self._packer(out).run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
+        return out
+
+    def pack_winograd(self, w: Array, rows: int, cols: int, columns: int) -> Array:
+        _, _, channels, n = w.shape
+        taps = (rows + 2) * (cols + 2)
+        out = self._blocks.empty((-(-n // columns), taps, columns // self.panel, channels, self.panel))
+        self._packer(out).winograd_weights(rows, cols, w, out)
         return out
 
     def step(

@@ -51,6 +51,20 @@ def test_who_forgets_the_wait_waits_at_the_end() -> None:
     assert all(map(same, calls))
 
 
+def test_the_first_ones_can_be_waited_for() -> None:
+    background = _native.Background()
+    assert background.wait_for(0) == 0
+    for _ in range(2):
+        calls = [job(200 + i, 300) for i in range(20)]
+        for call in calls:
+            background.run_kernel(*call)
+        for count in (1, 7, 20):
+            assert count <= background.wait_for(count) <= 20
+            assert all(map(same, calls[:count]))
+        assert background.wait_for(100) == 20
+        background.wait()
+
+
 def test_it_keeps_what_it_works_on() -> None:
     background = _native.Background()
     weak = []

@@ -15,7 +15,7 @@ from planned import plan_of, run, settings
 import tolerance
 from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops.lower_winograd import Scheme, accurate, scheme, schemes, transformed
+from forwardpass.ops.lower_winograd import Scheme, accurate, scheme, schemes
 from forwardpass.plan import make_plan
 
 FLOAT = np.dtype(np.float32)
@@ -67,6 +67,12 @@ class Layer:
         made = {"x": rng.standard_normal((self.batch, self.height, self.width, self.channels), dtype=np.float32)}
         return made | ({"r": rng.standard_normal(self.out, dtype=np.float32)} if self.residual else {})
 
+
+FILTERS = {
+    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+    4: np.array([*([p**i / np.prod([p - q for q in POINTS if q != p]) for i in range(3)] for p in POINTS), [0, 0, 1]]),
+}
+"""Outputs along a line -> the transform of weights, as in csrc/core/winograd_weights.cpp."""
 
 LAYERS = [
     Layer(14, 14, 64, 64),
@@ -182,15 +188,56 @@ def test_the_precision_chooses(precision: str, rows: int, rng: np.random.Generat
     assert (step.kernel, step.params["rows"]) == ("winograd_f32", rows)
 
 
+def weights(isa: str, w: NDArray[np.float32], rows: int, cols: int, slices: int = 1) -> NDArray[np.float32]:
+    """As packed, [taps, C, all columns of slices]."""
+    panel = next(i["panel"] for i in _native.isas() if i["name"] == isa)
+    panels = -(-w.shape[3] // (panel * slices))
+    packed = np.full((slices, (rows + 2) * (cols + 2), panels, w.shape[2], panel), np.nan, np.float32)
+    _native.winograd_weights(rows, cols, w, packed)
+    return np.asarray(packed.transpose(1, 3, 0, 2, 4).reshape(packed.shape[1], w.shape[2], -1))
+
+
 @pytest.mark.parametrize(("rows", "cols"), TILES)
-def test_transformed_weights_sum_to_the_convolution(rows: int, cols: int, rng: np.random.Generator) -> None:
+def test_transformed_weights_sum_to_the_convolution(rows: int, cols: int, isa: str, rng: np.random.Generator) -> None:
     """A tile of one channel by the textbook: the transforms of any points are exact inverses, here in float64 with the
     weights as packed."""
-    w, d = rng.standard_normal((3, 3, 1, 1)), rng.standard_normal((rows + 2, cols + 2))
+    w = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
+    d = rng.standard_normal((rows + 2, cols + 2))
     (back_y, into_y), (back_x, into_x) = LINES[rows], LINES[cols]
-    y = back_y @ (transformed(w, rows, cols).reshape(rows + 2, cols + 2) * (into_y @ d @ into_x.T)) @ back_x.T
+    made = weights(isa, w, rows, cols)[:, 0, 0].reshape(rows + 2, cols + 2)
+    y = back_y @ (made * (into_y @ d @ into_x.T)) @ back_x.T
     want = [[np.sum(d[i : i + 3, j : j + 3] * w[:, :, 0, 0]) for j in range(cols)] for i in range(rows)]
     np.testing.assert_allclose(y, want, **tolerance.FLOAT32_OF_FLOAT64)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 0, 1), (1, 3, 0, 2)], ids=str)
+@pytest.mark.parametrize(("channels", "n", "slices"), [(5, 7, 1), (3, 64, 1), (1, 33, 3), (4, 100, 2)])
+@pytest.mark.parametrize(("rows", "cols"), TILES)
+def test_weights_in_any_order(
+    rows: int, cols: int, channels: int, n: int, slices: int, order: tuple[int, ...], isa: str, rng: np.random.Generator
+) -> None:
+    w = rng.standard_normal((3, 3, channels, n)).astype(np.float32)
+    other = np.ascontiguousarray(w.transpose(order)).transpose(np.argsort(order))  # `w`, in another order of memory
+    found = weights(isa, other, rows, cols, slices)
+    want = np.einsum("ay,bx,yxcn->abcn", FILTERS[rows], FILTERS[cols], w.astype(np.float64)).reshape(-1, channels, n)
+    np.testing.assert_allclose(found[:, :, :n], want, **tolerance.FLOAT32_OF_FLOAT64)
+    assert not found[:, :, n:].any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "w", "packed"),
+    [
+        (3, 3, (3, 3, 2, 4), (1, 25, 1, 2, 4)),
+        (4, 2, (3, 3, 2, 4), (1, 24, 1, 2, 4)),
+        (2, 2, (2, 3, 2, 4), (1, 16, 1, 2, 4)),
+        (2, 2, (3, 3, 2, 4), (1, 24, 1, 2, 4)),
+        (2, 2, (3, 3, 2, 5), (1, 16, 1, 2, 4)),
+        (2, 2, (3, 3, 3, 4), (1, 16, 1, 2, 4)),
+    ],
+)
+def test_weights_that_have_no_place(rows: int, cols: int, w: tuple[int, ...], packed: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="no such weights"):
+        _native.winograd_weights(rows, cols, np.zeros(w, np.float32), np.zeros(packed, np.float32))
 
 
 def test_layers_that_do_not_pay_go_the_direct_way() -> None:

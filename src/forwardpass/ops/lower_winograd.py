@@ -7,9 +7,6 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from ..graph import Array
 from ..tracked import call
 from .lower_linear import MAX_CHUNK, entries, epilogue, sum_length, tile_rows, vector
 from .registry import Lowering, Tensor
@@ -23,7 +20,6 @@ __all__ = [
     "pooled_cycles",
     "scheme",
     "schemes",
-    "transformed",
 ]
 
 
@@ -68,19 +64,6 @@ _MARGIN = 1.38
 """Of the standard deviation, for images without negative numbers, whose transforms cancel more."""
 _ROUNDINGS = 5.0
 """Those of transforms and weights, as the products whose sum is rounded as much."""
-
-
-def _line(points: tuple[float, ...]) -> Array:
-    """The weights' transform for these points and infinity."""
-    rows = [[p**i / math.prod(p - q for q in points if q != p) for i in range(3)] for p in points]
-    return np.array([*rows, [0, 0, 1]])
-
-
-_FILTERS = {
-    2: np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
-    4: _line((0, 0.625, -0.625, 1.5, -1.5)),
-}
-"""Outputs along a line -> the weights' transform that belongs to csrc/kernels/winograd_lines.hpp."""
 
 
 def accurate(rows: int, cols: int, length: int, channels: int) -> bool:
@@ -136,21 +119,6 @@ def pooled_cycles(height: int, width: int, channels: int, n: int) -> float:
     return tiles * (weights / 32 / _PRODUCTS + _TRANSFORM[way.taps] * (channels + n) / 16) + wait
 
 
-def transformed(weights: Array, rows: int = 2, cols: int = 2) -> Array:
-    """Weights [3, 3, C, N] as those of the products, [taps, C, N]: G w G^T, rounded once."""
-    down, across = _FILTERS[rows], _FILTERS[cols]
-    made: Array = np.einsum("ay,bx,yxcn->abcn", down, across, weights.astype(np.float64), optimize=True)
-    return made.reshape(-1, *weights.shape[2:]).astype(np.float32)
-
-
-def _slices(weights: Array, columns: int) -> Array:
-    """[taps, C, N] as [slices x taps, C, columns], filled up with zeros."""
-    taps, channels, n = weights.shape
-    count = -(-n // columns)
-    filled = np.pad(weights, ((0, 0), (0, 0), (0, count * columns - n)))
-    return np.moveaxis(filled.reshape(taps, channels, count, columns), 2, 0).reshape(-1, channels, columns)
-
-
 def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> bool:
     """nhwc.Conv of an image whose border is in memory from `start` on, where Winograd's way applies and pays."""
     a = ctx.attributes
@@ -178,7 +146,7 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "r_batch": strides[0], "r_row": strides[1], "r_col": strides[2],
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-        "b": ctx.packed(key, lambda: ctx.pack_b(_slices(transformed(weights, rows, cols), slice_))),
+        "b": ctx.packed(key, lambda: ctx.pack_winograd(weights, rows, cols, slice_)),
         "bias": None if bias is None else vector(ctx, bias, n),
         "slice": slice_, "pooled": 0, **fields, **epilogue(ctx),
     }  # fmt: skip

@@ -144,6 +144,10 @@ class Lowering(Protocol):
     def pack_split(self, b: Array) -> Array:
         """Constant B [taps, K, N] float32 -> tiles of `terms` terms, made by `pack_split_f32`."""
 
+    def pack_winograd(self, w: Array, rows: int, cols: int, columns: int) -> Array:
+        """Constant W [3, 3, C, N] float32 -> weights of the products of tiles of rows x cols outputs, in slices of so
+        many columns: whole panels."""
+
     def step(
         self,
         kernel: str,
