@@ -79,15 +79,15 @@ template <int kM, int kN>
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
-// are used again.
-template <int kTerms, int kM, int kN, int kAt = 0>
+// are used again. kFetch brings the next step's tiles into L1 beside them; `ahead` is from these pixels to those.
+template <int kTerms, int kM, int kN, bool kFetch = true, int kAt = 0>
 FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
                              const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead) {
   if constexpr (kAt < kCount<kTerms>) {
-    if constexpr (kAt < kTerms) {
+    if constexpr (kFetch && kAt < kTerms) {
       prefetch(a0 + ahead + kAt * kPairs, a_col);
       prefetch(b0 + (kTerms + kAt) * kTileWords, kPairs);
-    } else if constexpr (kAt < 2 * kTerms) {
+    } else if constexpr (kFetch && kAt < 2 * kTerms) {
       if constexpr (kM > 1) prefetch(a1 + ahead + (kAt - kTerms) * kPairs, a_col);
       if constexpr (kN > 1) prefetch(b1 + kAt * kTileWords, kPairs);
     }
@@ -105,7 +105,7 @@ FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::u
     if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
     if constexpr (kM > 1) tiles.multiply<kN, 5, 6>();
     if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
-    multiply_step<kTerms, kM, kN, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead);
+    multiply_step<kTerms, kM, kN, kFetch, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead);
   }
 }
 
