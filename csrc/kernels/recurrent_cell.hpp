@@ -143,6 +143,9 @@ FP_INLINE Vecs<kN * kGates> powers(const Vecs<kN> (&x)[kGates], const float (&on
   return fma(expm1_small(p.r), p.scale, shift);
 }
 
+// A cell has two parts, since the second is one long chain of operations per vector: as a loop of its own the chains of
+// several vectors overlap. Between the parts its operands are in the place of the sums.
+
 // Gates i, o, f, candidate. Divisions are slow, so a product of two functions takes one: sigmoid(i) tanh(g) is
 // t / ((1 + e^-i) (t + 2)).
 struct Lstm {
@@ -152,8 +155,8 @@ struct Lstm {
   // At the place `v` of a row; the sums of the gates are `stride` from one to the next, as the products with the
   // input are `hidden`.
   template <class At>
-  [[gnu::always_inline]] static void update(At v, const CellRow& row, const float* sums, std::int64_t stride,
-                                            std::int64_t hidden, const float*) {
+  [[gnu::always_inline]] static void gates(At v, const CellRow& row, float* sums, std::int64_t stride,
+                                           std::int64_t hidden, const float*) {
     constexpr int kN = At::kVectors;
     using V = Vecs<kN>;
     const auto gate = [&](int k) __attribute__((always_inline)) {
@@ -162,11 +165,15 @@ struct Lstm {
     const V g = gate(3);
     const auto e = powers<kN, 4>({neg(gate(0)), neg(gate(1)), neg(gate(2)), min(V{set1(40.0f)}, g + g)},
                                  {1.0f, 1.0f, 1.0f, -1.0f});
-    const V two{set1(2.0f)}, t = part_of<kN>(e, 3);
-    const V next = v.read(row.c) / part_of<kN>(e, 2) + t / (part_of<kN>(e, 0) * (t + two));
-    const V state = tanh_part(next);
-    v.write(row.c, next);
-    v.write(row.next, state / (part_of<kN>(e, 1) * (state + two)));
+    const V t = part_of<kN>(e, 3);
+    v.write(row.c, v.read(row.c) / part_of<kN>(e, 2) + t / (part_of<kN>(e, 0) * (t + V{set1(2.0f)})));
+    v.write(sums + stride, part_of<kN>(e, 1));
+  }
+
+  template <class At>
+  [[gnu::always_inline]] static void state(At v, const CellRow& row, const float* sums, std::int64_t stride) {
+    const auto t = tanh_part(v.read(row.c));
+    v.write(row.next, t / (v.read(sums + stride) * (t + Vecs<At::kVectors>{set1(2.0f)})));
   }
 };
 
@@ -175,19 +182,25 @@ struct Lstm {
 // t are such that no product overflows; the smallest sigmoid(z) is 9e-27.
 struct Gru {
   static constexpr int kGates = 3;
-  static constexpr int kTogether = kRegisters >= 32 ? 4 : 2;
+  static constexpr int kTogether = kRegisters >= 32 ? 2 : 1;
 
   template <class At>
-  [[gnu::always_inline]] static void update(At v, const CellRow& row, const float* sums, std::int64_t stride,
-                                            std::int64_t hidden, const float* bias) {
+  [[gnu::always_inline]] static void gates(At v, const CellRow& row, float* sums, std::int64_t stride,
+                                           std::int64_t hidden, const float* bias) {
     constexpr int kN = At::kVectors;
     using V = Vecs<kN>;
     const V z = v.read(row.x) + v.read(sums), r = v.read(row.x + hidden) + v.read(sums + stride);
     const auto e = powers<kN, 2>({min(V{set1(60.0f)}, neg(z)), neg(r)}, {0.0f, 1.0f});
     V state = v.read(sums + 2 * stride);
     if (bias) state = state + v.read(bias);
-    const V t = tanh_part(v.read(row.x + 2 * hidden) + state / part_of<kN>(e, 1));
-    const V keep = part_of<kN>(e, 0), both = t + V{set1(2.0f)};
+    v.write(sums, part_of<kN>(e, 0));
+    v.write(sums + 2 * stride, v.read(row.x + 2 * hidden) + state / part_of<kN>(e, 1));
+  }
+
+  template <class At>
+  [[gnu::always_inline]] static void state(At v, const CellRow& row, const float* sums, std::int64_t stride) {
+    using V = Vecs<At::kVectors>;
+    const V t = tanh_part(v.read(sums + 2 * stride)), keep = v.read(sums), both = t + V{set1(2.0f)};
     v.write(row.next, fma(v.read(row.h), both, keep * t) / ((keep + V{set1(1.0f)}) * both));
   }
 };
@@ -195,17 +208,31 @@ struct Gru {
 constexpr std::int64_t kCellBatch = 16;   // rows whose weights stay in L1 from one group of rows to the next
 constexpr std::int64_t kCellSums = 2048;  // of them, in L1 too
 
-// The gates of some rows for `units` hidden units from `column` on, from the sums [row][gate][units].
-template <class Cell>
-void update_rows(const CellRow* rows, std::int64_t count, const float* sums, std::int64_t units, std::int64_t column,
-                 std::int64_t hidden, const float* bias) {
-  for (std::int64_t i = 0; i < count; ++i, sums += Cell::kGates * units) {
+// f(row, its sums) for each of some rows, from `column` on.
+template <class F>
+FP_INLINE void for_each_cell_row(const CellRow* rows, std::int64_t count, float* sums, std::int64_t size,
+                                 std::int64_t column, F f) {
+  for (std::int64_t i = 0; i < count; ++i, sums += size) {
     const CellRow& all = rows[i];
-    const CellRow row = {all.x + column, all.h + column, all.c + column, all.next + column};
-    const float* own = bias ? bias + column : nullptr;
-    for_each_vector<Cell::kTogether>(
-        units, [&](auto v) __attribute__((always_inline)) { Cell::update(v, row, sums, units, hidden, own); });
+    f(CellRow{all.x + column, all.h + column, all.c + column, all.next + column}, sums);
   }
+}
+
+// The gates and the new states of some rows for `units` hidden units from `column` on, from the sums
+// [row][gate][units], which are written over.
+template <class Cell>
+void update_rows(const CellRow* rows, std::int64_t count, float* sums, std::int64_t units, std::int64_t column,
+                 std::int64_t hidden, const float* bias) {
+  const float* own = bias ? bias + column : nullptr;
+  const std::int64_t size = Cell::kGates * units;
+  for_each_cell_row(rows, count, sums, size, column, [=](const CellRow& row, float* of) __attribute__((always_inline)) {
+    for_each_vector<Cell::kTogether>(
+        units, [=](auto v) __attribute__((always_inline)) { Cell::gates(v, row, of, units, hidden, own); });
+  });
+  for_each_cell_row(rows, count, sums, size, column, [=](const CellRow& row, float* of) __attribute__((always_inline)) {
+    for_each_vector<Cell::kTogether>(units,
+                                     [=](auto v) __attribute__((always_inline)) { Cell::state(v, row, of, units); });
+  });
 }
 
 // A step of at most kCellBatch rows. `backwards` goes through the hidden units the other way: the weights that the step
