@@ -3,6 +3,7 @@
 
 #include <string>
 #include <type_traits>
+#include <unordered_map>
 
 #include "arrays.hpp"
 
@@ -26,6 +27,16 @@ std::int64_t activation_index(py::handle value) {
   throw py::value_error("unknown activation '" + name + "'");
 }
 
+// The name of a field as text of Python, made once: to make it takes longer than to look it up. The lock of the
+// interpreter is held.
+PyObject* key_of(const char* name) {
+  static auto& keys = *new std::unordered_map<const char*, PyObject*>();
+  PyObject*& key = keys[name];
+  if (key == nullptr) key = PyUnicode_InternFromString(name);
+  if (key == nullptr) throw py::error_already_set();
+  return key;
+}
+
 // Gives each field its value from the dictionary, and counts the values that were used.
 struct Filler {
   const py::dict& values;
@@ -33,7 +44,7 @@ struct Filler {
   std::size_t used = 0;
 
   py::handle find(const char* name) {
-    PyObject* value = PyDict_GetItemString(values.ptr(), name);
+    PyObject* value = PyDict_GetItem(values.ptr(), key_of(name));
     if (value != nullptr) ++used;
     return value;
   }
