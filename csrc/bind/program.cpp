@@ -3,6 +3,7 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -89,6 +90,21 @@ void add_slice(BoundProgram& self, std::size_t like, const py::sequence& inputs,
   self.program.add_slice(like, work.in, work.out, work.parts, barrier);
   self.blocks.push_back(self.blocks[like]);
   self.kernels.push_back(self.kernels[like]);
+}
+
+// Per step of the loop, by how much its range and its operands shift; the last operand is the output.
+using Shifts = std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>>;
+
+void add_loop(BoundProgram& self, std::size_t first, std::int64_t begin, std::int64_t count, const Shifts& shifts) {
+  if (shifts.empty() || first + shifts.size() > self.program.steps()) throw py::value_error("no such steps");
+  std::vector<Shift> made;
+  for (const auto& [range, operands] : shifts) {
+    if (operands.empty() || operands.size() > kMaxInputs + 1) throw py::value_error("a shift for each operand");
+    Shift& shift = made.emplace_back(Shift{range});
+    std::copy(operands.begin(), operands.end() - 1, shift.in);
+    shift.out = operands.back();
+  }
+  self.program.add_loop(first, begin, count, made);
 }
 
 TensorInfo info_from(const std::string& name, const std::string& type, const std::vector<std::int64_t>& shape) {
@@ -268,6 +284,8 @@ void bind_program(py::module_& module) {
            py::arg("output"), py::arg("ranges"), py::arg("barrier"))
       .def("add_slice", &add_slice, py::arg("like"), py::arg("inputs"), py::arg("output"), py::arg("ranges"),
            py::arg("barrier"), "The kernel and the parameters of an earlier step, on other operands and ranges.")
+      .def("add_loop", &add_loop, py::arg("first"), py::arg("begin"), py::arg("count"), py::arg("shifts"),
+           "Let steps run `count` times by turns, at time i (from `begin` on) i shifts further.")
       .def(
           "alternate",
           [](BoundProgram& self, std::size_t step, std::int64_t units) {

@@ -43,6 +43,12 @@ struct RangeRule {
   int begin_value, end_value;  // -1 for none
 };
 
+struct LoopRule {
+  std::size_t loop;
+  std::int64_t begin, count;
+  int begin_value, count_value;  // -1 for none
+};
+
 struct SizeRule {
   bool output;
   std::size_t index;
@@ -78,6 +84,10 @@ class Template {
   void add_range(std::size_t step, int thread, std::int64_t begin, int begin_value, std::int64_t end, int end_value) {
     ranges_.push_back({step, thread, begin, end, begin_value, end_value});
   }
+  void add_loop(std::size_t loop, std::int64_t begin, int begin_value, std::int64_t count, int count_value) {
+    if (loop >= base_.program.loops()) throw py::value_error("no such loop");
+    loops_.push_back({loop, begin, count, begin_value, count_value});
+  }
   void add_barrier(std::size_t step, std::size_t value) { barriers_.emplace_back(step, value); }
   void add_size(bool output, std::size_t index, std::size_t axis, std::size_t value) {
     sizes_.push_back({output, index, axis, value});
@@ -104,14 +114,16 @@ class Template {
         made->program.set_constant(r.step, r.operand, start + r.bytes);
         continue;
       }
-      const std::int64_t bytes = r.value < 0 ? r.bytes : at(values, r.value).integer;
+      const std::int64_t bytes = either(r.bytes, values, r.value);
       const std::int64_t start = r.piece < 0 ? 0 : pieces[static_cast<std::size_t>(r.piece)].offset;
       made->program.set_offset(r.step, r.operand, start + bytes);
     }
     for (const RangeRule& r : ranges_) {
       made->program.set_range(r.step, r.thread,
-                              {r.begin_value < 0 ? r.begin : at(values, r.begin_value).integer,
-                               r.end_value < 0 ? r.end : at(values, r.end_value).integer, r.thread});
+                              {either(r.begin, values, r.begin_value), either(r.end, values, r.end_value), r.thread});
+    }
+    for (const LoopRule& r : loops_) {
+      made->program.set_loop(r.loop, either(r.begin, values, r.begin_value), either(r.count, values, r.count_value));
     }
     for (const auto& [step, value] : barriers_) made->program.set_barrier(step, values[value].integer != 0);
     return {std::move(made), arena_bytes};
@@ -120,6 +132,10 @@ class Template {
  private:
   static const Value& at(const std::vector<Value>& values, int index) {
     return values[static_cast<std::size_t>(index)];
+  }
+
+  static std::int64_t either(std::int64_t number, const std::vector<Value>& values, int index) {
+    return index < 0 ? number : at(values, index).integer;
   }
 
   static Value value_from(py::handle item, std::vector<py::object>& alive) {
@@ -182,6 +198,7 @@ class Template {
   std::vector<int> piece_values_;
   std::vector<OperandRule> operands_;
   std::vector<RangeRule> ranges_;
+  std::vector<LoopRule> loops_;
   std::vector<std::pair<std::size_t, std::size_t>> barriers_;  // steps and values
   std::vector<SizeRule> sizes_;
 };
@@ -198,6 +215,8 @@ void bind_template(py::module_& module) {
            py::arg("value"), py::arg("piece"), py::arg("is_array"))
       .def("add_range", &Template::add_range, py::arg("step"), py::arg("thread"), py::arg("begin"),
            py::arg("begin_value"), py::arg("end"), py::arg("end_value"))
+      .def("add_loop", &Template::add_loop, py::arg("loop"), py::arg("begin"), py::arg("begin_value"), py::arg("count"),
+           py::arg("count_value"))
       .def("add_barrier", &Template::add_barrier, py::arg("step"), py::arg("value"))
       .def("add_size", &Template::add_size, py::arg("output"), py::arg("index"), py::arg("axis"), py::arg("value"))
       .def("make", &Template::make, py::arg("values"), py::arg("arenas"));

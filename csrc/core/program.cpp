@@ -16,6 +16,11 @@ std::int64_t now() noexcept {
       .count();
 }
 
+// An address so many bytes further: of no array that it must stay in, since what is added to it follows.
+const void* moved(const void* address, std::int64_t bytes) noexcept {
+  return reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(address) + static_cast<std::uintptr_t>(bytes));
+}
+
 }  // namespace
 
 Fault run_once(KernelFn fn, KernelArgs args, Range range) noexcept {
@@ -78,6 +83,13 @@ void Program::copy_steps(const Program& other) {
   ranges_ = other.ranges_;
   arena_patches_ = other.arena_patches_;
   call_patches_ = other.call_patches_;
+  loops_ = other.loops_;
+  shifts_ = other.shifts_;
+}
+
+void Program::add_loop(std::size_t first, std::int64_t begin, std::int64_t count, const std::vector<Shift>& shifts) {
+  loops_.push_back({first, first + shifts.size(), begin, begin + count, shifts_.size()});
+  shifts_.insert(shifts_.end(), shifts.begin(), shifts.end());
 }
 
 void Program::set_offset(std::size_t step, std::uint16_t operand, std::int64_t bytes) {
@@ -111,25 +123,58 @@ void Program::run_range(const Step& step, const KernelArgs& args, Range range, b
   }
 }
 
+KernelArgs Program::shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept {
+  for (int i = 0; i < kMaxInputs; ++i) args.in[i] = moved(args.in[i], times * shift.in[i]);
+  args.out = const_cast<void*>(moved(args.out, times * shift.out));
+  return args;
+}
+
 void Program::run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept {
   const Program& program = *call.program;
   const FlushDenormals flush;
-  const KernelArgs* args = call.context->args.data();
-  const Range* ranges = program.ranges_.data();
+  const KernelArgs* const all = call.context->args.data();
+  const Range* const all_ranges = program.ranges_.data();
+  const auto threads = static_cast<std::size_t>(program.threads_);
   std::int64_t* const times = first == 0 ? call.nanoseconds : nullptr;
   std::int64_t time = times ? now() : 0;
-  for (std::size_t s = 0; s < program.steps_.size(); ++s, ++args, ranges += program.threads_) {
-    const Step& step = program.steps_[s];
-    for (int t = first; t < last; ++t) {
-      if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
+  const auto after = [&](std::size_t s, bool wait) {
+    if (wait) barrier->wait();
+    if (!times) return;
+    const std::int64_t done = now();
+    times[s] += done - time;
+    time = done;
+  };
+  const auto run_plain = [&](std::size_t begin, std::size_t end) {
+    const KernelArgs* args = all + begin;
+    const Range* ranges = all_ranges + begin * threads;
+    for (std::size_t s = begin; s < end; ++s, ++args, ranges += threads) {
+      const Step& step = program.steps_[s];
+      for (int t = first; t < last; ++t) {
+        if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
+      }
+      after(s, barrier && step.barrier);
     }
-    if (barrier && step.barrier) barrier->wait();
-    if (times) {
-      const std::int64_t after = now();
-      times[s] += after - time;
-      time = after;
+  };
+  std::size_t begin = 0;
+  for (const Loop& loop : program.loops_) {
+    run_plain(begin, loop.first);
+    for (std::int64_t i = loop.begin; i < loop.end; ++i) {
+      for (std::size_t s = loop.first; s < loop.last; ++s) {
+        const Shift& shift = program.shifts_[loop.shifts + s - loop.first];
+        for (int t = first; t < last; ++t) {
+          Range range = all_ranges[s * threads + static_cast<std::size_t>(t)];
+          if (range.begin >= range.end) continue;
+          range.begin += i * shift.range;
+          range.end += i * shift.range;
+          program.steps_[s].fn(shifted(all[s], shift, i), range);
+        }
+        after(s, false);
+      }
     }
+    after(loop.last - 1, barrier && program.steps_[loop.last - 1].barrier);
+    begin = loop.last;
   }
+  run_plain(begin, program.steps_.size());
 }
 
 void Program::work(void* context, int member, Barrier& barrier) noexcept {

@@ -26,6 +26,13 @@ struct Operand {
   const void* constant = nullptr;
 };
 
+// How much further a step of a loop works at each time: in units of its range, and in bytes.
+struct Shift {
+  std::int64_t range = 0;
+  std::int64_t in[kMaxInputs] = {};
+  std::int64_t out = 0;
+};
+
 // An input or output: dense values in C order. `view.data` is null, since every run brings its own.
 struct TensorInfo {
   std::string name;
@@ -56,6 +63,14 @@ class Program {
                  const std::vector<Range>& ranges, bool barrier) {
     add_step(steps_[like].fn, args_[like].params, in, out, ranges, barrier);
   }
+  // Let steps from `first` on, one for each shift, run `count` times by turns, counted from `begin`: at time i each on
+  // ranges and addresses that are i shifts further. A barrier after the last one is waited at after all times; the
+  // others have none, and none goes backwards. Loops come in the order of their steps.
+  void add_loop(std::size_t first, std::int64_t begin, std::int64_t count, const std::vector<Shift>& shifts);
+  void set_loop(std::size_t loop, std::int64_t begin, std::int64_t count) {
+    loops_[loop].begin = begin;
+    loops_[loop].end = begin + count;
+  }
   // The steps of another program, to be changed by what follows.
   void copy_steps(const Program& other);
   void set_params(std::size_t step, const void* params) { args_[step].params = params; }
@@ -82,6 +97,7 @@ class Program {
 
   int threads() const { return threads_; }
   std::size_t steps() const { return steps_.size(); }
+  std::size_t loops() const { return loops_.size(); }
   std::size_t arena_bytes() const { return arena_bytes_; }
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
@@ -98,6 +114,11 @@ class Program {
     std::uint16_t operand;  // index into KernelArgs::in, or kMaxInputs for out
     Operand where;
   };
+  struct Loop {
+    std::size_t first, last;  // steps, `last` excluded
+    std::int64_t begin, end;
+    std::size_t shifts;  // where those of its steps begin
+  };
   struct Context {
     std::vector<KernelArgs> args;
     const std::byte* base;  // of the arena whose addresses are in `args`
@@ -108,6 +129,7 @@ class Program {
   static void set_operand(KernelArgs& args, std::uint16_t operand, const void* address);
   // The parts of threads first .. last - 1 of every step; without a barrier, one thread does all parts in order.
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
+  static KernelArgs shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept;
   static void run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept;
   static void work(void* context, int member, Barrier& barrier) noexcept;
   std::unique_ptr<Context> make_context() const;
@@ -124,6 +146,8 @@ class Program {
   std::vector<Range> ranges_;  // threads_ per step
   std::vector<Patch> arena_patches_;
   std::vector<Patch> call_patches_;
+  std::vector<Loop> loops_;
+  std::vector<Shift> shifts_;
   mutable Slots<Context> contexts_;
   mutable std::atomic<std::uint32_t> runs_{0};
 };

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .memory import Buffer
 from .ops import Tensor
 from .records import field, record
-from .row_steps import RowStep, row_step
+from .row_steps import RowStep, goes_by_rows, row_step
 from .tracked import call
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
     l2
         Bytes of the second cache of a core.
     """
-    if call(max, 0, 0, *(s.output.buffer.nbytes for s in steps)) <= l2 * _WINDOWS:
+    if sum(map(goes_by_rows, steps)) < 2 or call(max, 0, 0, *(s.output.buffer.nbytes for s in steps)) <= l2 * _WINDOWS:
         return []
     uses = _uses(steps)
     rows = [row_step(s, k) for k, s in enumerate(steps)]
@@ -220,10 +220,15 @@ def _choices(
             continue
         found.append(Chain(list(members), start, k, between, min(parts, m.images * m.height)))
         result = s.output.buffer
-        little = min(l2 * _LITTLE * max(parts, m.images), max((b.nbytes for b in between), default=0) / 2)
+        little = call(_little, l2, parts, m.images, *(b.nbytes for b in between))
         if uses[result].last <= k or result.nbytes <= little:
             break
     return found
+
+
+def _little(l2: int, parts: int, images: int, *between: int) -> float:
+    """Bytes of an image after which a chain may end."""
+    return min(l2 * _LITTLE * max(parts, images), max(between, default=0) / 2)
 
 
 def _between(
@@ -262,29 +267,36 @@ def _weights(s: Step) -> int:
 
 def _estimate(chain: Chain, l2: int) -> None:
     """Choose the rows of a block, and weigh what they save against what they cost."""
+    sizes: list[int] = []
     for m in chain.members:
-        if m.step.nbytes > l2 * _LEAVES * chain.parts:
-            inputs = {t.buffer: None for t in m.step.inputs if t is not None and t.buffer in chain.between}
-            # Each line is written once and read once.
-            chain.saved += sum(2 * b.nbytes / chain.parts * (1 / _FAR - 1 / _NEAR) for b in inputs)
+        inputs = {t.buffer: None for t in m.step.inputs if t is not None and t.buffer in chain.between}
+        sizes += m.step.nbytes, sum(b.nbytes for b in inputs)
+    chain.saved = call(_saved, l2, chain.parts, *sizes)
     if not chain.saved:
         return
-    room = l2 * _WINDOWS
+    room = int(l2 * _WINDOWS)
     one, two = (sum(_sizes(chain, rows).values()) for rows in (1, 2))
     if one > room:
-        chain.declined = f"one row takes {one} bytes of L2, of which there are {int(room)}"
+        chain.declined = f"one row takes {one} bytes of L2, of which there are {room}"
         return
-    most = min(chain.height, 1 + int((room - one) / max(two - one, 1)))
+    most = min(chain.height, 1 + (room - one) // max(two - one, 1))
     chain.blocks = -(-chain.height // most)
     chain.rows = -(-chain.height // chain.blocks)
     moved = sum(_kept(chain).values()) * (chain.blocks - 1)
     passes = -(-chain.images // chain.parts)
     slices = passes * chain.blocks * len(chain.members)
     chain.spent = slices * _CALL_US + passes * moved * 2 / _NEAR
-    if chain.blocks == passes == 1:
+    if chain.blocks == 1 and passes == 1:
         chain.declined = "there is room for all rows"
     elif chain.saved <= chain.spent:
         chain.declined = "it costs more than it saves"
+
+
+def _saved(l2: int, parts: int, *sizes: int) -> float:
+    """Microseconds, of the bytes of all operands of each member, and of those that are between the members."""
+    far = sum(inputs for whole, inputs in zip(sizes[::2], sizes[1::2]) if whole > l2 * _LEAVES * parts)
+    # Each line is written once and read once.
+    return 2 * far / parts * (1 / _FAR - 1 / _NEAR)
 
 
 def _sizes(chain: Chain, rows: int) -> dict[Buffer, int]:

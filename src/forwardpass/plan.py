@@ -23,7 +23,7 @@ from .planner import NATIVE, Planner, Settings, Step
 from .pool_epilogue import pool_in_epilogues
 from .records import field, record
 from .row_steps import cut_at_rows
-from .row_windows import Slice, tape, touch
+from .row_windows import Loop, Slice, tape, touch
 from .split_epilogue import split_in_epilogues
 from .sweeps import alternate
 from .tracked import is_tracked, total
@@ -279,8 +279,8 @@ def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []
     taken = [c for c in found if not c.declined]
-    if taken and any(is_tracked(d) for t in inputs.values() for d in t.sizes):
-        raise ValueError("the windows of a chain are those of its sizes")
+    if any(is_tracked(d) for c in taken for m in c.members for d in m.step.output.shape[1:]):
+        raise ValueError("the windows of a chain are those of the size of its images")
     for c in taken:
         cut_at_rows(c.members, planner)
     entries = tape(steps, taken, threads)
@@ -315,6 +315,7 @@ def build(plan: Plan) -> _native.Program:
         for name, t in tensors.items():
             add(name, name_of(t.dtype), t.sizes)
     made: dict[int, int] = {}
+    loops: dict[Loop, tuple[int, list[tuple[int, list[int]]]]] = {}
     for k, s in enumerate(plan.tape):
         operands = [None if t is None else _operand(t) for t in s.inputs]
         like = made.setdefault(id(s.params), k)
@@ -324,6 +325,12 @@ def build(plan: Plan) -> _native.Program:
             program.add_slice(like, operands, _operand(s.output), s.ranges, s.barrier)
         if plan.steps[s.index].backwards:
             program.alternate(k, plan.steps[s.index].backwards)
+        if s.loop is not None:
+            sizes = [0 if t is None else t.buffer.itemsize for t in [*s.inputs, s.output]]
+            shifts = s.shift, [move * size for move, size in zip(s.moves, sizes)]
+            loops.setdefault(s.loop, (k, []))[1].append(shifts)
+    for loop, (first, each) in loops.items():
+        program.add_loop(first, loop.begin, loop.count, each)
     return program
 
 

@@ -13,7 +13,7 @@ from .ops.registry import Lowering
 from .planner import Step
 from .records import record
 
-__all__ = ["Read", "RowStep", "cut_at_rows", "row_step"]
+__all__ = ["Read", "RowStep", "cut_at_rows", "goes_by_rows", "row_step"]
 
 _POOLS = frozenset({"max_pool_f32", "average_pool_f32"})
 _BINARY = frozenset({"add_f32", "sub_f32", "mul_f32", "div_f32", "min_f32", "max_f32", "pow_f32", "prelu_f32"})
@@ -69,10 +69,20 @@ class RowStep:
     images_read: list[tuple[Buffer, Read]]
 
 
+def goes_by_rows(step: Step) -> bool:
+    """Whether a step may be one by rows, as far as its kernel says."""
+    return len(step.output.shape) == 4 and step.kernel in _kernels()
+
+
+@lru_cache(maxsize=1)
+def _kernels() -> frozenset[str]:
+    return frozenset({"depthwise_f32", "stem_f32", *_POOLS, *PRODUCTS, *_elementwise()})
+
+
 def row_step(step: Step, index: int) -> RowStep | None:
     """The step by rows; None where it does not go by rows. It is not changed before `cut_at_rows`."""
     out = step.output
-    if len(out.shape) != 4 or 0 in out.shape or out.buffer.itemsize != 4:
+    if not goes_by_rows(step) or 0 in out.shape or out.buffer.itemsize != 4:
         return None
     reads = _reads(step)
     if reads is None:
@@ -109,8 +119,13 @@ def _reads(step: Step) -> list[Read | None] | None:
         residual = step.inputs[1]
         return [_window(x, stride, last // x.strides[1] + 1), None if residual is None else _same(residual)]
     if step.kernel in _elementwise() and step.units == out.size:
-        return [_same(t) if t is not None and t.shape == out.shape else None for t in step.inputs]
+        return [_same(t) if t is not None and _is_like(t, out) else None for t in step.inputs]
     return None
+
+
+def _is_like(t: Tensor, out: Tensor) -> bool:
+    # Of tuples of other lengths the items are compared too, and to compare tracked sizes is a condition.
+    return len(t.shape) == len(out.shape) and t.shape == out.shape
 
 
 @lru_cache(maxsize=1)

@@ -18,10 +18,18 @@ from .tracked import call
 if TYPE_CHECKING:
     from .planner import Step
 
-__all__ = ["Slice", "tape", "touch", "whole"]
+__all__ = ["Loop", "Slice", "tape", "touch", "whole"]
 
 _NONE = (0,) * (MAX_RANK - 1)
 _ONE = (1, *_NONE)
+
+
+@record(slots=True, eq=False)
+class Loop:
+    """Entries of the tape, one after another, that run by turns for `count` images from image `begin` on."""
+
+    begin: int
+    count: int
 
 
 @record(slots=True, eq=False)
@@ -35,7 +43,13 @@ class Slice:
     ranges
         Of the kernel, one per thread.
     barrier
-        All threads wait after it.
+        All threads wait after it, and after all images of its loop.
+    loop
+        Says for which images it runs. The rest of the entry is what it does for image 0.
+    shift
+        Units between the ranges of two images.
+    moves
+        Elements between the places of two images, of the inputs and then of the output.
     """
 
     index: int
@@ -45,6 +59,9 @@ class Slice:
     output: Tensor
     ranges: list[tuple[int, int]]
     barrier: bool = False
+    loop: Loop | None = None
+    shift: int = 0
+    moves: tuple[int, ...] = ()
 
 
 def whole(step: Step, index: int) -> Slice:
@@ -113,27 +130,21 @@ def slices(chain: Chain, threads: int) -> list[Slice]:
     own: no thread reads what another one writes."""
     made: list[Slice] = []
     total = chain.images * chain.height
+    spans: list[list[tuple[int, int]]] = [[] for _ in chain.members]
     for part in range(chain.parts):
         rows = _Part(chain, part, threads)
-        made += rows.run(total * part // chain.parts, total * (part + 1) // chain.parts)
+        made += rows.run(total * part // chain.parts if part else 0, total * (part + 1) // chain.parts)
         chain.windows += [w.memory for w in rows.windows.values()]
-    for m in chain.members:
-        m.step.ranges = _spans(made, m.index, threads)
+        for span, m, begin, end in zip(spans, chain.members, rows.begins, rows.ends):
+            span.append((begin * m.units, end * m.units))
+    for span, m in zip(spans, chain.members):
+        m.step.ranges = span + [(0, 0)] * (threads - chain.parts)
     return made
 
 
-def _spans(made: Sequence[Slice], index: int, threads: int) -> list[tuple[int, int]]:
-    """Per thread, what it computes of a step."""
-    spans = []
-    for t in range(threads):
-        ranges = [s.ranges[t] for s in made if s.index == index and s.ranges[t] != (0, 0)]
-        spans.append((min((r[0] for r in ranges), default=0), max((r[1] for r in ranges), default=0)))
-    return spans
-
-
 class _Window:
-    """Some rows of a value, for one thread. They lie as in the value, so that a kernel finds row r of image i where it
-    would be if the value began so many rows and images before the window."""
+    """Some rows of a value, for one thread. They lie as in the value: a kernel finds row r of image 0 where it would be
+    if the value began so many rows before the window, and of image i if it began i images before that."""
 
     def __init__(self, chain: Chain, value: Buffer, part: int) -> None:
         writer = chain.writer(value)
@@ -151,9 +162,9 @@ class _Window:
         self.copy = {"rank": 1, "shape": (self.image, *_NONE), "in_stride": _ONE, "out_stride": _ONE}
         self.zeros = {"rank": 1, "shape": (self.image, *_NONE), "out_stride": _ONE, "value": 0.0}
 
-    def at(self, image: int = 0) -> int:
+    def at(self) -> int:
         """Where the value would begin."""
-        return -image * self.image - self.base * self.row
+        return -self.base * self.row
 
     def dense(self) -> Tensor:
         """The value as if it were all there."""
@@ -171,18 +182,37 @@ class _Window:
 
 
 class _Part:
-    """The rows that one thread computes."""
+    """The rows that one thread computes.
+
+    Attributes
+    ----------
+    begins, ends
+        Per member, its first row and the one behind its last, counted through all images.
+    """
 
     def __init__(self, chain: Chain, part: int, threads: int) -> None:
         self.chain, self.part, self.threads = chain, part, threads
         self.windows = {b: _Window(chain, b, part) for b in chain.between}
         self.made: list[Slice] = []
+        self.begins: list[int] = []
+        self.ends: list[int] = []
+        self.loop = Loop(0, 0)
 
     def run(self, first: int, last: int) -> list[Slice]:
-        """The slices for rows of the result, counted through all images."""
+        """The slices for rows of the result, counted through all images. What of an image a thread takes does not
+        follow from the number of images by a formula: that number may be tracked, and then this is a condition."""
         height = self.chain.height
-        for image in range(first // height, -(-last // height)):
-            self._image(image, max(first - image * height, 0), min(last - image * height, height))
+        above = int(first % height)
+        if above:  # the rest of an image that another thread begins
+            end = int(min(height, above + last - first))
+            self._images(first // height, 1, above, end)
+            first += end - above
+        count = (last - first) // height
+        if count > 0:
+            self._images(first // height, count, 0, height)
+        left = int((last - first) % height)
+        if left:
+            self._images(last // height, 1, 0, left)
         borders = []
         for w in self.windows.values():
             w.memory.size = w.rows * w.row
@@ -192,7 +222,15 @@ class _Part:
                 borders.append(Slice(w.index, "halo_f32", fields, [], output, self._ranges(0, w.rows)))
         return borders + self.made
 
-    def _image(self, image: int, begin: int, end: int) -> None:
+    def _images(self, image: int, count: int, begin: int, end: int) -> None:
+        """The same rows of the result for each of some images."""
+        members = self.chain.members
+        self.begins = self.begins or [image * m.height + row for m, row in zip(members, self.chain.starts(begin))]
+        self.ends = [(image + count - 1) * m.height + row for m, row in zip(members, self.chain.ends(end)[0])]
+        self.loop = Loop(image, count)
+        self._image(begin, end)
+
+    def _image(self, begin: int, end: int) -> None:
         done = self.chain.starts(begin)
         for value, row in self.chain.lowest(done).items():
             self.windows[value].base = self.windows[value].end = row
@@ -202,7 +240,7 @@ class _Part:
             self._make_room(self.chain.lowest(done), wanted)
             for k, m in enumerate(self.chain.members):
                 if done[k] < ends[k]:
-                    self._rows(m, image, done[k], ends[k])
+                    self._rows(m, done[k], ends[k])
                     done[k] = ends[k]
 
     def _make_room(self, lowest: dict[Buffer, int], wanted: dict[Buffer, int]) -> None:
@@ -212,25 +250,42 @@ class _Part:
             if moved is not None:
                 source, target, rows = moved
                 ranges = self._ranges(w.base * w.row, (w.base + rows) * w.row)
-                self.made.append(Slice(w.index, "copy_f32", w.copy, [source], target, ranges))
+                self._add(w.index, "copy_f32", w.copy, [source], target, ranges)
             end = max(w.end, wanted.get(value, 0))
             w.rows = max(w.rows, end - w.base)
             for low, high in ((0, w.top), (w.bottom, end)):
                 low, high = max(low, w.end), min(high, end)
                 if low < high:
                     ranges = self._ranges(low * w.row, high * w.row)
-                    self.made.append(Slice(w.index, "fill_f32", w.zeros, [], w.dense(), ranges))
+                    self._add(w.index, "fill_f32", w.zeros, [], w.dense(), ranges)
             w.end = end
 
-    def _rows(self, m: RowStep, image: int, begin: int, end: int) -> None:
-        inputs = [None if t is None else self._seen(t, image) for t in m.step.inputs]
-        ranges = self._ranges((image * m.height + begin) * m.units, (image * m.height + end) * m.units)
-        output = self._seen(m.step.output, image)
-        self.made.append(Slice(m.index, m.step.kernel, m.step.params, inputs, output, ranges))
+    def _rows(self, m: RowStep, begin: int, end: int) -> None:
+        tensors = [*m.step.inputs, m.step.output]
+        windows = [None if t is None else self.windows.get(t.buffer) for t in tensors]
+        *inputs, output = (
+            t if t is None or w is None else Tensor(w.memory, t.shape, t.strides, t.offset + w.at())
+            for t, w in zip(tensors, windows)
+        )
+        assert output is not None
+        # The range goes on to the next image, and a window is where it was.
+        moves = tuple(0 if w is None else -w.image for w in windows)
+        ranges = self._ranges(begin * m.units, end * m.units)
+        self._add(m.index, m.step.kernel, m.step.params, inputs, output, ranges, m.height * m.units, moves)
 
-    def _seen(self, t: Tensor, image: int) -> Tensor:
-        w = self.windows.get(t.buffer)
-        return t if w is None else Tensor(w.memory, t.shape, t.strides, t.offset + w.at(image))
+    def _add(
+        self,
+        index: int,
+        kernel: str,
+        params: dict[str, Any],
+        inputs: Sequence[Tensor | None],
+        output: Tensor,
+        ranges: list[tuple[int, int]],
+        shift: int = 0,
+        moves: tuple[int, ...] = (),
+    ) -> None:
+        moves = moves or (0,) * (len(inputs) + 1)
+        self.made.append(Slice(index, kernel, params, inputs, output, ranges, False, self.loop, shift, moves))
 
     def _ranges(self, begin: int, end: int) -> list[tuple[int, int]]:
         made = [(0, 0)] * self.threads

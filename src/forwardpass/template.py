@@ -9,13 +9,14 @@ import numpy as np
 
 from . import _native
 from ._call import Bound
+from .depth_first import Chain
 from .errors import Error
 from .graph import Array, Graph, TensorType
 from .memory import Buffer
-from .ops import Tensor
 from .plan import Declined, Plan, Settings, bind, build, draft, finish, in_arena, place
 from .planner import Step
-from .row_windows import Slice, whole
+from .replaced import replace
+from .row_windows import Slice
 from .tracked import Trace, Tracked, is_tracked, plain
 
 __all__ = ["Template", "make_template"]
@@ -106,8 +107,13 @@ class Template:
         pieces = {b: k for k, b in enumerate(in_arena(plan.buffers))}
         for b in pieces:
             self.native.add_piece(plain(b.nbytes), self._value(b.nbytes), b.first, b.last)
+        self._add_params(plan.tape)
         for k, entry in enumerate(plan.tape):
             self._add(k, entry, pieces)
+        loops = dict.fromkeys(entry.loop for entry in plan.tape if entry.loop is not None)
+        for k, loop in enumerate(loops):
+            begin, count = loop.begin, loop.count
+            self.native.add_loop(k, plain(begin), self._value(begin), plain(count), self._value(count))
         self.flops, self.nodes = plan.flops, [plan.steps[s.index].node for s in plan.tape]
         self._value(self.flops)
         self._trace, self._pattern = trace, pattern
@@ -147,12 +153,16 @@ class Template:
         """Which of them are tracked, and their places."""
         return [(k, self._value(number)) for k, number in enumerate(numbers) if is_tracked(number)]
 
+    def _add_params(self, tape: Sequence[Slice]) -> None:
+        """What is to be replaced in the parameters, which slices of a step share."""
+        for k, params in {id(entry.params): (k, entry.params) for k, entry in enumerate(tape)}.values():
+            for name, given in params.items():
+                numbers = given if isinstance(given, tuple) else (given,)
+                for index, value in self._numbers(numbers):
+                    self.native.add_field(k, name, index, value)
+
     def _add(self, k: int, step: Slice, pieces: Mapping[Buffer, int]) -> None:
-        """What is to be replaced in an entry of the tape."""
-        for name, given in step.params.items():
-            numbers = given if isinstance(given, tuple) else (given,)
-            for index, value in self._numbers(numbers):
-                self.native.add_field(k, name, index, value)
+        """What is to be replaced in an entry of the tape, but its parameters."""
         for operand, t in [*enumerate(step.inputs), (-1, step.output)]:
             if t is None:
                 continue
@@ -194,7 +204,6 @@ class Filled(Plan):
         self._flops = template.at(template.flops, values)
         self.threads, self.isa, self.arenas = plan.threads, plan.isa, template.arenas
         self._program, self.arena_bytes = template.native.make(values, template.arenas)
-        self.chains = []
         self._bound: Bound | None = None
         self._seen: Plan | None = None
 
@@ -222,36 +231,6 @@ class Filled(Plan):
     def buffers(self) -> list[Buffer]:  # type: ignore[override]
         return self._whole().buffers
 
-
-def replace(plan: Plan, at: Callable[[Any], Any]) -> Plan:
-    """A plan of its own, with other numbers."""
-    buffers: dict[Buffer, Buffer] = {}
-
-    def many(values: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(map(at, values))
-
-    def buffer(b: Buffer) -> Buffer:
-        if b not in buffers:
-            buffers[b] = Buffer(b.kind, at(b.size), b.name, b.index, at(b.array), b.itemsize, 0, b.first, b.last)
-        return buffers[b]
-
-    def tensor(t: Tensor) -> Tensor:
-        return Tensor(buffer(t.buffer), many(t.shape), many(t.strides), at(t.offset))
-
-    def step(s: Step) -> Step:
-        params = {k: many(v) if isinstance(v, tuple) else at(v) for k, v in s.params.items()}
-        inputs = [None if t is None else tensor(t) for t in s.inputs]
-        ranges = [(at(begin), at(end)) for begin, end in s.ranges]
-        units, grain, flops = many((s.units, s.grain, s.flops))
-        return Step(s.kernel, params, inputs, tensor(s.output), units, grain, flops, s.node, ranges)
-
-    def types(given: Mapping[str, TensorType]) -> dict[str, TensorType]:
-        return {k: TensorType(t.dtype, many(t.sizes)) for k, t in given.items()}
-
-    steps = [step(s) for s in plan.steps]
-    tape = [whole(steps[s.index], s.index) for s in plan.tape]
-    for entry, of in zip(tape, plan.tape):
-        entry.barrier = at(of.barrier)
-    inside = [buffer(b) for b in plan.buffers]
-    inputs, outputs = types(plan.inputs), types(plan.outputs)
-    return Plan(inputs, outputs, steps, tape, inside, 0, plan.threads, plan.isa, [], plan.arenas)
+    @property
+    def chains(self) -> list[Chain]:  # type: ignore[override]
+        return self._whole().chains

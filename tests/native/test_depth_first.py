@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filled import fitting
 from graphs import Maker
-from planned import plan_of
+from planned import plan_of, settings
 
 import forwardpass as fp
 from forwardpass import depth_first
-from forwardpass.graph import Array, Graph
+from forwardpass.graph import Array, Graph, TensorType
 from forwardpass.ops.evaluate import infer_types
 from forwardpass.plan import Plan
 
@@ -62,8 +63,16 @@ def rows_stay_inside(plan: Plan) -> None:
         members = {m.index: m for m in chain.members}
         for s in plan.tape:
             m = members.get(s.index)
-            if m is None or s.params is not m.step.params:
+            if m is None:
                 continue
+            if s.params is not m.step.params:
+                assert s.shift == 0
+                assert not any(s.moves), "what serves the windows alone is the same for each image"
+                continue
+            assert s.shift == m.height * m.units
+            seen_by = [*s.inputs, s.output]
+            strides = [0 if t is None or t.buffer not in chain.windows else -t.strides[0] for t in seen_by]
+            assert list(s.moves) == strides
             first, last = next(r for r in s.ranges if r != (0, 0))
             image, begin = divmod(first // m.units, m.height)
             end = begin + (last - first) // m.units
@@ -164,6 +173,40 @@ def random_chain(seed: int) -> Graph:
     graph = m.graph(x, *others)
     graph.prune()
     return graph
+
+
+def batches_of(graph: Graph, first: int, others: list[int], isa: str, threads: int, l2: int) -> int:
+    """How many batch sizes a template for the first one fits; each is compared with the planner's plan."""
+    ((_, *image),) = (t.sizes for t in graph.inputs.values())
+    graph = graph.copy()
+    graph.inputs = {"x": TensorType(np.dtype(np.float32), (None, *image))}
+    shapes = [{"x": (n, *image)} for n in others]
+    return fitting(graph, {"x": (first, *image)}, shapes, settings(isa, threads, l2=l2))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_templates(stride: int, threads: int, isa: str, rng: np.random.Generator) -> None:
+    """A template fits all batches of which the threads take as many whole images, and parts of them, alike."""
+    graph = inverted_residual(rng, 1, 21, 17, stride)
+    first = 4 * threads + 1
+    alike = [first + threads * k for k in range(1, 9)]
+    assert batches_of(graph, first, alike, isa, threads, 4 * L2) == 1 + len(alike)
+    assert batches_of(graph, first, [first + 1], isa, threads, 4 * L2) == (2 if threads == 1 else 1)
+
+
+@pytest.mark.parametrize("seed", range(20, 40))
+def test_templates_of_random_chains(seed: int, isa: str) -> None:
+    graph = random_chain(seed)
+    for threads, l2 in ((1, L2), (2, 4 * L2)):
+        assert batches_of(graph, 5, [1, 2, 3, 4, 6, 7, 8], isa, threads, l2) > 1
+
+
+def test_the_tape_does_not_grow_with_the_batch(rng: np.random.Generator) -> None:
+    graph = inverted_residual(rng, 1, 40, 17)
+    for threads in (1, 2):
+        tapes = [plan_of(graph, {"x": (n, 40, 17, 8)}, "scalar", threads, 4 * L2).tape for n in (4, 400)]
+        assert len(tapes[0]) == len(tapes[1])
 
 
 @pytest.mark.parametrize("seed", range(40))

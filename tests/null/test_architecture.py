@@ -39,6 +39,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "plans",
             "pool_epilogue",
             "prepared",
+            "replaced",
             "result",
             "row_steps",
             "row_windows",
