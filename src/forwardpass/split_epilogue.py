@@ -71,8 +71,11 @@ def _producer(steps: Sequence[Step], k: int) -> int | None:
     for at in range(k - 1, -1, -1):
         s = steps[at]
         if s.output.buffer is x.buffer and s.kernel != "halo_f32":
+            # The shapes last: to compare tracked ones is a condition.
+            if s.kernel != "brgemm_split_f32" or s.params["terms"] != params["terms"]:
+                return None
             same = (s.output.offset, s.output.shape, s.output.strides) == (x.offset, x.shape, x.strides)
-            return at if s.kernel == "brgemm_split_f32" and same and s.params["terms"] == params["terms"] else None
+            return at if same else None
     return None
 
 

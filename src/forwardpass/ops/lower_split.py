@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -175,13 +176,10 @@ def linear_on_tiles(ctx: Lowering, x: Tensor, out: Tensor, residual: Tensor | No
     batch = 1 if rows_are_batch else x.shape[0]
     rows = math.prod(x.shape[:-1]) // batch
     width = call(_width, rows)
-    image, made, added = (None if t is None else _as_images(t, batch, rows, width) for t in (x, out, residual))
-    assert image is not None
-    assert made is not None
+    image, made = (_as_images(t, batch, rows, width) for t in (x, out))
+    added = None if residual is None else _as_images(residual, batch, rows, width)
     key = (ctx.node.inputs[1], "tiles")
-    p = Products(
-        image, (0, 0, 0, 0), [(0, 0)], (1, 1), made, added, key, lambda: weights[None], chunk_length(k, n)
-    )  # fmt: skip
+    p = Products(image, (0, 0, 0, 0), [(0, 0)], (1, 1), made, added, key, lambda: weights[None], chunk_length(k, n))
     return (rows_are_batch or p.pays(ctx.terms)) and _lowered(ctx, p)
 
 
@@ -217,15 +215,18 @@ def _lowered(ctx: Lowering, p: Products) -> bool:
 def _parts(p: Products, terms: int, threads: int) -> list[Products]:
     """Images, or rows of one, whose split operand stays in L2 until it is multiplied."""
     batch, oh = p.out.shape[:2]
-    image = p.words(terms) // batch
-    most = RESIDENT_BYTES // 4 * threads
+    images, together, rows = call(_counts, batch, p.words(terms), oh, threads)
+    if rows > 1:
+        return [p.rows(begin, end) for begin, end in pairwise(oh * i // rows for i in range(rows + 1))]
+    cuts = [*(i * together for i in range(images)), batch]
+    return [p] if images == 1 else [p.images(begin, end - begin) for begin, end in pairwise(cuts)]
+
+
+def _counts(batch: int, words: int, oh: int, threads: int) -> tuple[int, int, int]:
+    """Of a split operand: parts of images, images of each but the last, and parts of rows."""
+    image, most = words // batch, RESIDENT_BYTES // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
-    if batch > 1 or image <= most:
-        count = -(-batch // together)
-        return [p.images(i * together, min(together, batch - i * together)) for i in range(count)]
-    count = min(-(-image // most), _MOST_PARTS, oh)
-    cuts = [oh * i // count for i in range(count + 1)]
-    return [p.rows(cuts[i], cuts[i + 1]) for i in range(count)]
+    return -(-batch // together), together, 1 if batch > 1 else min(-(-image // most), _MOST_PARTS, oh)
 
 
 def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
