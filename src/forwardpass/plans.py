@@ -56,6 +56,7 @@ class PlanMaker:
         self.planned = self.filled = 0
         self._arenas = _native.Arenas()
         self._templates: list[Template] = []
+        self._latest: Template | None = None
         self._next, self._gap = _FIRST, 1
 
     def __call__(self, key: Key) -> AnyPlan:
@@ -64,7 +65,8 @@ class PlanMaker:
             if plan is not None:
                 self._templates.insert(0, self._templates.pop(k))
                 self.filled += 1
-                self._gap = 1
+                if template is self._latest:
+                    self._gap, self._next = 1, self.planned
                 return plan
         shapes = dict(zip(self.graph.inputs, key))
         self.planned += 1
@@ -77,7 +79,8 @@ class PlanMaker:
         return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types, self._declared)
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
-        """A plan from a new template, now and then: the more rarely, the fewer shapes the last ones were good for."""
+        """A plan from a new template: at once if the latest one was good for other shapes, else the more rarely the more
+        of them were not."""
         if self.planned < self._next:
             return None
         self._gap *= 2
@@ -85,6 +88,7 @@ class PlanMaker:
         template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas, self._declared)
         if template is None:
             return None
+        self._latest = template
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
         return template(key)
