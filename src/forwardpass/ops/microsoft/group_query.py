@@ -229,5 +229,17 @@ operator(
         Case((*_NEW, None, None, _LAST - 4, np.array(3, np.int32)), _HEADS, "prompt", (6,)),
         Case((*_NEW, *_PAST, _LAST, _TOTAL, *_TABLES), {**_HEADS, "do_rotary": 1}, "past", (6,)),
         Case((*_NEW, *_PAST, _LAST, _TOTAL), {**_HEADS, "local_window_size": 3, "softcap": 2.0}, "window", (6,)),
+        Case(
+            (*_NEW, *_PAST, _LAST, _TOTAL, *_TABLES, *[None] * 5, (8,), (8,)),
+            {**_HEADS, "do_rotary": 1},
+            "heads normalised",
+            (6,),
+        ),
+        Case(
+            ((2, 3, 64), None, None, *_PAST, _LAST, _TOTAL, *[None] * 7, (8,), (1, 8)),
+            {**_HEADS, "qk_norm_epsilon": 0.1},
+            "packed, heads normalised",
+            (6, 15),
+        ),
     ),
 )

@@ -8,8 +8,9 @@ import numpy as np
 
 from ...graph import Array
 from .. import shapes
-from ..lower import copy_step, dtype_reason, given, scalar, window_of
+from ..lower import copy_step, dtype_reason, given, scalar, transposed, window_of
 from ..lower_attention import Lengths, attend, heads_of
+from ..lower_norms import normalize_last
 from ..lower_rotary import Positions, rotary_step
 from ..lower_typed import cast_step, dense_operand, index_operand, pair_step
 from ..registry import FLOAT, Lowering, Tensor
@@ -30,6 +31,10 @@ def lower_group_query(ctx: Lowering) -> str | None:
     node = _Node(ctx, *last)
     q, k, v = node.operands()
     a = ctx.attributes
+    if shapes.at(ctx.types, 14) is not None:
+        (q, reason), (k, failed) = (_normalized(ctx, x, weight) for x, weight in ((q, 14), (k, 15)))
+        if reason or failed:
+            return reason or failed
     if a["do_rotary"] and shapes.at(ctx.types, 7) is not None:
         positions = node.positions()
         if isinstance(positions, str):
@@ -54,15 +59,13 @@ def lower_group_query(ctx: Lowering) -> str | None:
 def _declined(ctx: Lowering) -> str | None:
     if ctx.constant(6) is None:
         return "total_sequence_length is known in a call alone"
-    if shapes.at(ctx.types, 14) is not None:
-        return "normalised heads have no native kernel"
     if shapes.at(ctx.types, 11) is not None and ctx.constant(11) is None:
         return "head_sink is not a constant"
     if 0 in ctx.outputs[0].sizes:
         return "an input is empty"
     if ctx.has_output(3):
         return "the scores are wanted"
-    return dtype_reason(ctx, 0, 1, 2, 3, 4, 7, 8, 10, 11)
+    return dtype_reason(ctx, 0, 1, 2, 3, 4, 7, 8, 10, 11, 14, 15)
 
 
 def _sinks(ctx: Lowering) -> Array | None:
@@ -74,6 +77,18 @@ def _sinks(ctx: Lowering) -> Array | None:
     if ctx.attributes["smooth_softmax"] != 1:
         return None
     return ctx.packed(("head sinks", heads), lambda: np.zeros(heads, np.float32))
+
+
+def _normalized(ctx: Lowering, x: Tensor, weight: int) -> tuple[Tensor, str | None]:
+    """Heads [batch, heads, length, size] whose root mean square is 1, times an input."""
+    order, reason = (0, 2, 1, 3), None
+    rows = transposed(x, order)
+    y = ctx.temporary(rows.shape)
+    if not rows.contiguous:  # parts of a packed input
+        reason, rows = copy_step(ctx, rows, y), y
+    epsilon = ctx.attributes["qk_norm_epsilon"]
+    failed = normalize_last(ctx, rows, y, 3, scale=weight, centred=False, epsilon=epsilon)
+    return transposed(y, order), reason or failed
 
 
 def _turned(ctx: Lowering, x: Tensor, positions: Positions) -> tuple[Tensor, str | None]:
