@@ -4,6 +4,10 @@ A `Tracked` number takes the place of an int. Arithmetic gives tracked numbers a
 ordinary value (a comparison, a truth test, a hash, a conversion, also by NumPy or by C) is written down as a condition.
 Where all conditions hold for other sizes, the calculation would go the same way there, so its expressions give what
 it would have given.
+
+Sizes have bounds, and so have sums, differences, products and quotients of them. What follows from the bounds alone,
+such as that some bytes are not too many, is no condition. Products are kept as a factor and the numbers that it is
+multiplied with, so that equal ones are one number, and what divides evenly whatever the sizes are is divided.
 """
 
 from __future__ import annotations
@@ -16,6 +20,11 @@ from typing import Any
 __all__ = ["Trace", "Tracked", "call", "integer", "is_tracked", "plain", "total"]
 
 _LITERALS = frozenset({int, float, bool})
+_COMMUTE = frozenset({"+", "*", "&", "|"})
+_LARGEST, _FACTOR = 4096, 64
+"""Bounds of a size: this, or so many times what it is."""
+
+Bounds = tuple[int, int]
 
 
 class Tracked:
@@ -24,16 +33,18 @@ class Tracked:
     It is no int for C, which must ask for one and so leaves a condition, but `isinstance` takes it for one.
     """
 
-    __slots__ = ("name", "trace", "value")
+    __slots__ = ("bounds", "name", "trace", "value")
 
-    def __init__(self, trace: Trace, name: str, value: Any) -> None:
-        self.trace, self.name, self.value = trace, name, value
+    def __init__(self, trace: Trace, name: str, value: Any, bounds: Bounds | None) -> None:
+        self.trace, self.name, self.value, self.bounds = trace, name, value, bounds
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
         return type(self.value)
 
     def __bool__(self) -> bool:
+        if self.bounds is not None and (self.bounds[0] > 0 or self.bounds[1] < 0):
+            return True
         return self.trace.condition(f"bool({self.name})", bool(self.value))
 
     def _pinned(self) -> Any:
@@ -62,7 +73,7 @@ class Tracked:
         return int, (self._pinned(),)
 
     def __neg__(self) -> Any:
-        return self.trace.made(f"-{self.name}", -self.value)
+        return self.trace.product(-1, self) if _is_int(self) else self.trace.made(f"-{self.name}", -self.value)
 
     def __pos__(self) -> Tracked:
         return self
@@ -71,28 +82,73 @@ class Tracked:
         return self.trace.made(f"~{self.name}", ~self.value)
 
 
-def _arithmetic(
-    symbol: str, function: Callable[[Any, Any], Any], commutes: bool, neutral: int | None
-) -> tuple[Any, Any]:
+def _is_int(value: Any) -> bool:
+    return type(plain(value)) is int
+
+
+def _bounds_of(value: Any) -> Bounds | None:
+    if type(value) is Tracked:
+        return value.bounds
+    return (value, value) if type(value) is int else None
+
+
+def _bounds(symbol: str, one: Any, other: Any) -> Bounds | None:
+    """Those of the result of an operation; None where they are not known."""
+    a, b = _bounds_of(one), _bounds_of(other)
+    if a is None or b is None:
+        return None
+    if symbol == "+":
+        return a[0] + b[0], a[1] + b[1]
+    if symbol == "-":
+        return a[0] - b[1], a[1] - b[0]
+    if symbol == "%" and b[0] > 0:
+        return 0, b[1] - 1
+    if symbol == "*":
+        corners = [x * y for x in a for y in b]
+    elif symbol == "//" and b[0] > 0:
+        corners = [x // y for x in a for y in b]
+    else:
+        return None
+    return min(corners), max(corners)
+
+
+def _decided(function: Callable[[Any, Any], bool], one: Any, other: Any) -> bool | None:
+    """What a comparison comes to within the bounds; None where that depends."""
+    a, b = _bounds_of(one), _bounds_of(other)
+    if a is None or b is None:
+        return None
+    if function is operator.eq or function is operator.ne:
+        return function(0, 1) if a[1] < b[0] or b[1] < a[0] else None
+    first = function(a[0], b[1])
+    return first if first == function(a[1], b[0]) else None
+
+
+def _key(symbol: str, one: Tracked, other: Any) -> Any:
+    """Of a result that is kept; None for numbers of other kinds."""
+    kind = type(other)
+    if kind is Tracked:
+        return symbol, one.name, other.name
+    return (symbol, one.name, kind, other) if kind in _LITERALS else None
+
+
+def _arithmetic(symbol: str, function: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
     def forward(self: Tracked, other: Any) -> Any:
-        if type(other) is not Tracked and type(other) not in _LITERALS:
+        key = _key(symbol, self, other)
+        if key is None:
             return NotImplemented
-        if type(other) is int and other == neutral:
-            return self
-        a, b = self.name, _source(other)
-        if commutes and b < a:
-            a, b = b, a
-        return self.trace.made(f"{a} {symbol} {b}", function(self.value, plain(other)))
+        found = self.trace.results.get(key)
+        if found is None:
+            found = self.trace.results[key] = self.trace.operated(symbol, function, self, other)
+        return found
 
     def backward(self: Tracked, other: Any) -> Any:
-        if type(other) not in _LITERALS:
+        key = _key(f"{symbol} from", self, other)
+        if key is None:
             return NotImplemented
-        if commutes and type(other) is int and other == neutral:
-            return self
-        a, b = _source(other), self.name
-        if commutes and b < a:
-            a, b = b, a
-        return self.trace.made(f"{a} {symbol} {b}", function(other, self.value))
+        found = self.trace.results.get(key)
+        if found is None:
+            found = self.trace.results[key] = self.trace.operated(symbol, function, other, self)
+        return found
 
     return forward, backward
 
@@ -101,19 +157,26 @@ def _comparison(symbol: str, function: Callable[[Any, Any], bool]) -> Any:
     def compare(self: Tracked, other: Any) -> Any:
         if self is other:
             return function(0, 0)
-        if type(other) is not Tracked and type(other) not in _LITERALS:
+        key = _key(symbol, self, other)
+        if key is None:
             return NotImplemented
-        return self.trace.condition(f"{self.name} {symbol} {_source(other)}", function(self.value, plain(other)))
+        found = self.trace.results.get(key)
+        if found is None:
+            found = _decided(function, self, other)
+            if found is None:
+                source = f"{self.name} {symbol} {_source(other)}"
+                found = self.trace.condition(source, function(self.value, plain(other)))
+            self.trace.results[key] = found
+        return found
 
     return compare
 
 
-for _name, _symbol, _commutes, _neutral in (
-    ("add", "+", True, 0), ("sub", "-", False, 0), ("mul", "*", True, 1), ("floordiv", "//", False, None),
-    ("truediv", "/", False, None), ("mod", "%", False, None), ("and_", "&", True, None), ("or_", "|", True, 0),
-    ("lshift", "<<", False, 0), ("rshift", ">>", False, 0),
+for _name, _symbol in (
+    ("add", "+"), ("sub", "-"), ("mul", "*"), ("floordiv", "//"), ("truediv", "/"), ("mod", "%"), ("and_", "&"),
+    ("or_", "|"), ("lshift", "<<"), ("rshift", ">>"),
 ):  # fmt: skip
-    _forward, _backward = _arithmetic(_symbol, getattr(operator, _name), _commutes, _neutral)
+    _forward, _backward = _arithmetic(_symbol, getattr(operator, _name))
     setattr(Tracked, f"__{_name.strip('_')}__", _forward)
     setattr(Tracked, f"__r{_name.strip('_')}__", _backward)
 for _name, _symbol in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
@@ -173,19 +236,82 @@ class Trace:
         self._made: dict[str, Tracked] = {}
         self._known: dict[str, Any] = {}  # names of the code that are not made by it
         self._names: dict[int, str] = {}
+        self.results: dict[Any, Any] = {}  # of operations and comparisons that were met
+        self._products: dict[str, tuple[int, list[Tracked]]] = {}  # by the names of what they come to
 
     def size(self, name: str, value: int) -> int:
-        """A size of the call under a name."""
-        return Tracked(self, name, value)  # type: ignore[return-value]
+        """A size of the call under a name. Of one that is 0 or 1 much follows: it stays what it is."""
+        if value <= 1:
+            self.condition(f"{name} == {value}", True)
+            return value
+        high = max(_LARGEST, _FACTOR * value)
+        self.condition(f"1 < {name} <= {high}", True)
+        return Tracked(self, name, value, (2, high))  # type: ignore[return-value]
 
-    def made(self, source: str, value: Any) -> Any:
-        """The result of an expression."""
+    def made(self, source: str, value: Any, symbol: str = "", one: Any = None, other: Any = None) -> Any:
+        """The result of an expression: of an operation on two numbers, if a symbol says which."""
         found = self._made.get(source)
         if found is None:
             name = f"v{len(self._made)}"
-            found = self._made[source] = Tracked(self, name, value)
+            found = self._made[source] = Tracked(self, name, value, _bounds(symbol, one, other))
             self._lines[source] = name
         return found
+
+    def operated(self, symbol: str, function: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+        """The result of an operation on two numbers."""
+        if _is_int(one) and _is_int(other):
+            found = self._simple(symbol, one, other)
+            if found is not None:
+                return found
+        a, b = _source(one), _source(other)
+        if symbol in _COMMUTE and b < a:
+            a, b = b, a
+        return self.made(f"{a} {symbol} {b}", function(plain(one), plain(other)), symbol, one, other)
+
+    def _simple(self, symbol: str, one: Any, other: Any) -> Any:
+        """Of integers, where there is a shorter way to write it."""
+        if symbol == "*":
+            return self.product(one, other)
+        if symbol in ("//", "%"):
+            return self._divided(symbol, one, other)
+        if type(other) is int and other == 0 and symbol in ("+", "-"):
+            return one
+        if type(one) is int and one == 0 and symbol in ("+", "-"):
+            return other if symbol == "+" else self.product(-1, other)
+        return None
+
+    def product(self, one: Any, other: Any) -> Any:
+        """Of two integers."""
+        (a, first), (b, second) = self._factors_of(one), self._factors_of(other)
+        return self._multiplied(a * b, [*first, *second])
+
+    def _divided(self, symbol: str, one: Any, other: Any) -> Any:
+        """The quotient of two integers, or its rest; None unless it has none whatever the sizes are."""
+        (a, factors), (b, divisors) = self._factors_of(one), self._factors_of(other)
+        if b == 0 or a % b or any(d.bounds is None or d.bounds[0] <= 0 for d in divisors):
+            return None
+        left = list(factors)
+        for d in divisors:
+            if not any(d is f for f in left):
+                return None
+            left = [*(f for f in left if f is not d), *[d] * (sum(f is d for f in left) - 1)]
+        return self._multiplied(a // b, left) if symbol == "//" else 0
+
+    def _factors_of(self, number: Any) -> tuple[int, list[Tracked]]:
+        return self._products.get(number.name, (1, [number])) if type(number) is Tracked else (number, [])
+
+    def _multiplied(self, times: int, factors: list[Tracked]) -> Any:
+        if times == 0 or not factors:
+            return times
+        factors = sorted(factors, key=lambda f: f.name)
+        made = factors[0]
+        for k, f in enumerate(factors[1:], 2):
+            made = self.made(f"{made.name} * {f.name}", made.value * f.value, "*", made, f)
+            self._products[made.name] = 1, factors[:k]
+        if times != 1:
+            made = self.made(f"{made.name} * ({times})", made.value * times, "*", made, times)
+            self._products[made.name] = times, factors
+        return made
 
     def condition(self, source: str, outcome: bool) -> bool:
         """Write down what a question was answered."""
@@ -195,12 +321,13 @@ class Trace:
     def called(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
         """The result of a function of which some arguments are tracked; of a tuple, the items."""
         sources = [_source(a) if type(a) is Tracked or _is_literal(a) else self._constant(a) for a in args]
-        value = function(*map(plain, args))
         source = f"{self._constant(function)}({', '.join(sources)})"
-        found = self.made(source, value)
-        if not isinstance(value, tuple):
+        found = self._made.get(source)
+        if found is None:
+            found = self.made(source, function(*map(plain, args)))
+        if not isinstance(found.value, tuple):
             return found
-        return tuple(self.made(f"{found.name}[{k}]", v) for k, v in enumerate(value))
+        return tuple(self.made(f"{found.name}[{k}]", v) for k, v in enumerate(found.value))
 
     def _constant(self, value: Any) -> str:
         name = self._names.get(id(value))
