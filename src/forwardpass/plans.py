@@ -56,8 +56,8 @@ class PlanMaker:
         self.planned = self.filled = 0
         self._arenas = _native.Arenas()
         self._templates: list[Template] = []
-        self._latest: Template | None = None
-        self._next, self._gap = _FIRST, 1
+        self._unused: set[object] = set()  # templates, and attempts to make one
+        self._next = _FIRST
 
     def __call__(self, key: Key) -> AnyPlan:
         for k, template in enumerate(self._templates):
@@ -65,8 +65,7 @@ class PlanMaker:
             if plan is not None:
                 self._templates.insert(0, self._templates.pop(k))
                 self.filled += 1
-                if template is self._latest:
-                    self._gap, self._next = 1, self.planned
+                self._unused.discard(template)
                 return plan
         shapes = dict(zip(self.graph.inputs, key))
         self.planned += 1
@@ -79,16 +78,14 @@ class PlanMaker:
         return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types, self._declared)
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
-        """A plan from a new template: at once if the latest one was good for other shapes, else the more rarely the more
-        of them were not."""
-        if self.planned < self._next:
+        """A plan from a new template: the more rarely, the more of them were good for no other shapes."""
+        if self.planned < self._next + (1 << len(self._unused)) // 2:
             return None
-        self._gap *= 2
-        self._next = self.planned + self._gap
+        self._next = self.planned + 1
         template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas, self._declared)
+        self._unused.add(template or object())
         if template is None:
             return None
-        self._latest = template
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
         return template(key)
