@@ -35,6 +35,8 @@ NATIVE = frozenset(
 _ABSENT = TensorType(FLOAT, None)
 _TERMS = {"float32": 3, "fast": 2, "bfloat16": 1}
 """Precision -> bfloat16 terms that operands on tiles are split in."""
+_HALF_WEIGHTS = frozenset(p for p, terms in _TERMS.items() if terms == 1)
+"""Those that take bfloat16 weights without tiles too."""
 
 _BACKGROUND_BYTES = 1 << 18
 """Of packed weights, from which on to pack them takes longer than to tell another thread."""
@@ -131,7 +133,7 @@ class Planner:
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
         self.approximate = settings.precision in ("fast", "bfloat16")
-        self.half_weights = settings.precision == "bfloat16"
+        self.half_weights = settings.precision in _HALF_WEIGHTS
         self.node: Node = Node("", [], [])
         self.attributes: dict[str, Any] = {}
         self.types: list[TensorType | None] = []
