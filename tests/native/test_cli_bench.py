@@ -107,7 +107,6 @@ def test_an_engine_that_is_not_installed(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--against", "nobody"), "onnxruntime"),
         (("--compare", "none.json"), "none.json"),
         (("--batch", "3"), "fixes"),
         (("--precision", "float3"), "float3"),
@@ -123,10 +122,19 @@ def test_what_cannot_be_is_refused(
 
 
 def test_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (("-o", "report.txt"), ("--threads", "0"), ("--scenario", "multistream")):
+    for words in (("-o", "report.txt"), ("--threads", "0"), ("--scenario", "multistream"), ("--python", "no=python3")):
         with pytest.raises(SystemExit) as stop:
             called(capsys, "bench", MLP, *words)
         assert stop.value.code == 2
+
+
+def test_an_unknown_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        called(capsys, "bench", MLP, "--against", "onnxruntime,openvina")
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "expected one of" in said
+    assert "did you mean 'openvino'?" in said
 
 
 @pytest.mark.parametrize("name", list(SCENARIOS))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import FileError, InputError, suggest
+from ..errors import FileError, suggest
 from .options import positive
 
 if TYPE_CHECKING:
@@ -36,6 +36,28 @@ def _words(text: str) -> list[str]:
     return [t for t in text.split(",") if t]
 
 
+def _engines(text: str) -> list[str]:
+    for name in (words := _words(text)):
+        _engine(name)
+    return words
+
+
+def _engine(name: str) -> str:
+    from ..bench.engines import engine_names
+
+    known = engine_names()
+    if name not in known:
+        nearest = suggest(name, known)
+        hint = f" ({nearest})" if nearest else ""
+        raise argparse.ArgumentTypeError(f"unknown engine {name!r}, expected one of {', '.join(known)}{hint}")
+    return name
+
+
+def _interpreter(text: str) -> tuple[str, str]:
+    engine, _, path = text.partition("=")
+    return _engine(engine), path
+
+
 def _report_file(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() not in (".html", ".json"):
@@ -54,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--against",
-        type=_words,
+        type=_engines,
         default=[],
         metavar="A,B",
         help="engines: onnxruntime, openvino, torch, mnn, litert, ncnn",
@@ -71,7 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--input", action="append", default=[], metavar="NAME=FILE", help="an input's values (default: random)")
     add("--seed", type=int, default=0, metavar="N", help="of random inputs (default: 0)")
     add("--tolerance", type=float, default=_TOLERANCE, metavar="T", help=f"of outputs (default: {_TOLERANCE:g})")
-    add("--python", action="append", default=[], metavar="ENGINE=EXE", help="the interpreter that has an engine")
+    add(
+        "--python",
+        action="append",
+        type=_interpreter,
+        default=[],
+        metavar="ENGINE=EXE",
+        help="the interpreter that has an engine",
+    )
     add("--cpus", type=lambda text: [int(t) for t in text.split(",")], default=[], metavar="N,M", help="run there only")
     add("--no-peak", action="store_true", help="do not measure what the machine can do")
     add("-o", "--output", action="append", type=_report_file, default=[], metavar="FILE", help="report: .html or .json")
@@ -142,15 +171,10 @@ def _old(path: Path | None) -> dict[str, Any] | None:
 
 
 def _entries(args: argparse.Namespace, threads: int) -> list[Entry]:
-    from ..bench.engines import Options, engine_names
+    from ..bench.engines import Options
     from ..bench.match import Entry
 
-    pythons = dict(text.partition("=")[::2] for text in args.python)
-    unknown = [e for e in (*args.against, *pythons) if e not in engine_names()]
-    if unknown:
-        expected = f"of {', '.join(engine_names())}"
-        hint = suggest(unknown[0], engine_names())
-        raise InputError("unknown engine", where="--against", expected=expected, got=unknown[0], hint=hint)
+    pythons = dict(args.python)
 
     def entry(name: str, engine: str, precision: str) -> Entry:
         return Entry(name, engine, Options(threads, precision), pythons.get(engine, sys.executable))
