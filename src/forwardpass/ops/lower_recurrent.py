@@ -30,6 +30,8 @@ _PANEL = 16
 """Columns of it."""
 _LEAST_STEPS = 16
 """For which tiles are faster than FMA: a tile of one row takes half as long as one of 16, and FMA a 16th."""
+_MOST_PIECES = 32
+"""That the steps of a row are cut into."""
 _MOST_INPUTS = 256
 """Numbers of a row that `linear_split_f32` splits on the way."""
 _LARGEST = 2.0**55
@@ -52,11 +54,12 @@ def lower_recurrent(ctx: Lowering, cell: str, functions: Sequence[Sequence[Activ
     if reason:
         return reason
     layer = _Layer(ctx, cell)
-    products = layer.products()
+    if len(layer.pieces) == 1:
+        layer.multiply(0, layer.steps)
     # Directions whose activations differ take a step each: a kernel has one set of them.
     same = all(list(f) == list(functions[0]) for f in functions)
     for first, count in [(0, len(functions))] if same else [(d, 1) for d in range(len(functions))]:
-        reason = layer.run(products, first, count, functions[first])
+        reason = layer.run(first, count, functions[first])
         if reason:
             return reason
     return None
@@ -85,6 +88,10 @@ class _Layer:
         self.steps, self.batch = (self.x.shape[1], self.x.shape[0]) if self.batch_first else self.x.shape[:2]
         self.directions, _, self.hidden = given(ctx, 2).shape
         self.linear = bool(cell == "gru" and ctx.attributes["linear_before_reset"])
+        self.width = self.directions * self.gates * self.hidden
+        self.on_tiles = self._on_tiles(self.x.shape[2], self.width)
+        self.pieces = self._pieces()
+        self.products = ctx.temporary((*self.x.shape[:2], self.width))
 
     def _packed(self, kind: str, index: int, array: Array | None, make: Any) -> Array | None:
         """Something made once of constant input `index`."""
@@ -93,21 +100,39 @@ class _Layer:
         name = self.ctx.node.inputs[index]
         return self.ctx.packed((f"recurrent {kind}", self.cell, self.linear, name), lambda: make(array))
 
-    def products(self) -> Tensor:
-        """The input of all steps times the W of all directions, plus all biases that are simply added."""
-        ctx, x = self.ctx, self.x
-        k, n = x.shape[2], self.directions * self.gates * self.hidden
-        out = ctx.temporary((*x.shape[:2], n))
-        rows = x.shape[0] * x.shape[1]
+    def _pieces(self) -> list[tuple[int, int]]:
+        """(first, count) of the time steps whose products with the input are made together. After more than a tile of
+        them at once a core lowers its clock for longer than the steps of a single row take, so these have a tile at a
+        time between them."""
+        whole = [(0, self.steps)]
+        if not self.on_tiles or self.batch != 1 or self.ctx.attributes["direction"] != "forward":
+            return whole
+        if self.ctx.input(4) is not None:
+            return whole
+        steps = self._declared_steps()
+        length = -(-steps // (_TILE * _MOST_PIECES)) * _TILE
+        return [(t, min(length, steps - t)) for t in range(0, steps, length)]
+
+    def _at_steps(self, tensor: Tensor, first: int, count: int) -> Tensor:
+        """The part of the inputs or of their products that belongs to so many steps."""
+        place, shape = ((0, first), (self.batch, count)) if self.batch_first else ((first, 0), (count, self.batch))
+        return window_of(tensor, (*place, 0), (*shape, tensor.shape[2]))
+
+    def multiply(self, first: int, count: int) -> None:
+        """The inputs of `count` steps from `first` on times the W of all directions, plus all biases that are simply
+        added. All the steps, or those of one row."""
+        ctx, k, n = self.ctx, self.x.shape[2], self.width
+        rows = count * self.batch
+        x, out = (self._at_steps(t, first, count) for t in (self.x, self.products))
         bias = self._packed("bias", 3, ctx.constant(3), self._bias)
-        if self._on_tiles(k, n):
+        if self.on_tiles:
             params: dict[str, Any] = {
                 "terms": ctx.terms, "rows": rows, "k": k, "n": n, "bias": bias,
                 "b": self._packed("W tiles", 1, ctx.constant(1),
                                   lambda w: ctx.pack_split(w.transpose(2, 0, 1).reshape(1, k, n))),
             }  # fmt: skip
             ctx.step("linear_split_f32", params, [x], out, units=-(-rows // _TILE), flops=2 * rows * n * k)
-            return out
+            return
         length = chunk_length(k, n)
         tile_m = tile_rows(ctx, rows, k, n, length)
         split_n, units = brgemm_units(ctx, [1, 1, rows], tile_m, n)
@@ -119,7 +144,6 @@ class _Layer:
             "bias": bias, "tile_m": tile_m, "split_n": split_n, "activation": None,
         }  # fmt: skip
         ctx.step("brgemm_f32", params, [x], out, units=units if rows else 0, flops=2 * rows * n * k)
-        return out
 
     def _on_tiles(self, k: int, n: int) -> bool:
         """Whether the products with the input are sums on matrix tiles. That depends on the layer and on steps that no
@@ -168,34 +192,40 @@ class _Layer:
                for k, v in (("b", b), ("b_candidate", candidate), ("bias", bias), ("peepholes", peepholes))},
         }  # fmt: skip
 
-    def run(self, products: Tensor, first: int, count: int, functions: Sequence[Activation]) -> str | None:
+    def run(self, first: int, count: int, functions: Sequence[Activation]) -> str | None:
         """The time steps of `count` directions, and the outputs that they make."""
         ctx, h = self.ctx, self.hidden
         units = count * self.batch
-        states = [self._state(k, first) for k in (5, 6)]
         cell_states = units * h if self.cell == "lstm" else 0
         gates = units * h + cell_states
         size = gates + units * self.gates * h
         keeps_all = ctx.has_output(0)
         work = ctx.temporary((size + (self.steps * units * h if keeps_all else 0),))
         clip = ctx.attributes["clip"]
-        width = products.shape[2]
         backwards = {"forward": 0, "reverse": 1, "bidirectional": 2}[ctx.attributes["direction"]]
         params: dict[str, Any] = {
-            "steps": self.steps, "batch": self.batch, "hidden": h, "n_gates": self.gates, "reverse": backwards >> first,
-            "x_time": width if self.batch_first else self.batch * width,
-            "x_row": self.steps * width if self.batch_first else width, "x_direction": self.gates * h,
+            "batch": self.batch, "hidden": h, "n_gates": self.gates, "reverse": backwards >> first,
+            "x_time": self.width if self.batch_first else self.batch * self.width,
+            "x_row": self.steps * self.width if self.batch_first else self.width, "x_direction": self.gates * h,
             "state_row": self.directions * h if self.batch_first else h,
             "state_direction": h if self.batch_first else self.batch * h,
-            "c": cell_states, "gates": gates, "y": size if keeps_all else 0, "y_time": units * h,
+            "c": cell_states, "gates": gates, "y_time": units * h,
             "input_forget": ctx.attributes.get("input_forget", 0), "clip": math.inf if clip is None else float(clip),
             **self._weights(first),
         }  # fmt: skip
         for letter, (name, alpha, beta) in zip("fgh", functions):
             params.update({f"activation_{letter}": _ROWS[name], f"alpha_{letter}": alpha, f"beta_{letter}": beta})
-        shifted = Tensor(products.buffer, products.shape, products.strides, products.offset + first * self.gates * h)
-        flops = 2 * self.steps * units * self.gates * h * h
-        ctx.step(f"{self.cell}_f32", params, [shifted, ctx.input(4), *states], work, units=units, flops=flops)
+        states = [self._state(k, first) for k in (5, 6)]
+        for start, steps in self.pieces:
+            if len(self.pieces) > 1:
+                self.multiply(start, steps)
+            products = self._at_steps(self.products, start, steps)
+            products.offset += first * self.gates * h
+            piece = {**params, "steps": steps, "y": size + start * units * h if keeps_all else 0}
+            flops = 2 * steps * units * self.gates * h * h
+            ctx.step(f"{self.cell}_f32", piece, [products, ctx.input(4), *states], work, units=units, flops=flops)
+            # A next piece goes on from the states where they are.
+            states = [Tensor(work.buffer, (1, 1, h), (h, h, 1), work.offset + at) for at in (0, cell_states)]
         state = (1, count, self.batch, h)
         parts = ((0, size, (self.steps, *state[1:])), (1, 0, state), (2, cell_states, state))
         for index, offset, shape in parts:
