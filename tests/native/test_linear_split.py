@@ -109,6 +109,41 @@ def test_layers(op: str, rng: np.random.Generator) -> None:
 
 @TILES
 @pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_a_row_has_its_steps_between_tiles_of_inputs(op: str, layout: int, rng: np.random.Generator) -> None:
+    """From given states on, with the last states and those of all steps: the bits of a batch, whose inputs are
+    multiplied at once."""
+    graph = layer(op, 40, layout=layout)
+    outputs = ["y", "y_h", *(["y_c"] if op == "LSTM" else [])]
+    states = ["h", *(["c"] if op == "LSTM" else [])]
+    (node,) = graph.nodes
+    node = Node(op, [*node.inputs, "", *states], outputs, node.attributes, "", "layer")
+    shape = ("n", 1, 32) if layout else (1, "n", 32)
+    inputs = {**graph.inputs, **{s: TensorType(np.dtype(np.float32), shape) for s in states}}
+    model = fp.Model(Graph(inputs, outputs, [node], graph.constants), threads=1)
+    axis = 0 if layout else 1
+    x = rng.standard_normal((2, 40, 64) if layout else (40, 2, 64), dtype=np.float32)
+    given = {s: rng.standard_normal((2, 1, 32) if layout else (1, 2, 32), dtype=np.float32) for s in states}
+    both = model(x=x, **given)
+    shapes = {"x": (1, 40, 64) if layout else (40, 1, 64), **dict.fromkeys(states, (1, 1, 32))}
+    cut = [s.kernel for s in model.plan(shapes).steps]
+    assert cut.count("linear_split_f32") == cut.count(f"{op.lower()}_f32") == 3
+    for i in range(2):
+        alone = model(x=x.take([i], axis), **{s: v.take([i], axis) for s, v in given.items()})
+        for name in outputs:
+            at = {"y": 0 if layout else 2}.get(name, axis)
+            assert getattr(alone, name).tobytes() == getattr(both, name).take([i], at).tobytes()
+
+
+@TILES
+def test_long_rows_are_cut_into_few_pieces() -> None:
+    found = kernels(fp.Model(layer("GRU", 1100), threads=1), 1100, 1, 64)
+    assert 2 < found.count("linear_split_f32") <= 32
+    assert kernels(fp.Model(layer("GRU", 1100), threads=1), 1100, 2, 64).count("linear_split_f32") == 1
+
+
+@TILES
+@pytest.mark.parametrize("layout", [0, 1])
 def test_choice(layout: int) -> None:
     """By the layer and by steps that the model says; never by those of a call."""
 
