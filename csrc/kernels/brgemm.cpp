@@ -74,6 +74,9 @@ struct Loops {
     t.chunks = chunks;
     t.b_panel = p.k * kPanel;
     t.bias = bias ? bias + column : nullptr;
+    t.c_step = p.c_col;
+    t.residual = nullptr;
+    t.r_step = p.r_col;
     t.cols = columns(range);
     t.ahead = reinterpret_cast<const char*>(b);
     t.ahead_step = t.ahead_panel = 0;
@@ -84,11 +87,8 @@ struct Loops {
     const std::int64_t column = panel * kPanel;
     t.a = a + at.a();
     t.b = b + at.batch() * p.b_batch + panel * t.b_panel;
-    t.residual[0] = nullptr;
-    for (int i = 0; i < at.rows(); ++i) {
-      t.c[i] = c + at.c() + i * p.c_col + column;
-      if (residual) t.residual[i] = residual + at.residual() + i * p.r_col + column;
-    }
+    t.c = c + at.c() + column;
+    if (residual) t.residual = residual + at.residual() + column;
   }
 
   // Panels of B in groups of even size: a lone last panel would make poor tiles.

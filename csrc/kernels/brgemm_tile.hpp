@@ -18,8 +18,10 @@ struct Tile {
   Range chunks;
   const Weight* b;
   std::int64_t b_panel;  // elements from one panel of B to the next
-  float* c[kTileM];      // the rows of C and, where there is one, of the residual
-  const float* residual[kTileM];
+  float* c;              // the first row of C and, where there is one, of the residual
+  std::int64_t c_step;   // from a row to the next
+  const float* residual;
+  std::int64_t r_step;
   const float* bias;
   const char* ahead;  // what goes to L2 beside this tile's work: so many bytes per step along K, of each panel
   std::int64_t ahead_step;
@@ -114,49 +116,82 @@ FP_INLINE void store_columns(float* row, Vec v, int j, int cols) {
   }
 }
 
+// Which columns of a tile exist: all but some of the last panel's. A tile loads and stores the vectors of that panel by
+// numbers of lanes that are known before its rows, or their masks would be made anew for each.
+template <bool kFull, int kV>
+struct Columns {
+  int valid[kPanelVectors];
+
+  explicit Columns(int cols) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kPanelVectors; ++i) {
+      const int left = cols - (kV - kPanelVectors + i) * kLanes;
+      valid[i] = left < 0 ? 0 : left > kLanes ? kLanes : left;
+    }
+  }
+  static constexpr bool whole(int j) { return kFull || j < kV - kPanelVectors; }
+  Vec get(const float* row, int j) const {
+    return whole(j) ? load(row + j * kLanes) : load(row + j * kLanes, valid[j - (kV - kPanelVectors)]);
+  }
+  void put(float* row, int j, Vec v) const {
+    if (whole(j)) return store(row + j * kLanes, v);
+    store(row + j * kLanes, v, valid[j - (kV - kPanelVectors)]);
+  }
+};
+
+// The next row. The compiler may not look through the step: it would keep the addresses of all rows in registers.
+template <class T>
+FP_INLINE void advance(T*& row, std::int64_t step) {
+  row += step;
+  asm("" : "+r"(row));
+}
+
 template <class Weight>
 FP_INLINE void activate_rows(const Tile<Weight>& t, int rows) {
   const RowFn activate = kActivationRows[t.p->activation];
   // Narrow rows that follow each other are one: a call for a few columns would cost more than they do.
-  const bool one = t.p->c_col == t.cols;
+  const bool one = t.c_step == t.cols;
   const int cols = one ? rows * t.cols : t.cols;
   for (int i = 0; i < (one ? 1 : rows); ++i) {
-    activate(t.c[i], t.c[i], cols, t.p->alpha, t.p->beta);
+    activate(t.c + i * t.c_step, t.c + i * t.c_step, cols, t.p->alpha, t.p->beta);
   }
 }
 
 // Bias, residual and the cheap activations, one after another on all accumulators, so that each condition is decided
 // once per tile.
-template <bool kFull, int kM, int kV, class Weight>
-FP_INLINE void finish(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
+template <int kM, int kV, class Weight, class Cols>
+FP_INLINE void finish(const Tile<Weight>& t, Cols columns, Vec (&acc)[kM][kV]) {
   if (t.bias) {
 #pragma GCC unroll 16
     for (int j = 0; j < kV; ++j) {
-      const Vec bias = load_columns<kFull>(t.bias, j, t.cols);
+      const Vec bias = columns.get(t.bias, j);
 #pragma GCC unroll 16
       for (int i = 0; i < kM; ++i) acc[i][j] = acc[i][j] + bias;
     }
   }
-  if (t.residual[0]) {
+  if (const float* row = t.residual) {
+    const std::int64_t step = t.r_step;
 #pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
+    for (int i = 0; i < kM; ++i, advance(row, step)) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = acc[i][j] + load_columns<kFull>(t.residual[i], j, t.cols);
+      for (int j = 0; j < kV; ++j) acc[i][j] = acc[i][j] + columns.get(row, j);
     }
   }
-  if (t.p->activation == k_relu) {
+  const std::int64_t activation = t.p->activation;
+  if (activation == k_relu || activation == k_clip) {
+    const Vec low = activation == k_relu ? zero() : set1(t.p->alpha);
 #pragma GCC unroll 16
     for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = max(zero(), acc[i][j]);
+      for (int j = 0; j < kV; ++j) acc[i][j] = max(low, acc[i][j]);
     }
-  } else if (t.p->activation == k_clip) {
-    const Vec low = set1(t.p->alpha);
-    const Vec high = set1(t.p->beta);
+    if (activation == k_clip) {
+      const Vec high = set1(t.p->beta);
 #pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
+      for (int i = 0; i < kM; ++i) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = min(high, max(low, acc[i][j]));
+        for (int j = 0; j < kV; ++j) acc[i][j] = min(high, acc[i][j]);
+      }
     }
   }
 }
@@ -164,18 +199,22 @@ FP_INLINE void finish(const Tile<Weight>& t, Vec (&acc)[kM][kV]) {
 // Adds the partial sums in C but before the first chunk, finishes the tile after the last one, and stores it.
 template <bool kFull, int kM, int kV, class Weight>
 FP_INLINE void write(const Tile<Weight>& t, bool first, bool last, Vec (&acc)[kM][kV]) {
+  const Columns<kFull, kV> columns(t.cols);
+  const std::int64_t step = t.c_step;
   if (!first) {
+    const float* row = t.c;
 #pragma GCC unroll 16
-    for (int i = 0; i < kM; ++i) {
+    for (int i = 0; i < kM; ++i, advance(row, step)) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kV; ++j) acc[i][j] = load_columns<kFull>(t.c[i], j, t.cols) + acc[i][j];
+      for (int j = 0; j < kV; ++j) acc[i][j] = columns.get(row, j) + acc[i][j];
     }
   }
-  if (last) finish<kFull>(t, acc);
+  if (last) finish(t, columns, acc);
+  float* row = t.c;
 #pragma GCC unroll 16
-  for (int i = 0; i < kM; ++i) {
+  for (int i = 0; i < kM; ++i, advance(row, step)) {
 #pragma GCC unroll 16
-    for (int j = 0; j < kV; ++j) store_columns<kFull>(t.c[i], acc[i][j], j, t.cols);
+    for (int j = 0; j < kV; ++j) columns.put(row, j, acc[i][j]);
   }
   if (last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
