@@ -7,6 +7,7 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
+constexpr int kWide = kRegisters > 16 ? 14 : 8;   // pixels of the widest group
 constexpr std::int64_t kL1Bytes = 24 * 1024;      // of rows that are read again
 constexpr std::int64_t kNearBytes = 1024 * 1024;  // an image that L2 holds
 constexpr std::int64_t kLeastBlock = 64;          // channels: whole vectors on every ISA, neighbouring lines
@@ -46,21 +47,22 @@ FP_INLINE void finish(const Group& g, Vec (&acc)[kP]) {
   const DepthwiseParams& q = *g.q;
   if (g.bias) {
     const Vec bias = load_lanes<kMasked>(g.bias, g.lanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int p = 0; p < kP; ++p) acc[p] = acc[p] + bias;
   }
-  if (q.activation == k_relu) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kP; ++p) acc[p] = max(zero(), acc[p]);
-  } else if (q.activation == k_clip) {
-    const Vec low = set1(q.alpha);
-    const Vec high = set1(q.beta);
-#pragma GCC unroll 8
-    for (int p = 0; p < kP; ++p) acc[p] = min(high, max(low, acc[p]));
+  if (q.activation == k_relu || q.activation == k_clip) {
+    const Vec low = q.activation == k_relu ? zero() : set1(q.alpha);
+#pragma GCC unroll 16
+    for (int p = 0; p < kP; ++p) acc[p] = max(low, acc[p]);
+    if (q.activation == k_clip) {
+      const Vec high = set1(q.beta);
+#pragma GCC unroll 16
+      for (int p = 0; p < kP; ++p) acc[p] = min(high, acc[p]);
+    }
   }
   const std::int64_t step = q.out_col;
   float* out = g.out;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kP; ++p) {
     kMasked ? store(out, acc[p], g.lanes) : store(out, acc[p]);
     out += step;
@@ -75,7 +77,7 @@ FP_INLINE void any_taps(const Group& g, Vec (&acc)[kP]) {
     const float* x = g.x + ky * g.tap_row;
     for (std::int64_t kx = 0; kx < g.q->kw; ++kx, x += g.tap_col, w += g.q->c) {
       const Vec tap = load_lanes<kMasked>(w, g.lanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int p = 0; p < kP; ++p) acc[p] = fma(load_lanes<kMasked>(x + p * g.step, g.lanes), tap, acc[p]);
     }
   }
@@ -94,7 +96,7 @@ FP_INLINE void square_taps(const Group& g, Vec (&acc)[kP]) {
 #pragma GCC unroll 5
     for (int kx = 0; kx < kK; ++kx) tap[kx] = take<kMasked>(w, channels, g.lanes);
     const float* at = row;
-#pragma GCC unroll 20
+#pragma GCC unroll 32
     for (int column = 0; column < (kP - 1) * kStride + kK; ++column) {
       const Vec x = take<kMasked>(at, g.tap_col, g.lanes);
 #pragma GCC unroll 5
@@ -109,7 +111,7 @@ FP_INLINE void square_taps(const Group& g, Vec (&acc)[kP]) {
 template <int kK, int kStride, int kP, bool kMasked>
 FP_INLINE void group(const Group& g) {
   Vec acc[kP];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int p = 0; p < kP; ++p) acc[p] = zero();
   if constexpr (kK > 0) {
     square_taps<kK, kStride, kP, kMasked>(g, acc);
@@ -161,11 +163,14 @@ void row(const Group& g) noexcept {
 
 using RowOfGroups = void (*)(const Group&) noexcept;
 
-// The widest group that fits into the row, with seven pixels rather than eight where that computes fewer
-// twice.
+// The widest group that fits into the row, or another one where that computes fewer pixels twice: eight sums are just
+// enough to hide the latency of an FMA, and of a wide group's pixels fewer are loaded twice.
 template <int kK, int kStride>
 RowOfGroups row_for(std::int64_t ow) {
   const auto computed = [ow](std::int64_t n) { return (ow + n - 1) / n * n; };
+  if constexpr (kWide > 8 && kK > 0) {
+    if (ow >= kWide && computed(kWide) <= min_of(computed(7), computed(8))) return row<kK, kStride, kWide>;
+  }
   if (ow >= 8 && computed(8) <= computed(7)) return row<kK, kStride, 8>;
   if (ow >= 7) return row<kK, kStride, 7>;
   if (ow >= 4) return row<kK, kStride, 4>;
