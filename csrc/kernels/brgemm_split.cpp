@@ -21,6 +21,10 @@ template <int kTerms>
 constexpr std::int64_t kL1Steps = kTerms == 1 ? 16 : 1 << 30;
 constexpr std::int64_t kSavedTiles = 32;
 
+// Steps of 0.3 us.
+template <int kTerms>
+constexpr std::int64_t kAwakeSteps = kTerms == 3 ? 2 : 4;
+
 // A part of the steps of a chunk.
 struct Turn {
   Range steps;
@@ -75,10 +79,10 @@ struct Loops : Finish {
     } else {
       for (const Step* s = steps() + turn.steps.begin; s != end; ++s) {
         const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
-        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead);
+        if ((s - steps()) % kAwakeSteps<kTerms> == 0) tiles.keep_storing();
+        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead, next);
         b0 += kTerms * kTileWords;
         b1 += kTerms * kTileWords;
-        next.fetch();
         finish_next<kTerms>(before);
       }
     }

@@ -18,9 +18,10 @@ struct Ahead {
   std::int64_t other;  // from there to the second panel's, 0 for none
   std::int64_t lines;  // of each per step
 
-  void fetch() {
+  // A part's share of a step's lines, evenly: many at once would fill the buffers that tiles load through.
+  void fetch(int part, int parts) {
     if constexpr (!kHasTiles) return;
-    for (std::int64_t i = 0; i < lines; ++i, at += kPairs) {
+    for (std::int64_t i = part; i < lines; i += parts, at += kPairs) {
       __builtin_prefetch(at, 0, 2);
       __builtin_prefetch(at + other, 0, 2);
     }
@@ -73,17 +74,19 @@ template <int kM, int kN>
   Ahead ahead = next;
   for (std::int64_t i = 0; i < count; ++i, b0 += kTileWords, b1 += kTileWords) {
     multiply_once<kM, kN>(tiles, a0 + s[i].offset, a1 + s[i].offset, a_col, b0, b1);
-    ahead.fetch();
+    ahead.fetch(0, 1);
   }
   next.at = ahead.at;
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
-// are used again. kFetch brings the next step's tiles into L1 beside them; `ahead` is from these pixels to those.
+// are used again. kFetch brings the next step's tiles into L1 beside them; `ahead` is from these pixels to those. So it
+// does with a share of the weights that `next` says.
 template <int kTerms, int kM, int kN, bool kFetch = true, int kAt = 0>
 FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
-                             const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead) {
+                             const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead, Ahead& next) {
   if constexpr (kAt < kCount<kTerms>) {
+    if constexpr (kFetch) next.fetch(kAt, kCount<kTerms>);
     if constexpr (kFetch && kAt < kTerms) {
       prefetch(a0 + ahead + kAt * kPairs, a_col);
       prefetch(b0 + (kTerms + kAt) * kTileWords, kPairs);
@@ -105,7 +108,7 @@ FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::u
     if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
     if constexpr (kM > 1) tiles.multiply<kN, 5, 6>();
     if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
-    multiply_step<kTerms, kM, kN, kFetch, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead);
+    multiply_step<kTerms, kM, kN, kFetch, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead, next);
   }
 }
 

@@ -50,10 +50,19 @@ class Tiles {
     __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(p), "r"(4 * stride) : "memory");
   }
 
+  // Stores a tile that nobody needs. A tile's first store takes 0.3 us where the one before was 0.8 us ago or longer;
+  // one more in between takes nothing that can be measured.
+  void keep_storing() noexcept {
+    __asm__ volatile("tilestored %%tmm4, (%0,%1,1)" : : "r"(line_), "r"(std::int64_t{0}) : "memory");
+  }
+
   template <int kSum, int kLeft, int kRight>
   void multiply() noexcept {
     __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kLeft), "i"(kRight));
   }
+
+ private:
+  alignas(64) std::uint32_t line_[16];
 };
 
 }  // namespace forwardpass::FORWARDPASS_ISA

@@ -46,6 +46,9 @@ class Tiles {
     for (int i = 0; i < rows_; ++i) __builtin_memcpy(p + i * stride, words_[kTile] + 16 * i, 64);
   }
 
+  // For long times without a store, which then takes longer on some machines.
+  void keep_storing() noexcept {}
+
   // sum += left x right. First halves and second halves are summed on their own from zero, each product with one fused
   // multiply-add; the two sums are added, and then to the tile. Denormal operands and results count as zero, as they
   // do in all kernels.
