@@ -21,8 +21,10 @@ __all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
 
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""
-_CHUNK_TILES = 64
-"""Of a panel's weights that are summed from zero: 64 KiB."""
+_CHUNK_TILES = 96
+"""Of a panel's weights that are summed from zero: 96 KiB."""
+PART_WEIGHTS = 0.5
+"""Of the bytes of weights that a part's split operand may take beside them: every part reads all weights."""
 _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
@@ -78,6 +80,10 @@ class Products:
         """Of the split operand."""
         height, width = self.padded
         return self.x.shape[0] * self.blocks * terms * height * width * _WORDS
+
+    def weights(self, terms: int) -> int:
+        """Bytes of the split weights."""
+        return len(self.taps) * self.blocks * terms * _WORDS * 4 * -(-self.out.shape[3] // PANEL) * PANEL
 
     def images(self, first: int, count: int) -> Products:
         """The products of some images alone."""
@@ -213,18 +219,18 @@ def _lowered(ctx: Lowering, p: Products) -> bool:
 
 
 def _parts(p: Products, terms: int, threads: int) -> list[Products]:
-    """Images, or rows of one, whose split operand stays in L2 until it is multiplied."""
+    """Images, or rows of one, whose split operand stays in L2 until it is multiplied or is small beside the weights."""
     batch, oh = p.out.shape[:2]
-    images, together, rows = call(_counts, batch, p.words(terms), oh, threads)
+    images, together, rows = call(_counts, batch, p.words(terms), oh, p.weights(terms), threads)
     if rows > 1:
         return [p.rows(begin, end) for begin, end in pairwise(oh * i // rows for i in range(rows + 1))]
     cuts = [*(i * together for i in range(images)), batch]
     return [p] if images == 1 else [p.images(begin, end - begin) for begin, end in pairwise(cuts)]
 
 
-def _counts(batch: int, words: int, oh: int, threads: int) -> tuple[int, int, int]:
+def _counts(batch: int, words: int, oh: int, weights: int, threads: int) -> tuple[int, int, int]:
     """Of a split operand: parts of images, images of each but the last, and parts of rows."""
-    image, most = words // batch, RESIDENT_BYTES // 4 * threads
+    image, most = words // batch, max(RESIDENT_BYTES, int(PART_WEIGHTS * weights)) // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
     return -(-batch // together), together, 1 if batch > 1 else min(-(-image // most), _MOST_PARTS, oh)
 
@@ -293,9 +299,8 @@ def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
     past, in parts of even size."""
     step = terms * _WORDS * 4
     taps = len(p.taps)
-    weights = taps * p.blocks * step * -(-p.out.shape[3] // PANEL) * PANEL
     most = RESIDENT_BYTES if terms > 1 else RESIDENT_BYTES // 8  # a product of one term waits for its weights
-    if weights <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
+    if p.weights(terms) <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
     own = p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
     rows, count, _, _ = p.positions()
