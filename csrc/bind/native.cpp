@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/arena.hpp"
 #include "../core/host.hpp"
 #include "../core/table.hpp"
 #include "../core/team.hpp"
@@ -131,6 +132,14 @@ PYBIND11_MODULE(_native, module) {
     return names;
   });
   module.def("crc32", &crc32, py::arg("data"), py::arg("start") = 0, py::arg("isa") = "");
+  module.def(
+      "forget",
+      [](py::handle array) {
+        const TensorView view = view_of(array, true);
+        if (view.contiguous()) forget(view.data, static_cast<std::size_t>(view.nbytes().value_or(0)));
+      },
+      py::arg("array"),
+      "Give the memory of a dense array back, whose values may change: it comes back when written to.");
   module.def("cpu_brand", &cpu_brand);
   module.def("cache_sizes", [] {
     const CacheSizes& sizes = cache_sizes();

@@ -205,10 +205,6 @@ KernelCall make_winograd(std::int64_t rows, std::int64_t cols, py::object weight
   return call;
 }
 
-void winograd_weights(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed) {
-  make_winograd(rows, cols, std::move(weights), std::move(packed)).run();
-}
-
 // Kernels without a wait, which find no fault. What they work on lives until a wait for them.
 class PyBackground {
  public:
@@ -219,8 +215,9 @@ class PyBackground {
     start(make_call(isa, kernel, params, std::move(inputs), std::move(output), begin, end));
   }
 
-  void winograd_weights(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed) {
-    start(make_winograd(rows, cols, std::move(weights), std::move(packed)));
+  void start(KernelCall call) {
+    calls_.push_back(std::move(call));
+    background_.run(calls_.back().fn, calls_.back().args, calls_.back().range);
   }
 
   void wait() {
@@ -242,15 +239,16 @@ class PyBackground {
   }
 
  private:
-  void start(KernelCall call) {
-    calls_.push_back(std::move(call));
-    background_.run(calls_.back().fn, calls_.back().args, calls_.back().range);
-  }
-
   std::vector<KernelCall> calls_;  // their blocks stay where they are when it grows
   std::size_t left_ = 0;           // calls that need nothing any more
   Background background_;
 };
+
+void winograd_weights(std::int64_t rows, std::int64_t cols, py::object weights, py::object packed,
+                      PyBackground* background) {
+  KernelCall call = make_winograd(rows, cols, std::move(weights), std::move(packed));
+  background != nullptr ? background->start(std::move(call)) : call.run();
+}
 
 }  // namespace
 
@@ -306,8 +304,6 @@ void bind_program(py::module_& module) {
       .def(py::init<>())
       .def("run_kernel", &PyBackground::run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"),
            py::arg("inputs"), py::arg("output"), py::arg("begin"), py::arg("end"))
-      .def("winograd_weights", &PyBackground::winograd_weights, py::arg("rows"), py::arg("cols"), py::arg("weights"),
-           py::arg("packed"))
       .def("wait", &PyBackground::wait)
       .def("wait_for", &PyBackground::wait_for, py::arg("count"),
            "Returns when so many have run: how many have run since the last `wait`.");
@@ -315,7 +311,7 @@ void bind_program(py::module_& module) {
              py::arg("output"), py::arg("begin"), py::arg("end"),
              "Call one kernel of one ISA directly. Addresses are those of the arrays' first elements.");
   module.def("winograd_weights", &winograd_weights, py::arg("rows"), py::arg("cols"), py::arg("weights"),
-             py::arg("packed"),
+             py::arg("packed"), py::arg("background") = nullptr,
              "Weights [3, 3, C, N] as those of Winograd's products, [slices, taps, panels, C, panel].");
   module.def(
       "describe_params", [](const std::string& kernel) { return describe_params(require_kernel(kernel)); },

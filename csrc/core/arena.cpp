@@ -16,9 +16,10 @@ constexpr std::size_t round_up(std::size_t bytes, std::size_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
 }
 
+constexpr std::size_t kPage = 4096;
+
 #if defined(__linux__)
 
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 // Has the system make all pages now, in one call where Linux has it (5.14): that takes half of the time of a fault for
@@ -52,16 +53,19 @@ std::byte* map_zeros(std::size_t bytes) {
 // Bytes that a block takes; 0 where malloc has it.
 std::size_t mapped_bytes(std::size_t bytes) {
   constexpr std::size_t kLeast = std::size_t{256} << 10;
-  return bytes < kLeast ? 0 : round_up(bytes, bytes < kHugePage ? kPage : kHugePage);
+  return bytes < kLeast ? 0 : round_up(bytes, kPage);
 }
 
 void unmap(std::byte* data, std::size_t bytes) { munmap(data, bytes); }
+
+void give_back(std::byte* data, std::size_t bytes) { madvise(data, bytes, MADV_DONTNEED); }
 
 #else
 
 std::byte* map_zeros(std::size_t) { return nullptr; }
 std::size_t mapped_bytes(std::size_t) { return 0; }
 void unmap(std::byte*, std::size_t) {}
+void give_back(std::byte*, std::size_t) {}
 
 #endif
 
@@ -88,6 +92,11 @@ Arena::~Arena() {
   } else {
     ::operator delete(data_, std::align_val_t{kAlignment});
   }
+}
+
+void forget(void* data, std::size_t bytes) noexcept {
+  const std::size_t before = -reinterpret_cast<std::uintptr_t>(data) % kPage;
+  if (bytes > before + kPage) give_back(static_cast<std::byte*>(data) + before, (bytes - before) / kPage * kPage);
 }
 
 }  // namespace forwardpass

@@ -24,4 +24,8 @@ class Arena {
   std::size_t size_ = 0;
 };
 
+// Gives whole pages of memory back to the system, where it takes them. They are zero when they are used again, or as
+// they were.
+void forget(void* data, std::size_t bytes) noexcept;
+
 }  // namespace forwardpass

@@ -87,19 +87,26 @@ class Blocks:
     def __init__(self, expected: int) -> None:
         # Rows are filled up to whole vectors: an eighth more.
         self._block, self._page = expected + expected // 8, ALIGNMENT
-        if expected >= _LARGE_BYTES:
-            self._block, self._page = min(max(self._block, _LEAST_BLOCK), _MOST_BLOCK), _HUGE_PAGE
-        self._left = np.empty(0, np.float32)
+        if expected >= _LARGE_BYTES:  # Winograd's method has more weights, and matrix tiles more bytes for each
+            self._block, self._page = min(max(expected + expected // 2, _LEAST_BLOCK), _MOST_BLOCK), _HUGE_PAGE
+        self._left: list[Array] = []  # of each block
 
     def empty(self, shape: tuple[int, ...]) -> Array:
         """An uninitialised float32 array that starts at a cache line."""
         size = math.prod(shape)
         step = -(-size * 4 // ALIGNMENT) * ALIGNMENT // 4
-        if step > self._left.size:
+        found = next((k for k, left in enumerate(self._left) if step <= left.size), len(self._left))
+        if found == len(self._left):
             pages = -(-max(self._block, step * 4) // self._page)
-            self._left = _aligned(pages * self._page, self._page).view(np.float32)
-        made, self._left = self._left[:size].reshape(shape), self._left[step:]
-        return made
+            self._left.append(_aligned(pages * self._page, self._page).view(np.float32))
+        left = self._left[found]
+        self._left[found] = left[step:]
+        return left[:size].reshape(shape)
+
+    def unused(self) -> list[Array]:
+        """What has memory and is in no array: the ends of huge pages that arrays begin on."""
+        ends = [-left.__array_interface__["data"][0] % _HUGE_PAGE // 4 for left in self._left]
+        return [left[:end] for left, end in zip(self._left, ends)] if self._page == _HUGE_PAGE else []
 
 
 def aligned_empty(shape: tuple[int, ...]) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,8 @@ _HALF_WEIGHTS = frozenset(p for p, terms in _TERMS.items() if terms == 1)
 
 _BACKGROUND_BYTES = 1 << 18
 """Of packed weights, from which on to pack them takes longer than to tell another thread."""
+_TOGETHER_BYTES = 1 << 20
+"""Of panels that are packed before the next ones are: they stay in L2."""
 
 
 @record(frozen=True, slots=True)
@@ -84,10 +88,6 @@ class Step:
         return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
-def _floats(shape: tuple[int, ...]) -> Array:
-    return np.empty(shape, np.float32)
-
-
 def _as_it_lies(array: Array) -> tuple[Array, Sequence[int]]:
     """Its elements in the order of memory, where they are dense, and the steps between them along each of its axes:
     weights that are transposed need not be copied."""
@@ -129,6 +129,7 @@ class Planner:
         self._background: _native.Background | None = None
         self._queued = 0  # of what the other thread packs
         self._sources: list[tuple[int, Array]] = []  # of packed weights, which wait for so many of those
+        self._mapped: Array | None = None  # one of those that a file has
         self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
         self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
         self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
@@ -264,15 +265,21 @@ class Planner:
         if found is None:
             found = self._fresh[key] = make()
             constants = self.graph.constants
-            self._sources += [(self._queued, constants[name]) for name in self.node.inputs if name in constants]
-            self._forget(0)
+            self._let_go(*(constants[name] for name in self.node.inputs if name in constants))
         return found
 
+    def _let_go(self, *sources: Array) -> None:
+        """Forget what has been packed, where a file has it, as soon as the other thread has packed it too."""
+        self._sources += [(self._queued, source) for source in sources]
+        self._forget(0)
+
     def _forget(self, count: int) -> None:
-        """Let go of what has been packed, where a file has it, when the other thread has packed so many."""
+        """Forget the sources of what is packed, when the other thread has packed so many."""
         done = self._background.wait_for(count) if self._background is not None else 0
         while self._sources and self._sources[0][0] <= done:
-            forget(self._sources.pop(0)[1])
+            source = self._sources.pop(0)[1]
+            if forget(source):
+                self._mapped = source
 
     def settle(self) -> None:
         """Wait for the weights that are being packed, and give them to the model."""
@@ -281,15 +288,24 @@ class Planner:
         if self._background is not None:
             self._background.wait()
             self._queued = 0
+        for array in self._blocks.unused():
+            _native.forget(array)
+        if self._mapped is not None:
+            forget(self._mapped, whole_file=True)
+            self._mapped = None
         self._packed.update(self._fresh)
 
-    def _packer(self, out: Array) -> Any:
-        """Who fills `out` by `settle` at the latest: for large ones a thread of their own, if there may be."""
+    def _packer(self, out: Array) -> _native.Background | None:
+        """Who fills `out`, by `settle` at the latest: for large ones a thread of their own, if there may be."""
         if self.threads == 1 or out.nbytes < _BACKGROUND_BYTES:
-            return _native
+            return None
         self._queued += 1
         self._background = self._background or _native.Background()
         return self._background
+
+    def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:
+        run = (self._packer(out) or _native).run_kernel
+        run(self.settings.isa, kernel, fields, [source], out, 0, panels)
 
     def _dense(self, constant: Buffer) -> Array:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
@@ -305,7 +321,10 @@ class Planner:
         return self._panels(b, self._blocks.empty)
 
     def _panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
-        batch, k, n = b.shape
+        if b.shape[0] == 1 and b.nbytes >= _BACKGROUND_BYTES and b.flags.aligned:
+            return self._large_panels(b if b.ndim == 4 else b[None], empty)
+        batch, k, n = b.shape[0], math.prod(b.shape[1:-1]), b.shape[-1]
+        b = b.reshape(batch, k, n)
         panels = -(-n // self.panel)
         out = empty((batch, panels, k, self.panel))
         source, strides = _as_it_lies(b)
@@ -313,11 +332,30 @@ class Planner:
             "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
             "out_batch": panels * k * self.panel,
         }  # fmt: skip
-        self._packer(out).run_kernel(self.settings.isa, "pack_b_f32", fields, [source], out, 0, batch * panels)
+        self._pack("pack_b_f32", fields, source, out, batch * panels)
+        return out
+
+    def _large_panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
+        """Of B [1, parts, K, N], some panels after others, part by part: no copy is made of the parts, and what has
+        been read need not wait for the rest."""
+        _, parts, k, n = b.shape
+        width, whole = self.panel, n // self.panel
+        out = empty((1, -(-n // width), parts * k, width))
+        together = max(1, _TOGETHER_BYTES // (out[0, 0].nbytes or 1))
+        ends = [*range(0, whole, together), whole, *([whole + 1] if n % width else [])]
+        in_k, in_n = (s // b.itemsize for s in b.strides[2:])
+        fields = {"k": k, "in_batch": width * in_n, "in_k": in_k, "in_n": in_n, "out_batch": parts * k * width}
+        for first, end in pairwise(ends):
+            source = b[0, :, :, first * width : end * width]
+            fields = {**fields, "batch": end - first, "n": min(width, n - first * width)}
+            for part in range(parts):
+                self._pack("pack_b_f32", fields, source[part], out[0, first:end, part * k :], end - first)
+            if b.strides[3] == max(b.strides):
+                self._let_go(source)
         return out
 
     def pack_half(self, b: Array) -> Array:
-        panels = self._panels(b, _floats)
+        panels = self._panels(b, lambda shape: np.empty(shape, np.float32))
         self.settle()
         words = self._blocks.empty((-(-panels.size // 2),))
         out: Array = words.view(np.uint16)[: panels.size].reshape(panels.shape)
@@ -330,14 +368,18 @@ class Planner:
         strides = (s // b.itemsize for s in b.strides)  # weights are read as they lie
         out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
         fields = {"terms": self.terms, "taps": taps, "k": k, "n": n, **dict(zip(("in_tap", "in_k", "in_n"), strides))}
-        self._packer(out).run_kernel(self.settings.isa, "pack_split_f32", fields, [b], out, 0, panels)
+        self._pack("pack_split_f32", fields, b, out, panels)
         return out
 
     def pack_winograd(self, w: Array, rows: int, cols: int, columns: int) -> Array:
         _, _, channels, n = w.shape
         taps = (rows + 2) * (cols + 2)
         out = self._blocks.empty((-(-n // columns), taps, columns // self.panel, channels, self.panel))
-        self._packer(out).winograd_weights(rows, cols, w, out)
+        for i in range(len(out)):
+            source = w[..., i * columns : (i + 1) * columns]
+            _native.winograd_weights(rows, cols, source, out[i : i + 1], self._packer(out))
+            if w.strides[3] == max(w.strides):
+                self._let_go(source)
         return out
 
     def step(

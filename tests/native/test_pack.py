@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from planned import settings
 
+from forwardpass import planner
 from forwardpass._native import isas, run_kernel
+from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.plan import make_plan
 
 PANEL = {i["name"]: i["panel"] for i in isas() if i["available"]}
 
@@ -51,3 +57,27 @@ def test_terms_of_weights_in_any_order(isa: str, taps: int, k: int, n: int, orde
     np.testing.assert_array_equal(found.reshape(filled.shape), filled)
     for terms in (1, 2):
         np.testing.assert_array_equal(_split(isa, b, terms), words[:, :, :, :terms])
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 0, 1), (1, 3, 0, 2)], ids=str)
+@pytest.mark.parametrize(("kernel", "channels", "n"), [(3, 96, 320), (3, 128, 97), (1, 600, 250), (5, 40, 70)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_weights_are_packed_as_small_ones(
+    kernel: int, channels: int, n: int, threads: int, order: tuple[int, ...], isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some panels after others, from weights in any order of memory."""
+    rng = np.random.default_rng(channels)
+    w = rng.standard_normal((kernel, kernel, channels, n)).astype(np.float32)
+    constants = {"w": np.ascontiguousarray(w.transpose(order)).transpose(np.argsort(order))}
+    node = Node("Conv", ["x", "w"], ["y"], {"kernel_shape": [kernel] * 2, "strides": [2, 2]}, domain="nhwc")
+    graph = Graph({"x": TensorType(np.dtype(np.float32), (1, 9, 9, channels))}, ["y"], [node], constants)
+    made = []
+    for together, least in ((1 << 16, 1 << 16), (1 << 20, 1 << 40)):
+        monkeypatch.setattr(planner, "_TOGETHER_BYTES", together)
+        monkeypatch.setattr(planner, "_BACKGROUND_BYTES", least)
+        packed: dict[Any, np.ndarray] = {}
+        make_plan(graph, {"x": (1, 9, 9, channels)}, settings(isa, threads, "portable"), packed)
+        made.append(packed)
+    assert made[0].keys() == made[1].keys()
+    for key, array in made[0].items():
+        np.testing.assert_array_equal(array, made[1][key])

@@ -50,6 +50,27 @@ def test_a_block_starts_at_a_huge_page_and_is_followed_by_another() -> None:
     assert (first == 1).all()
 
 
+def test_what_is_unused_are_the_ends_of_huge_pages() -> None:
+    blocks = Blocks(4 << 20)
+    assert blocks.unused() == []
+    arrays = [blocks.empty((300_000,)), blocks.empty((9 << 20,)), blocks.empty((100,))]
+    for k, a in enumerate(arrays):
+        a[...] = k
+    unused = blocks.unused()
+    assert len(unused) == 2
+    for rest in unused:
+        assert (rest.__array_interface__["data"][0] + rest.nbytes) % (2 << 20) == 0
+        rest[...] = 7
+    assert all((a == k).all() for k, a in enumerate(arrays))
+    assert Blocks(1 << 20).unused() == []
+
+
+def test_small_arrays_fill_what_large_ones_left() -> None:
+    blocks = Blocks(4 << 20)
+    arrays = [blocks.empty((n,)) for n in (1000, 20 << 20, 2000)]
+    assert _owner(arrays[0]) is _owner(arrays[2]) is not _owner(arrays[1])
+
+
 def _owner(array: np.ndarray) -> np.ndarray:
     while isinstance(array.base, np.ndarray):
         array = array.base

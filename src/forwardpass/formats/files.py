@@ -15,6 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from ..errors import Error, FileError, suggest
+from ..graph import Array
 
 __all__ = ["fetch", "first_bytes", "forget", "mapped", "naming", "opened"]
 
@@ -99,24 +100,42 @@ def fetch(data: mmap.mmap, start: int, size: int) -> None:
             data.madvise(_POPULATE_READ, first, start + size - first)
 
 
-def forget(value: Any) -> None:
+def forget(value: Any, *, whole_file: bool = False) -> bool:
     """Have the system take back the pages of a large array of a file that is `mapped`: they count as the process's, who
-    would hold its weights twice when they are packed. They stay readable, and in the system's cache of the file."""
+    would hold its weights twice when they are packed. They stay readable, and in the system's cache of the file.
+
+    Parameters
+    ----------
+    whole_file
+        And all other pages of that file.
+
+    Returns
+    -------
+    bool
+        Whether it is such an array.
+    """
     if not isinstance(value, np.ndarray) or value.nbytes < _LARGE or not value.size:
-        return
+        return False
     base: Any = value
     while isinstance(base, np.ndarray):
         base = base.base
     data = base.obj if isinstance(base, memoryview) else base
     if not isinstance(data, mmap.mmap) or data not in _maps or not hasattr(mmap, "MADV_DONTNEED"):
-        return
+        return False
+    first, end = (0, len(data)) if whole_file else _pages(value, data)
+    with suppress(OSError):
+        data.madvise(mmap.MADV_DONTNEED, first, end - first)
+    return True
+
+
+def _pages(value: Array, data: mmap.mmap) -> tuple[int, int]:
+    """First and last byte of the whole pages of an array of a file."""
     low = value.__array_interface__["data"][0] - np.frombuffer(data, np.uint8).__array_interface__["data"][0]
     spans = [(size - 1) * step for size, step in zip(value.shape, value.strides)]
     first = low + sum(s for s in spans if s < 0)
     end = low + sum(s for s in spans if s > 0) + value.itemsize
     first, end = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, end // mmap.PAGESIZE * mmap.PAGESIZE
-    with suppress(OSError):
-        data.madvise(mmap.MADV_DONTNEED, first, end - first)
+    return first, max(first, end)
 
 
 def first_bytes(path: str | os.PathLike[str], count: int) -> bytes:

@@ -73,7 +73,11 @@ def _brgemm(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor |
         segments=_segments(x, w, groups, _steps(ctx, "dilations")),
         groups=groups,
         key=("b", ctx.node.inputs[1], groups),
-        b=lambda: weights.reshape(k, groups, m // groups).transpose(1, 0, 2),
+        b=lambda: (
+            weights.reshape(1, kh * kw, per_group, m)
+            if groups == 1
+            else weights.reshape(k, groups, m // groups).transpose(1, 0, 2)
+        ),
     )  # fmt: skip
     return None
 
@@ -131,7 +135,7 @@ def products(
     segments
         (offset into x, length) of the runs that one output of the first group reads, in the order of the weights' rows.
     key, b
-        The name of the weights for `packed`, and what makes them: [groups, rows, columns].
+        The name of the weights for `packed`, and what makes them for `pack_b`: [groups, rows, columns].
     """
     m, n = out.shape[-1], out.shape[-1] // groups
     k = sum(length for _, length in segments)

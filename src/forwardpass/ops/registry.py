@@ -136,7 +136,8 @@ class Lowering(Protocol):
         decides: they are kept as long as the model."""
 
     def pack_b(self, b: Array) -> Array:
-        """Constant B [batch, K, N] float32 -> packed panels, made by `pack_b_f32` of the ISA in use."""
+        """Constant B [batch, K, N] float32, or one B whose rows are [parts, rows of a part] of any strides -> packed
+        panels, made by `pack_b_f32` of the ISA in use."""
 
     def pack_half(self, b: Array) -> Array:
         """As `pack_b`, of bfloat16 numbers."""
