@@ -59,16 +59,22 @@ constexpr int sum_vectors(int rows) {
   return rows == 1 && (kRegisters < 32 || kGates < 4) ? 2 : 1;
 }
 
-// Products of the states with the gates of sum_vectors hidden units from `column` on. `b` are packed panels of
-// `hidden` rows. The sums of a row are [gate][width], one row after another.
+// Where the packed weights of a hidden unit begin, of panels of `hidden` rows.
+FP_INLINE const float* weights_at(const float* b, std::int64_t hidden, std::int64_t unit) {
+  return b + unit / kPanel * hidden * kPanel + unit % kPanel;
+}
+
+// Products of the states with the gates of sum_vectors hidden units, whose weights begin at `b`. The sums of a row are
+// [gate][width], one row after another.
 template <int kGates, int kRows>
-void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, std::int64_t column, float* out,
-               std::int64_t width) noexcept {
+void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, float* out, std::int64_t width) noexcept {
   constexpr int kSums = kGates * sum_vectors<kGates>(kRows);
+  // Simple sums: the first loads wait for them.
+  const std::int64_t gate = hidden * hidden, next = kPanel == kLanes ? hidden * kLanes : kLanes;
   const float* weights[kSums];
+#pragma GCC unroll 8
   for (int s = 0; s < kSums; ++s) {
-    const std::int64_t at = s % kGates * hidden + column + s / kGates * kLanes;
-    weights[s] = b + at / kPanel * hidden * kPanel + at % kPanel;
+    weights[s] = s == 0 ? b : s % kGates == 0 ? weights[s - kGates] + next : weights[s - 1] + gate;
   }
   Vec sums[kRows][kSums];
 #pragma GCC unroll 8
@@ -95,7 +101,7 @@ void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, std::in
   }
 }
 
-using SumFn = void (*)(const CellRow*, const float*, std::int64_t, std::int64_t, float*, std::int64_t) noexcept;
+using SumFn = void (*)(const CellRow*, const float*, std::int64_t, float*, std::int64_t) noexcept;
 
 template <int kGates>
 struct SumFns {
@@ -252,6 +258,8 @@ void cell_step(const CellRow* rows, std::int64_t count, const float* weights, st
   constexpr int kGates = Cell::kGates;
   alignas(64) float sums[kCellSums];
   const std::int64_t groups = (count + kSumRows<kGates> - 1) / kSumRows<kGates>;  // of even size
+  std::int64_t cuts[kCellBatch + 1];
+  for (std::int64_t g = 0; g <= groups; ++g) cuts[g] = count * g / groups;
   const std::int64_t step = sum_vectors<kGates>(static_cast<int>(count)) * kLanes;
   const std::int64_t block = max_of(step, min_of(hidden, kCellSums / (kGates * count) & -step));
   for (std::int64_t at = 0; at < hidden; at += block) {
@@ -259,10 +267,10 @@ void cell_step(const CellRow* rows, std::int64_t count, const float* weights, st
     const std::int64_t column = backwards ? hidden - units - at : at;
     for (std::int64_t u = 0; u < units; u += step) {
       const std::int64_t unit = backwards ? units - step - u : u;
+      const float* own = weights_at(weights, hidden, column + unit);
       for (std::int64_t g = 0; g < groups; ++g) {
-        const std::int64_t first = count * g / groups, end = count * (g + 1) / groups;
-        kSumFns<kGates>.of[end - first](rows + first, weights, hidden, column + unit,
-                                        sums + first * kGates * units + unit, units);
+        const std::int64_t first = cuts[g];
+        kSumFns<kGates>.of[cuts[g + 1] - first](rows + first, own, hidden, sums + first * kGates * units + unit, units);
       }
     }
     update_rows<Cell>(rows, count, sums, units, column, hidden, bias);
