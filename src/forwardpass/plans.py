@@ -79,7 +79,7 @@ class PlanMaker:
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
         """A plan from a new template: the more rarely, the more of them were good for no other shapes."""
-        if self.planned < self._next + (1 << len(self._unused)) // 2:
+        if self.planned < self._next + (1 << len(self._unused)) // 4:
             return None
         self._next = self.planned + 1
         template = make_template(self.graph, shapes, self.settings, self.packed, self._arenas, self._declared)
