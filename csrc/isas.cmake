@@ -15,11 +15,11 @@ file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa
 
 set(FORWARDPASS_ISAS "" CACHE STRING "ISAs to build, such as scalar;avx2; empty for all of this processor family")
 
-# Kernels of every element type or width are instantiated so often that -O3, which unrolls each, would fill half of the
+# Kernels of every element type, width or tile are instantiated so often that -O3, which unrolls each, would fill half of the
 # wheel.
 # Sanitizers bring an -O of their own, which this would override.
 if(NOT FORWARDPASS_SANITIZE)
-  foreach(typed cumulative gather nbits order reduce_int scatter typed)
+  foreach(typed cumulative gather nbits order planes reduce_int scatter typed)
     set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${typed}.cpp PROPERTIES COMPILE_OPTIONS -O2)
   endforeach()
 endif()

@@ -151,6 +151,12 @@ def stem(kernel: str) -> list[Case]:
     return one(kernel, "Conv", *values, constants=[1, 2], label="conv 3x3 3-32", **how)
 
 
+def planes(kernel: str) -> list[Case]:
+    values = (normal(1, 56, 112, 8), normal(5, 5, 8, 1), normal(1))
+    how = {"activation": "Relu", "pads": [2, 2, 2, 2], "domain": "nhwc"}
+    return one(kernel, "Conv", *values, constants=[1, 2], label="conv 5x5 8-1", **how)
+
+
 def nbits(kernel: str) -> list[Case]:
     k, n, block = 512, 256, 32
     codes = whole(0, 256, n, k // block, block // 2, dtype="uint8")
@@ -185,6 +191,7 @@ KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
     "stem_f32": stem,
+    "planes_f32": planes,
     "winograd_f32": winograd,
     "nbits_f32": nbits,
     "attention_f32": attention("f32", "float32"),

@@ -1,5 +1,5 @@
 """How nhwc.Conv becomes steps: `depthwise_f32` where every channel is its own group, `stem_f32` for images of few
-channels, `winograd_f32` where it pays, else `brgemm_f32`."""
+channels, `planes_f32` for few outputs, `winograd_f32` where it pays, else `brgemm_f32`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from ..graph import Array
 from .lower import GRAIN, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
+from .lower_planes import on_planes
 from .lower_split import conv_on_tiles
 from .lower_stem import on_stem
 from .lower_winograd import on_winograd
@@ -36,6 +37,8 @@ def lower_conv(ctx: Lowering) -> str | None:
     if ctx.attributes["channels_first"]:
         x = transposed(x, (0, 2, 3, 1))
         x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
+    if on_planes(ctx, x, w, out, residual, (top, left, bottom, right)):
+        return None
     if on_stem(ctx, x, w, out, residual):
         return None
     if x.strides[3] != 1:
