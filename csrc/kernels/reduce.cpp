@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reductions of floats. Three ways through memory, one order of operations
+// Reductions of floats. Four ways through memory, one order of operations
 // (lanes.hpp).
 #include "lanes.hpp"
 
@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kStage = 512;    // elements gathered at a time when the reduced elements are not dense
 constexpr int kColumns = 128;  // outputs whose 16 lanes are kept in L1 at a time
+constexpr int kFew = 8;        // elements of an output that are no work for a vector
 constexpr int kRows = 4;       // dense outputs computed side by side to hide the latency of an addition
 static_assert(kStage % kVirtualLanes == 0 && kColumns % kVirtualLanes == 0);
 
@@ -164,6 +165,35 @@ void reduce_by_columns(const float* in, float* out, const Dims& kept, const Dims
   }
 }
 
+// At most kFew dense elements: outputs side by side, as in reduce_columns.
+template <class Fold>
+void reduce_few(const float* in, float* out, const Dims& kept, std::int64_t count, Range range, float divisor) {
+  Place place(kept, range.begin);
+  const std::int64_t step = kept.inner_in();
+  for (std::int64_t i = range.begin; i < range.end;) {
+    const std::int64_t row = kept.inner_size() - place.index[kept.rank - 1];
+    const std::int64_t n = min_of(row, range.end - i);
+    const float* const p = in + place.in;
+    std::int64_t c = 0;
+    for (; c + kLanes <= n; c += kLanes) {
+      Vec lane[kFew];
+      for (std::int64_t j = 0; j < count; ++j) lane[j] = Fold::term(gather(p + c * step + j, step));
+      for (int half = kFew / 2; half > 0; half /= 2) {
+        for (int j = 0; j < half && j + half < count; ++j) lane[j] = Fold::apply(lane[j], lane[j + half]);
+      }
+      store(out + place.out + c, lane[0] / set1(divisor));
+    }
+    for (; c < n; ++c) {
+      const float* const rest[1] = {p + c * step};
+      float result[1];
+      reduce_dense<Fold, 1>(rest, count, result);
+      out[place.out + c] = result[0] / divisor;
+    }
+    place.advance(kept, n);
+    i += n;
+  }
+}
+
 template <class Fold>
 void reduce_by_rows(const float* in, float* out, const Dims& kept, const Dims& reduced, Range range, float divisor) {
   Place place(kept, range.begin);
@@ -196,8 +226,8 @@ void reduce_by_rows(const float* in, float* out, const Dims& kept, const Dims& r
 }
 
 // The result is divided by the number of elements for a mean, else by 1, which changes no bit. `empty` is the
-// value of a reduction of nothing.
-template <class Fold>
+// value of a reduction of nothing. kPairs: of few elements too, such as the parts of complex numbers.
+template <class Fold, bool kPairs = false>
 void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
   const ReduceParams& q = params_of<ReduceParams>(args);
   const float* in = static_cast<const float*>(args.in[0]);
@@ -218,14 +248,19 @@ void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
   const bool columns = kept.rank > 0 && kept.inner_in() == 1 && kept.inner_out() == 1;
   if (columns && (reduced.rank == 0 || reduced.inner_in() != 1)) {
     reduce_by_columns<Fold>(in, out, kept, reduced, range, divisor);
-  } else {
-    reduce_by_rows<Fold>(in, out, kept, reduced, range, divisor);
+    return;
   }
+  if constexpr (kPairs) {
+    if (count <= kFew && reduced.rank == 1 && reduced.in[0] == 1 && kept.rank > 0 && kept.inner_out() == 1) {
+      return reduce_few<Fold>(in, out, kept, count, range, divisor);
+    }
+  }
+  reduce_by_rows<Fold>(in, out, kept, reduced, range, divisor);
 }
 
 }  // namespace
 
-void reduce_sum_f32(const KernelArgs& args, Range range) noexcept { reduce<SumFold>(args, range, false, 0.0f); }
+void reduce_sum_f32(const KernelArgs& args, Range range) noexcept { reduce<SumFold, true>(args, range, false, 0.0f); }
 
 void reduce_prod_f32(const KernelArgs& args, Range range) noexcept { reduce<ProductFold>(args, range, false, 1.0f); }
 
@@ -236,7 +271,7 @@ void reduce_sum_square_f32(const KernelArgs& args, Range range) noexcept {
 }
 
 void reduce_mean_f32(const KernelArgs& args, Range range) noexcept {
-  reduce<SumFold>(args, range, true, __builtin_nanf(""));
+  reduce<SumFold, true>(args, range, true, __builtin_nanf(""));
 }
 
 void reduce_max_f32(const KernelArgs& args, Range range) noexcept {
