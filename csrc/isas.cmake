@@ -19,7 +19,7 @@ set(FORWARDPASS_ISAS "" CACHE STRING "ISAs to build, such as scalar;avx2; empty 
 # wheel.
 # Sanitizers bring an -O of their own, which this would override.
 if(NOT FORWARDPASS_SANITIZE)
-  foreach(typed cumulative gather nbits order planes reduce_int scatter typed)
+  foreach(typed cumulative gather nbits order planes pool reduce_int scatter typed)
     set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels/${typed}.cpp PROPERTIES COMPILE_OPTIONS -O2)
   endforeach()
 endif()

@@ -38,12 +38,14 @@ struct MaxPool {
   using Fold = MaxFold;
   FP_INLINE float empty(std::int64_t) { return MaxFold::kIdentity; }
   FP_INLINE Vec finish(Vec a, const Divisor&) { return a; }
+  static constexpr bool kAnyOrder = true;  // of the taps
 };
 
 struct AveragePool {
   using Fold = SumFold;
   FP_INLINE float empty(std::int64_t taps) { return 0.0f / static_cast<float>(taps); }
   FP_INLINE Vec finish(Vec a, const Divisor& d) { return d.inverse ? a * d.scale : a / d.scale; }
+  static constexpr bool kAnyOrder = false;
 };
 
 // kP windows `step` apart, kV vectors of channels. kTaps > 0: the window has kTaps x kTaps taps, known here
@@ -58,24 +60,72 @@ FP_INLINE void block(const Window& w, std::int64_t step, const Divisor& d, float
     return kMasked ? load(x, lanes) : load(x);
   };
   Vec acc[kP][kV];
+#pragma GCC unroll 4
   for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
     for (int v = 0; v < kV; ++v) acc[p][v] = tap(0, p, v);
   }
 #pragma GCC unroll 3
   for (std::int64_t y = 0; y < rows; ++y) {
 #pragma GCC unroll 3
     for (std::int64_t x = y == 0; x < cols; ++x) {
+#pragma GCC unroll 4
       for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
         for (int v = 0; v < kV; ++v) acc[p][v] = Pool::Fold::apply(acc[p][v], tap(y * w.row + x * w.col, p, v));
       }
     }
   }
+#pragma GCC unroll 4
   for (int p = 0; p < kP; ++p) {
+#pragma GCC unroll 2
     for (int v = 0; v < kV; ++v) {
       const Vec y = Pool::finish(acc[p][v], d);
       float* q = out + p * out_step + v * kLanes;
       kMasked ? store(q, y, lanes) : store(q, y);
     }
+  }
+}
+
+// kP windows of 3 x 3 taps, kStep columns apart: the largest of each column first, as windows share columns. A vector
+// of channels.
+template <int kStep, int kP, bool kMasked>
+FP_INLINE void shared_block(const Window& w, float* out, std::int64_t out_step, int lanes) {
+  Vec columns[(kP - 1) * kStep + 3];
+#pragma GCC unroll 9
+  for (int x = 0; x < (kP - 1) * kStep + 3; ++x) {
+    const float* const p = w.p + x * w.col;
+    const auto tap = [=](int y) __attribute__((always_inline)) {
+      return kMasked ? load(p + y * w.row, lanes) : load(p + y * w.row);
+    };
+    columns[x] = MaxFold::apply(MaxFold::apply(tap(0), tap(1)), tap(2));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kP; ++i) {
+    const Vec* const c = columns + i * kStep;
+    const Vec y = MaxFold::apply(MaxFold::apply(c[0], c[1]), c[2]);
+    kMasked ? store(out + i * out_step, y, lanes) : store(out + i * out_step, y);
+  }
+}
+
+template <int kStep, int kP>
+void shared_pixels(Window w, float* out, std::int64_t out_step, std::int64_t channels) {
+  std::int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes, w.p += kLanes) {
+    shared_block<kStep, kP, false>(w, out + c, out_step, kLanes);
+  }
+  if (c < channels) shared_block<kStep, kP, true>(w, out + c, out_step, static_cast<int>(channels - c));
+}
+
+// `count` of them.
+template <int kStep>
+void run_shared(Window w, float* out, std::int64_t out_step, std::int64_t count, std::int64_t channels) {
+  std::int64_t i = 0;
+  for (; i + kPixels <= count; i += kPixels, w.p += kPixels * kStep * w.col, out += kPixels * out_step) {
+    shared_pixels<kStep, kPixels>(w, out, out_step, channels);
+  }
+  for (; i < count; ++i, w.p += kStep * w.col, out += out_step) {
+    shared_pixels<kStep, 1>(w, out, out_step, channels);
   }
 }
 
@@ -160,10 +210,15 @@ struct Row {
     }
     const Divisor d = divisor_of(counted);
     const std::int64_t step = q.stride_w * q.in_col;
+    const bool threes = w.rows == 3 && w.cols == 3;
     if (w.rows == 2 && w.cols == 2) {
       run<Pool, 2>(w, step, d, to, q.out_col, count, q.c);
-    } else if (w.rows == 3 && w.cols == 3) {
-      run<Pool, 3>(w, step, d, to, q.out_col, count, q.c);
+    } else if (Pool::kAnyOrder && threes && step == w.col) {
+      run_shared<1>(w, to, q.out_col, count, q.c);
+    } else if (Pool::kAnyOrder && threes && step == 2 * w.col) {
+      run_shared<2>(w, to, q.out_col, count, q.c);
+    } else if (threes) {
+      run<Pool, Pool::kAnyOrder ? 0 : 3>(w, step, d, to, q.out_col, count, q.c);
     } else {
       run<Pool, 0>(w, step, d, to, q.out_col, count, q.c);
     }
