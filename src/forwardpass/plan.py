@@ -22,6 +22,7 @@ from .partition import split
 from .planner import NATIVE, Planner, Settings, Step
 from .pool_epilogue import pool_in_epilogues
 from .records import field, record
+from .residuals import reuse_residuals
 from .row_steps import cut_at_rows
 from .row_windows import Loop, Slice, tape, touch
 from .split_epilogue import split_in_epilogues
@@ -283,6 +284,7 @@ def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
         raise ValueError("the windows of a chain are those of the size of its images")
     for c in taken:
         cut_at_rows(c.members, planner)
+    reuse_residuals(steps, taken)
     entries = tape(steps, taken, threads)
     touch(steps, taken)
     buffers = [b for b in planner.storage.buffers if b.first >= 0] + [b for c in taken for b in c.windows]
