@@ -47,10 +47,13 @@ def on_stem(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor |
     # Where every tile reaches over an edge, copying the whole image takes less.
     if (left or right) and width <= 4 * most_half(ctx):
         return False
+    dense = x.strides[3] == 1 and x.strides[2] == channels
+    # A signal, whose single row threads share as rows of a product.
+    if height == 1 and dense and not any(ctx.attributes["pads"] or ()):
+        return False
     k = kh * kw * channels
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
-    dense = x.strides[3] == 1 and x.strides[2] == channels
     params: dict[str, Any] = {
         "batch": batch, "ih": x.shape[1], "iw": x.shape[2], "oh": height, "ow": width, "n": n, "k": k,
         "kh": kh, "kw": kw, "stride_h": sh, "stride_w": sw, "pad_top": top, "pad_left": left,
