@@ -145,12 +145,17 @@ def _binary(kernel: str, p: dict[str, Any], ins: Sequence[Tensor], out: Tensor) 
     return count
 
 
+def _activated(p: dict[str, Any], y: Any) -> Any:
+    name = next((k for k, a in ACTIVATIONS.items() if a.row == p["activation"]), "")
+    return activate(name, np.asarray(y, np.float32), p["alpha"], p["beta"])
+
+
 def _scale_shift(kernel: str, p: dict[str, Any], ins: Sequence[Tensor], out: Tensor) -> int:
     count = 0
     for index in _indices(p):
-        at = _dot(index, p["scale_stride"])
-        y = _get(ins[0], _dot(index, p["in_stride"])) * _get(ins[1], at) + _get(ins[2], at)
-        _put(out, _dot(index, p["out_stride"]), y)
+        scale, shift = (_get(t, _dot(index, p[name])) for t, name in zip(ins[1:], ("scale_stride", "shift_stride")))
+        y = _get(ins[0], _dot(index, p["in_stride"])) * scale + shift
+        _put(out, _dot(index, p["out_stride"]), _activated(p, y))
         count += 1
     return count
 
@@ -306,6 +311,9 @@ class Context:
         for kind, name in BLOCKS[block]:
             value = params[name]
             wanted = {"I64": int, "F32": float, "DIMS": tuple, "PTR": np.ndarray}[kind]
+            if name == "activation":
+                assert value is None or value in unary_rows()
+                continue
             assert isinstance(value, wanted), f"{kernel}: {name} is {type(value).__name__}"
             assert kind != "DIMS" or all(type(v) is int for v in value)
         assert grain >= 1

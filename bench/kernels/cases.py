@@ -135,6 +135,7 @@ def scale_shift(kernel: str) -> list[Case]:
     rows, columns = ELEMENTS // 128, 128
     params = {
         "rank": 2, "shape": dims(rows, columns), "in_stride": dims(columns, 1), "scale_stride": dims(0, 1),
+        "shift_stride": dims(0, 1),
         "out_stride": dims(columns, 1),
     }  # fmt: skip
     inputs = [normal(rows, columns), normal(columns), normal(columns)]

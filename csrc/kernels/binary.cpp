@@ -58,18 +58,14 @@ void binary_row(const float* a, std::int64_t a_stride, const float* b, std::int6
   dense_row<Op>(out, n, Dense{a}, Dense{b});
 }
 
-// The strides of x are 0 or 1, and so is the common stride of scale and shift.
-void scale_shift_row(const float* x, std::int64_t x_stride, const float* scale, const float* shift,
-                     std::int64_t scale_stride, float* out, std::int64_t n) {
-  if (x_stride == 0) {
-    if (scale_stride == 0) {
-      return dense_row<ScaleShiftOp>(out, n, Same{set1(*x)}, Same{set1(*scale)}, Same{set1(*shift)});
-    }
-    return dense_row<ScaleShiftOp>(out, n, Same{set1(*x)}, Dense{scale}, Dense{shift});
-  }
+// The strides of scale and shift are 0 or 1, that of x is 1.
+void scale_shift_row(const float* x, const float* scale, std::int64_t scale_stride, const float* shift,
+                     std::int64_t shift_stride, float* out, std::int64_t n) {
   if (scale_stride == 0) {
-    return dense_row<ScaleShiftOp>(out, n, Dense{x}, Same{set1(*scale)}, Same{set1(*shift)});
+    if (shift_stride == 0) return dense_row<ScaleShiftOp>(out, n, Dense{x}, Same{set1(*scale)}, Same{set1(*shift)});
+    return dense_row<ScaleShiftOp>(out, n, Dense{x}, Same{set1(*scale)}, Dense{shift});
   }
+  if (shift_stride == 0) return dense_row<ScaleShiftOp>(out, n, Dense{x}, Dense{scale}, Same{set1(*shift)});
   dense_row<ScaleShiftOp>(out, n, Dense{x}, Dense{scale}, Dense{shift});
 }
 
@@ -121,27 +117,35 @@ BINARY(max)
 BINARY(prelu)
 #undef BINARY
 
+// Elements that stay in L1 until they are activated.
+static constexpr std::int64_t kActivated = 2048;
+
 void scale_shift_f32(const KernelArgs& args, Range range) noexcept {
   const ScaleShiftParams& p = params_of<ScaleShiftParams>(args);
   const float* in = static_cast<const float*>(args.in[0]);
   const float* scale = static_cast<const float*>(args.in[1]);
   const float* shift = static_cast<const float*>(args.in[2]);
   float* out = static_cast<float*>(args.out);
-  const Strided<3> s = strided<3>(p.rank, p.shape, {p.in_stride, p.scale_stride, p.out_stride});
-  const std::int64_t si = s.row_stride(0), ss = s.row_stride(1), so = s.row_stride(2);
-  const bool dense = is_dense(si) && is_dense(ss) && so == 1;
+  const Strided<4> s = strided<4>(p.rank, p.shape, {p.in_stride, p.scale_stride, p.shift_stride, p.out_stride});
+  const std::int64_t sx = s.row_stride(0), sm = s.row_stride(1), sc = s.row_stride(2), so = s.row_stride(3);
+  const bool dense = sx == 1 && is_dense(sm) && is_dense(sc) && so == 1;
+  const RowFn activate = p.activation == kNone ? nullptr : kActivationRows[p.activation];
   for_each_row(s, range, [&](const std::int64_t* offset, std::int64_t count) {
-    const float* x = in + offset[0];
-    const float* m = scale + offset[1];
-    const float* c = shift + offset[1];
-    float* y = out + offset[2];
-    if (dense) return scale_shift_row(x, si, m, c, ss, y, count);
+    const float *x = in + offset[0], *m = scale + offset[1], *c = shift + offset[2];
+    float* y = out + offset[3];
     float stage[4][kStage];
-    for (std::int64_t i = 0; i < count; i += kStage) {
-      const std::int64_t n = min_of(kStage, count - i);
-      scale_shift_row(staged(x + i * si, si, stage[0], n), staged_stride(si), staged(m + i * ss, ss, stage[1], n),
-                      staged(c + i * ss, ss, stage[2], n), staged_stride(ss), stage[3], n);
-      scatter_row(stage[3], y + i * so, so, n);
+    for (std::int64_t i = 0, n; i < count; i += n) {
+      n = min_of(dense ? kActivated : kStage, count - i);
+      float* made = dense ? y + i : stage[3];
+      if (dense) {
+        scale_shift_row(x + i, m + i * sm, sm, c + i * sc, sc, made, n);
+      } else {
+        if (sx != 1) gather_row(x + i * sx, sx, stage[0], n);
+        scale_shift_row(sx == 1 ? x + i : stage[0], staged(m + i * sm, sm, stage[1], n), staged_stride(sm),
+                        staged(c + i * sc, sc, stage[2], n), staged_stride(sc), made, n);
+      }
+      if (activate) activate(made, made, n, p.alpha, p.beta);
+      if (!dense) scatter_row(made, y + i * so, so, n);
     }
   });
 }

@@ -152,11 +152,11 @@ def test_binary_broadcasting_strides_and_ranges(op: str, isa: str, rng: np.rando
             assert same_bits(binary(isa, op, a, b, backward.T, cuts), want)
 
 
-def scale_shift(isa: str, x: Floats, scale: Floats, shift: Floats, cuts: Sequence[int] = ()) -> Floats:
+def scale_shift(isa: str, x: Floats, scale: Floats, shift: Floats, cuts: Sequence[int] = (), **how: Any) -> Floats:
     out = np.full(x.shape, UNTOUCHED)
     wide = [np.broadcast_to(v, x.shape) for v in (scale, shift)]
     params = {"rank": x.ndim, "shape": list(x.shape), "in_stride": steps(x), "scale_stride": steps(wide[0]),
-              "out_stride": steps(out)}  # fmt: skip
+              "shift_stride": steps(wide[1]), "out_stride": steps(out), **how}  # fmt: skip
     call(isa, "scale_shift_f32", params, [x, *wide], out, out.size, cuts)
     return out
 
@@ -172,6 +172,19 @@ def test_scale_shift_is_one_fused_multiply_add(shape: tuple[int, ...], isa: str,
             got = scale_shift(isa, view, scale, shift, cuts=(1, 2, 19))
             exact = x.astype(np.longdouble) * scale + shift  # 64 bits: the product is exact
             assert np.array_equal(got, exact.astype(np.float32))
+            for one, other in ((scale, got), (x, shift)):  # operands of other shapes than each other
+                exact = x.astype(np.longdouble) * one + other
+                assert np.array_equal(scale_shift(isa, view, one, other), exact.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(3, 97), (2, 3, 4, 17), (5000,)])
+def test_scale_shift_activates(shape: tuple[int, ...], isa: str, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(shape).astype(np.float32)
+    scale, shift = rng.standard_normal((2, 1)).astype(np.float32)
+    plain = scale_shift(isa, x, scale, shift)
+    assert np.array_equal(scale_shift(isa, x, scale, shift, activation="relu"), np.maximum(plain, 0))
+    clipped = scale_shift(isa, x.T, scale, shift, cuts=(1, 30), activation="clip", alpha=-0.5, beta=0.25)
+    assert np.array_equal(clipped, np.clip(plain, np.float32(-0.5), np.float32(0.25)).T)
 
 
 def softmax(isa: str, name: str, x: Floats, axis: int, out: Floats | None = None, cuts: Sequence[int] = ()) -> Floats:

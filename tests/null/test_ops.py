@@ -338,7 +338,7 @@ def test_linear_is_a_product_with_an_epilogue(rng: np.random.Generator) -> None:
 
 def test_scale_shift(rng: np.random.Generator) -> None:
     x, scale, shift = rng.standard_normal((2, 3)), rng.standard_normal(3), rng.standard_normal(3)
-    y = registry["fused", "ScaleShift"].reference({}, x, scale, shift)
+    y = registry["fused", "ScaleShift"].reference({"activation": "", "alpha": 0.0, "beta": 0.0}, x, scale, shift)
     np.testing.assert_allclose(y, x * scale + shift, **ONNX_FLOAT64)
 
 

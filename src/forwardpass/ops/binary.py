@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..graph import Array, TensorType
 from . import shapes
-from .lower import binary_step, broadcast_strides, copy_step, dtype_reason, given, scale_shift_step
+from .activations import activate
+from .linear import EPILOGUE, check_epilogue
+from .lower import binary_step, copy_step, dtype_reason, given, scale_shift_step
+from .lower_linear import epilogue
 from .lower_typed import kernel_type, pair_step
 from .numeric import FLOATS, NUMBERS, SIGNED, WIDE_INTEGERS, DTypes, rounded_once, typed, unidirectional
 from .registry import Attributes, Case, Constants, Lowering, Tensor, Types, operator
@@ -204,9 +207,15 @@ operator(
 def _infer_scale_shift(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
     x = typed(types, 0, "x", FLOATS)
     shapes.same_dtype(types, ("x", "scale", "shift"))
+    check_epilogue(attributes)
     for index, name in ((1, "scale"), (2, "shift")):
         unidirectional(x, shapes.required(types, index, name), name)
     return [shapes.tensor(x.dtype, x.shape)]
+
+
+def _scale_shift(attributes: Attributes, x: Array, scale: Array, shift: Array) -> Array:
+    y = np.asarray(x * scale + shift, dtype=x.dtype)
+    return activate(attributes["activation"], y, attributes["alpha"], attributes["beta"])
 
 
 def _lower_scale_shift(ctx: Lowering) -> str | None:
@@ -214,26 +223,15 @@ def _lower_scale_shift(ctx: Lowering) -> str | None:
     if reason:
         return reason
     x, scale, shift, out = given(ctx, 0), given(ctx, 1), given(ctx, 2), ctx.output()
-    if broadcast_strides(scale, out.shape) != broadcast_strides(shift, out.shape):
-        values = [v for v in (ctx.constant(1), ctx.constant(2)) if v is not None]
-        if len(values) < 2:
-            return "scale and shift differ in shape and are not constant"
-        common = np.broadcast_shapes(values[0].shape, values[1].shape)
-
-        def spread(index: int) -> Tensor:
-            key = ("scale_shift", *ctx.node.inputs[1:3], index)
-            make = partial(np.ascontiguousarray, np.broadcast_to(values[index], common))
-            return ctx.tensor(ctx.packed(key, make))
-
-        scale, shift = spread(0), spread(1)
-    return scale_shift_step(ctx, x, scale, shift, out)
+    return scale_shift_step(ctx, x, scale, shift, out, epilogue(ctx))
 
 
 operator(
     "ScaleShift",
     domain="fused",
     infer=_infer_scale_shift,
-    reference=lambda attributes, x, scale, shift: np.asarray(x * scale + shift, dtype=x.dtype),
+    reference=_scale_shift,
+    attributes=EPILOGUE,
     arity=(3, 3),
     lower=_lower_scale_shift,
     cases=(
@@ -242,6 +240,8 @@ operator(
         Case(((2, 5), (), (5,)), constants=(1, 2), name="one scale"),
         Case(((2, 5), (5,), (5,)), name="from the caller"),
         Case(((0, 5), (5,), (5,)), constants=(1, 2), name="empty"),
+        Case(((2, 3, 4, 5), (5,), (5,)), {"activation": "Relu"}, constants=(1, 2), name="activation"),
+        Case(((2, 3, 4, 19), (2, 1, 1, 19), (2, 3, 4, 19)), {"activation": "HardSwish"}, name="factors of channels"),
     ),
     elementwise=True,
     strided=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -202,20 +202,15 @@ def binary_step(ctx: Lowering, kernel: str, a: Tensor, b: Tensor, dst: Tensor, *
     return None
 
 
-def scale_shift_step(ctx: Lowering, x: Tensor, scale: Tensor, shift: Tensor, dst: Tensor) -> str | None:
-    """dst = fma(x, scale, shift)."""
-    strides = broadcast_strides(scale, dst.shape)
-    if strides != broadcast_strides(shift, dst.shape):
-        return "scale and shift differ in layout"
-    fields = space(
-        ("in_stride", "scale_stride", "out_stride"),
-        dst.shape,
-        broadcast_strides(x, dst.shape),
-        strides,
-        dst.strides,
-    )
+def scale_shift_step(
+    ctx: Lowering, x: Tensor, scale: Tensor, shift: Tensor, dst: Tensor, activation: Mapping[str, Any] | None = None
+) -> str | None:
+    """dst = activation(fma(x, scale, shift)), with the fields of an epilogue."""
+    strides = [broadcast_strides(t, dst.shape) for t in (x, scale, shift)]
+    fields = space(("in_stride", "scale_stride", "shift_stride", "out_stride"), dst.shape, *strides, dst.strides)
     if fields is None:
         return TOO_MANY
+    fields.update({"activation": None, "alpha": 0.0, "beta": 0.0, **(activation or {})})
     ctx.step("scale_shift_f32", fields, [x, scale, shift], dst, units=dst.size, grain=GRAIN, flops=2 * dst.size)
     return None
 

@@ -19,6 +19,7 @@ from . import (
     fold_constants,
     fold_pad,
     fuse_activation,
+    fuse_multiply_add,
     fuse_residual,
     hoist_transposes,
     inline_if,
@@ -78,6 +79,8 @@ PIPELINE: tuple[Pass, ...] = (
     fold_affine.PASS,
     fold_pad.PASS,
     fuse_residual.PASS,
+    # What is left of additions, before the activations behind them.
+    fuse_multiply_add.PASS,
     fuse_activation.PASS,
     # The first layer now has its last form, and may have no residual.
     read_planes.PASS,

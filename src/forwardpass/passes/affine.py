@@ -35,7 +35,12 @@ def affine_of(view: View, node: Node) -> Affine | None:
     """What a node of `OPS` is as an affine function of its input that is no constant."""
     constants = [view.constant(i) for i in node.inputs]
     if node.op == "ScaleShift":
-        if constants[0] is not None or constants[1] is None or constants[2] is None:
+        if (
+            constants[0] is not None
+            or constants[1] is None
+            or constants[2] is None
+            or node.attributes.get("activation")
+        ):
             return None
         return Affine(node.inputs[0], constants[1], constants[2])
     if len(constants) != 2 or (constants[0] is None) == (constants[1] is None):

@@ -27,7 +27,7 @@ def activated(view: View, layer: Node) -> tuple[Node, dict[str, Any]]:
 def fuse(view: View, node: Node) -> Result:
     """f(layer(x)) -> layer(x, activation=f)."""
     layer = view.producer(node.inputs[0])
-    if layer is None or layer.qualified not in ("fused.Linear", "nhwc.Conv", "nhwc.ConvTranspose"):
+    if layer is None or layer.qualified not in ("fused.Linear", "fused.ScaleShift", "nhwc.Conv", "nhwc.ConvTranspose"):
         return None
     found = activation_of(node, view.graph.constants)
     if found is None:
