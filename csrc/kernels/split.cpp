@@ -9,9 +9,41 @@ FP_INLINE void clear(float* out, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += kLanes) store(out + i, zero());
 }
 
+// What the numbers of a channel become before they are split: nothing else where there is no `scale`.
+struct Change {
+  const SplitParams* p;
+  const float* scale;
+  const float* shift;  // or null
+
+  Change at(std::int64_t c) const { return {p, scale ? scale + c : nullptr, shift ? shift + c : nullptr}; }
+
+  FP_INLINE Vec apply(const Change& t, Vec x, int i, std::int64_t valid) {
+    const Vec scale = load_valid(t.scale + i, valid - i);
+    if (!t.shift) return x * scale;
+    x = fma(x, scale, load_valid(t.shift + i, valid - i));
+    if (t.p->activation == k_relu) return max(zero(), x);
+    if (t.p->activation == k_clip) return min(set1(t.p->beta), max(set1(t.p->alpha), x));
+    return x;
+  }
+};
+
+// A block of `valid` numbers; one function for all that split them.
+[[gnu::noinline]] void change_block(const Change& change, const float* in, std::int64_t valid, float* out) noexcept {
+  for (int i = 0; i < kBlock; i += kLanes) {
+    store(out + i, Change::apply(change, load_valid(in + i, valid - i), i, valid));
+  }
+}
+
+template <int kTerms>
+FP_INLINE void split_block(const float* in, const Change& change, std::int64_t valid, float* out) {
+  float changed[kBlock];
+  if (change.scale) change_block(change, in, valid, changed);
+  store_block<kTerms>(change.scale ? changed : in, valid, out, kPairs);
+}
+
 // `plane` is the distance from one block of channels to the next.
 template <int kTerms>
-void split_row(const SplitParams& p, bool inside, const float* in, float* out, std::int64_t plane) {
+void split_row(const SplitParams& p, bool inside, const float* in, const Change& all, float* out, std::int64_t plane) {
   constexpr std::int64_t kPixel = kTerms * kPairs;
   for (std::int64_t c = 0; c < p.c; c += kBlock, out += plane) {
     const std::int64_t valid = min_of(kBlock, p.c - c);
@@ -23,21 +55,24 @@ void split_row(const SplitParams& p, bool inside, const float* in, float* out, s
     clear(out + (p.pad_left + p.w) * kPixel, p.pad_right * kPixel);
     if (p.border_only) continue;
     const float* from = in + c;
+    const Change change = all.at(c);
     float* to = out + p.pad_left * kPixel;
     if (valid == kBlock) {
       for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPixel) {
-        store_block<kTerms>(from, kBlock, to, kPairs);
+        split_block<kTerms>(from, change, kBlock, to);
       }
     } else {
       for (std::int64_t x = 0; x < p.w; ++x, from += p.in_col, to += kPixel) {
-        store_block<kTerms>(from, valid, to, kPairs);
+        split_block<kTerms>(from, change, valid, to);
       }
     }
   }
 }
 
 template <int kTerms>
-void split(const SplitParams& p, const float* in, float* out, Range range) {
+void split(const KernelArgs& args, const SplitParams& p, Range range) {
+  const float *const in = static_cast<const float*>(args.in[0]), *const scale = static_cast<const float*>(args.in[1]);
+  float* const out = static_cast<float*>(args.out);
   const std::int64_t height = p.pad_top + p.h + p.pad_bottom;
   const std::int64_t row = (p.pad_left + p.w + p.pad_right) * kTerms * kPairs;
   const std::int64_t image = (p.c + kBlock - 1) / kBlock * height * row;
@@ -45,7 +80,8 @@ void split(const SplitParams& p, const float* in, float* out, Range range) {
     const std::int64_t n = u / height, y = u % height - p.pad_top;
     const bool inside = y >= 0 && y < p.h;
     const float* from = inside && !p.border_only ? in + n * p.in_batch + y * p.in_row : nullptr;
-    split_row<kTerms>(p, inside, from, out + n * image + u % height * row, height * row);
+    const Change change = {&p, scale ? scale + n * p.factor_batch : nullptr, static_cast<const float*>(args.in[2])};
+    split_row<kTerms>(p, inside, from, change, out + n * image + u % height * row, height * row);
   }
 }
 
@@ -83,11 +119,9 @@ void pack(const PackSplitParams& p, const float* in, float* out, Range range) {
 
 void split_f32(const KernelArgs& args, Range range) noexcept {
   const SplitParams& p = params_of<SplitParams>(args);
-  const float* in = static_cast<const float*>(args.in[0]);
-  float* out = static_cast<float*>(args.out);
-  if (p.terms == 3) return split<3>(p, in, out, range);
-  if (p.terms == 2) return split<2>(p, in, out, range);
-  split<1>(p, in, out, range);
+  if (p.terms == 3) return split<3>(args, p, range);
+  if (p.terms == 2) return split<2>(args, p, range);
+  split<1>(args, p, range);
 }
 
 void pack_split_f32(const KernelArgs& args, Range range) noexcept {

@@ -26,6 +26,7 @@ from .residuals import reuse_residuals
 from .row_steps import cut_at_rows
 from .row_windows import Loop, Slice, tape, touch
 from .split_epilogue import split_in_epilogues
+from .split_prologue import scale_in_prologues
 from .sweeps import alternate
 from .tracked import is_tracked, total
 
@@ -275,7 +276,9 @@ def draft(
 
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
-    steps, settings = split_in_epilogues(pool_in_epilogues(planner.steps, planner)), planner.settings
+    settings = planner.settings
+    steps = pool_in_epilogues(planner.steps, planner)
+    steps = split_in_epilogues(scale_in_prologues(steps))
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []

@@ -45,6 +45,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "row_windows",
             "sources",
             "split_epilogue",
+            "split_prologue",
             "storage",
             "sweeps",
             "template",
