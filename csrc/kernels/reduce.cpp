@@ -165,9 +165,8 @@ void reduce_by_columns(const float* in, float* out, const Dims& kept, const Dims
   }
 }
 
-// At most kFew dense elements: outputs side by side, as in reduce_columns.
-template <class Fold>
-void reduce_few(const float* in, float* out, const Dims& kept, std::int64_t count, Range range, float divisor) {
+// Sums of at most kFew dense elements: outputs side by side, as in reduce_columns.
+void sum_side_by_side(const float* in, float* out, const Dims& kept, std::int64_t count, Range range, float divisor) {
   Place place(kept, range.begin);
   const std::int64_t step = kept.inner_in();
   for (std::int64_t i = range.begin; i < range.end;) {
@@ -177,17 +176,19 @@ void reduce_few(const float* in, float* out, const Dims& kept, std::int64_t coun
     std::int64_t c = 0;
     for (; c + kLanes <= n; c += kLanes) {
       Vec lane[kFew];
-      for (std::int64_t j = 0; j < count; ++j) lane[j] = Fold::term(gather(p + c * step + j, step));
+      for (std::int64_t j = 0; j < count; ++j) lane[j] = gather(p + c * step + j, step);
       for (int half = kFew / 2; half > 0; half /= 2) {
-        for (int j = 0; j < half && j + half < count; ++j) lane[j] = Fold::apply(lane[j], lane[j + half]);
+        for (int j = 0; j < half && j + half < count; ++j) lane[j] = lane[j] + lane[j + half];
       }
       store(out + place.out + c, lane[0] / set1(divisor));
     }
     for (; c < n; ++c) {
-      const float* const rest[1] = {p + c * step};
-      float result[1];
-      reduce_dense<Fold, 1>(rest, count, result);
-      out[place.out + c] = result[0] / divisor;
+      float lane[kFew];
+      for (std::int64_t j = 0; j < count; ++j) lane[j] = p[c * step + j];
+      for (int half = kFew / 2; half > 0; half /= 2) {
+        for (int j = 0; j < half && j + half < count; ++j) lane[j] = lane[j] + lane[j + half];
+      }
+      out[place.out + c] = lane[0] / divisor;
     }
     place.advance(kept, n);
     i += n;
@@ -226,8 +227,8 @@ void reduce_by_rows(const float* in, float* out, const Dims& kept, const Dims& r
 }
 
 // The result is divided by the number of elements for a mean, else by 1, which changes no bit. `empty` is the
-// value of a reduction of nothing. kPairs: of few elements too, such as the parts of complex numbers.
-template <class Fold, bool kPairs = false>
+// value of a reduction of nothing.
+template <class Fold>
 void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
   const ReduceParams& q = params_of<ReduceParams>(args);
   const float* in = static_cast<const float*>(args.in[0]);
@@ -248,19 +249,29 @@ void reduce(const KernelArgs& args, Range range, bool mean, float empty) {
   const bool columns = kept.rank > 0 && kept.inner_in() == 1 && kept.inner_out() == 1;
   if (columns && (reduced.rank == 0 || reduced.inner_in() != 1)) {
     reduce_by_columns<Fold>(in, out, kept, reduced, range, divisor);
-    return;
+  } else {
+    reduce_by_rows<Fold>(in, out, kept, reduced, range, divisor);
   }
-  if constexpr (kPairs) {
-    if (count <= kFew && reduced.rank == 1 && reduced.in[0] == 1 && kept.rank > 0 && kept.inner_out() == 1) {
-      return reduce_few<Fold>(in, out, kept, count, range, divisor);
-    }
-  }
-  reduce_by_rows<Fold>(in, out, kept, reduced, range, divisor);
+}
+
+// Sums of few elements, such as the parts of complex numbers; false where they are more.
+[[gnu::noinline]] bool sum_few(const KernelArgs& args, Range range, bool mean) {
+  const ReduceParams& q = params_of<ReduceParams>(args);
+  const Dims kept = coalesce(q.kept_rank, q.kept, q.kept_stride, q.out_stride);
+  const Dims reduced = coalesce(q.reduced_rank, q.reduced, q.reduced_stride, q.reduced_stride);
+  const std::int64_t count = reduced.count();
+  if (count == 0 || count > kFew || reduced.rank != 1 || reduced.in[0] != 1) return false;
+  if (range.begin >= range.end || kept.rank == 0 || kept.inner_out() != 1) return false;
+  sum_side_by_side(static_cast<const float*>(args.in[0]), static_cast<float*>(args.out), kept, count, range,
+                   mean ? static_cast<float>(count) : 1.0f);
+  return true;
 }
 
 }  // namespace
 
-void reduce_sum_f32(const KernelArgs& args, Range range) noexcept { reduce<SumFold, true>(args, range, false, 0.0f); }
+void reduce_sum_f32(const KernelArgs& args, Range range) noexcept {
+  if (!sum_few(args, range, false)) reduce<SumFold>(args, range, false, 0.0f);
+}
 
 void reduce_prod_f32(const KernelArgs& args, Range range) noexcept { reduce<ProductFold>(args, range, false, 1.0f); }
 
@@ -271,7 +282,7 @@ void reduce_sum_square_f32(const KernelArgs& args, Range range) noexcept {
 }
 
 void reduce_mean_f32(const KernelArgs& args, Range range) noexcept {
-  reduce<SumFold, true>(args, range, true, __builtin_nanf(""));
+  if (!sum_few(args, range, true)) reduce<SumFold>(args, range, true, __builtin_nanf(""));
 }
 
 void reduce_max_f32(const KernelArgs& args, Range range) noexcept {
