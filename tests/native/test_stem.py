@@ -140,6 +140,14 @@ def test_a_small_image_is_copied_with_its_border(isa: str, rng: np.random.Genera
     np.testing.assert_array_equal(got, want)
 
 
+def test_threads_share_the_row_of_a_signal(isa: str, rng: np.random.Generator) -> None:
+    layer = Layer((1, 1, 1, 5000), 36, (1, 256), (1, 64), activation="Relu")
+    graph, arrays = values(layer, rng)
+    (step,) = plan_of(graph, {k: v.shape for k, v in arrays.items()}, isa).steps
+    assert step.kernel == "brgemm_f32"
+    assert step.units > 1
+
+
 def test_a_result_that_others_read_is_not_pooled_away(isa: str, rng: np.random.Generator) -> None:
     graph = Layer((1, 3, 12, 12), 32, pooled=True).graph(rng)
     conv = next(n for n in graph.nodes if n.op == "Conv")
