@@ -62,20 +62,28 @@ FP_INLINE void multiply(const StemTile& t, Vec (&acc)[2][kHalf][kV]) {
 template <bool kFull, int kHalf, int kV>
 FP_INLINE void finish(const StemTile& t, Vec (&acc)[2][kHalf][kV]) {
   const StemParams& p = *t.p;
-  const bool clips = p.activation == k_relu || p.activation == k_clip;
-  const Vec low = set1(p.activation == k_clip ? p.alpha : 0.0f);
-  const Vec high = set1(p.activation == k_clip ? p.beta : __builtin_inff());
+  const bool clips = p.activation == k_clip;
+  const auto each = [&](auto change) __attribute__((always_inline)) {
 #pragma GCC unroll 16
-  for (int j = 0; j < kV; ++j) {
-    const Vec bias = t.bias ? load_columns<kFull>(t.bias, j, t.cols) : set1(-0.0f);
+    for (int j = 0; j < kV; ++j) {
 #pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
+      for (int h = 0; h < 2; ++h) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kHalf; ++i) {
-        acc[h][i][j] = acc[h][i][j] + bias;
-        if (clips) acc[h][i][j] = min(high, max(low, acc[h][i][j]));
+        for (int i = 0; i < kHalf; ++i) acc[h][i][j] = change(acc[h][i][j], j);
       }
     }
+  };
+  Vec bias[kV];
+#pragma GCC unroll 16
+  for (int j = 0; j < kV; ++j) bias[j] = t.bias ? load_columns<kFull>(t.bias, j, t.cols) : set1(-0.0f);
+  each([&](Vec v, int j) __attribute__((always_inline)) { return v + bias[j]; });
+  if (clips || p.activation == k_relu) {
+    const Vec low = set1(clips ? p.alpha : 0.0f);
+    each([&](Vec v, int) __attribute__((always_inline)) { return max(low, v); });
+  }
+  if (clips) {
+    const Vec high = set1(p.beta);
+    each([&](Vec v, int) __attribute__((always_inline)) { return min(high, v); });
   }
 }
 
