@@ -15,8 +15,8 @@ file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa
 
 set(FORWARDPASS_ISAS "" CACHE STRING "ISAs to build, such as scalar;avx2; empty for all of this processor family")
 
-# Kernels of every element type, width or tile are instantiated so often that -O3, which unrolls each, would fill half of the
-# wheel.
+# Kernels of every element type, width or tile are instantiated so often that -O3, which unrolls each, would fill half
+# of the wheel.
 # Sanitizers bring an -O of their own, which this would override.
 if(NOT FORWARDPASS_SANITIZE)
   foreach(typed cumulative gather nbits order planes pool reduce_int scatter typed)
