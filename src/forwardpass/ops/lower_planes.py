@@ -107,7 +107,7 @@ def _offsets(kw: int, channels: int, step: int, length: int) -> Array:
     """Of the numbers of a row of a window."""
     x, c = np.divmod(np.arange(kw * channels), channels)
     found = (x % step * channels + c) * length + x // step
-    made = found.astype(np.int64)
+    made: Array = found.astype(np.int64)
     made.flags.writeable = False  # many plans share it
     return made
 
