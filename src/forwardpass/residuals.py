@@ -48,9 +48,8 @@ def _tensors(step: Step) -> list[Tensor]:
 
 def _residual(step: Step) -> Tensor | None:
     """What a step adds to its result before it stores it, once and for all."""
-    if step.kernel == "winograd_f32" or (step.kernel == "brgemm_f32" and step.params["n_chunks"] == 1):
-        return step.inputs[1]
-    return None
+    whole = step.kernel == "winograd_f32" or (step.kernel == "brgemm_f32" and step.params["n_chunks"] == 1)
+    return step.inputs[1] if whole and len(step.inputs) > 1 else None
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

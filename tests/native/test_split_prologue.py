@@ -18,7 +18,7 @@ FLOAT = np.dtype(np.float32)
 
 @pytest.fixture(autouse=True)
 def always_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_split, "_pays", tiles_always)
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
 
 
 def network(

@@ -40,6 +40,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "pool_epilogue",
             "prepared",
             "replaced",
+            "residuals",
             "result",
             "row_steps",
             "row_windows",
