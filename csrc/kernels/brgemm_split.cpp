@@ -78,9 +78,8 @@ struct Loops : Finish {
       }
     } else {
       for (const Step* s = steps() + turn.steps.begin; s != end; ++s) {
-        const std::int64_t ahead = s + 1 == end ? 0 : s[1].offset - s->offset;
         if ((s - steps()) % kAwakeSteps<kTerms> == 0) tiles.keep_storing();
-        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, ahead, next);
+        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, next);
         b0 += kTerms * kTileWords;
         b1 += kTerms * kTileWords;
         finish_next<kTerms>(before);

@@ -43,13 +43,6 @@ constexpr Product kProducts<3>[6] = {{0, 2}, {0, 1}, {1, 1}, {1, 0}, {2, 0}, {0,
 template <int kTerms>
 constexpr int kCount = kTerms * (kTerms + 1) / 2;
 
-// Brings a tile into L1. There need be no memory there.
-FP_INLINE void prefetch(const std::uint32_t* p, std::int64_t stride) {
-  if constexpr (!kHasTiles) return;
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) __builtin_prefetch(p + i * stride);
-}
-
 // The only product of a step with one term. Weights stay in L1 while pixels pass by from L2: fetched ahead of their
 // turn pixels would drive weights out.
 template <int kM, int kN>
@@ -80,20 +73,12 @@ template <int kM, int kN>
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
-// are used again. kFetch brings the next step's tiles into L1 beside them; `ahead` is from these pixels to those. So it
-// does with a share of the weights that `next` says.
-template <int kTerms, int kM, int kN, bool kFetch = true, int kAt = 0>
+// are used again. Beside them `next` fetches its share.
+template <int kTerms, int kM, int kN, int kAt = 0>
 FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
-                             const std::uint32_t* b0, const std::uint32_t* b1, std::int64_t ahead, Ahead& next) {
+                             const std::uint32_t* b0, const std::uint32_t* b1, Ahead& next) {
   if constexpr (kAt < kCount<kTerms>) {
-    if constexpr (kFetch) next.fetch(kAt, kCount<kTerms>);
-    if constexpr (kFetch && kAt < kTerms) {
-      prefetch(a0 + ahead + kAt * kPairs, a_col);
-      prefetch(b0 + (kTerms + kAt) * kTileWords, kPairs);
-    } else if constexpr (kFetch && kAt < 2 * kTerms) {
-      if constexpr (kM > 1) prefetch(a1 + ahead + (kAt - kTerms) * kPairs, a_col);
-      if constexpr (kN > 1) prefetch(b1 + kAt * kTileWords, kPairs);
-    }
+    next.fetch(kAt, kCount<kTerms>);
     constexpr Product now = kProducts<kTerms>[kAt];
     constexpr Product before = kAt == 0 ? Product{-1, -1} : kProducts<kTerms>[kAt == 0 ? 0 : kAt - 1];
     if constexpr (now.right != before.right) {
@@ -108,7 +93,7 @@ FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::u
     if constexpr (kN > 1) tiles.multiply<1, 4, 7>();
     if constexpr (kM > 1) tiles.multiply<kN, 5, 6>();
     if constexpr (kM > 1 && kN > 1) tiles.multiply<3, 5, 7>();
-    multiply_step<kTerms, kM, kN, kFetch, kAt + 1>(tiles, a0, a1, a_col, b0, b1, ahead, next);
+    multiply_step<kTerms, kM, kN, kAt + 1>(tiles, a0, a1, a_col, b0, b1, next);
   }
 }
 

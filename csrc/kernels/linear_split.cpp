@@ -65,8 +65,7 @@ struct Layer {
     const std::uint32_t *b0 = panel(at), *b1 = panel(at + kPanels - 1);
     for (std::int64_t k = 0; k < blocks; ++k, b0 += kTerms * kTileWords, b1 += kTerms * kTileWords) {
       const std::uint32_t* now = a + k * kTerms * kPairs;
-      // A single tile of rows loads almost as often as it multiplies: there is no room for fetches.
-      multiply_step<kTerms, 1, kPanels, false>(tiles, now, now, a_row, b0, b1, 0, nothing);
+      multiply_step<kTerms, 1, kPanels>(tiles, now, now, a_row, b0, b1, nothing);
     }
     tiles.store<0>(out + at * kPairs, p.n);
     if constexpr (kPanels > 1) tiles.store<1>(out + (at + 1) * kPairs, p.n);
