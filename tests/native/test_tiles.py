@@ -151,7 +151,6 @@ def test_a_batch_in_parts(together: int, isa: str, rng: np.random.Generator, mon
     graph, x = conv(rng, (5, 4, 4, 32), 16, 3, pads=[1, 1, 1, 1])
     want = run(graph, x, on_tiles(isa))
     monkeypatch.setattr(lower_split, "RESIDENT_BYTES", together * 4 * 3 * 36 * 16)
-    monkeypatch.setattr(lower_split, "PART_WEIGHTS", 0.0)
     plan = make_plan(graph, {"x": x["x"].shape}, on_tiles(isa), {})
     assert kernels(plan).count("brgemm_split_f32") == -(-5 // together)
     assert same_bits(plan.run([x["x"]])[0], want)

@@ -24,7 +24,7 @@ _WORDS = 16
 _CHUNK_TILES = 96
 """Of a panel's weights that are summed from zero: 96 KiB."""
 PART_WEIGHTS = 0.5
-"""Of the bytes of weights that a part's split operand may take beside them: every part reads all weights."""
+"""Of the weights' bytes up to which an image's split operand is not cut in parts, which read all weights each."""
 _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
@@ -219,7 +219,8 @@ def _lowered(ctx: Lowering, p: Products) -> bool:
 
 
 def _parts(p: Products, terms: int, threads: int) -> list[Products]:
-    """Images, or rows of one, whose split operand stays in L2 until it is multiplied or is small beside the weights."""
+    """Images, or rows of one, whose split operand stays in L2 until it is multiplied; or one that is small beside the
+    weights."""
     batch, oh = p.out.shape[:2]
     images, together, rows = call(_counts, batch, p.words(terms), oh, p.weights(terms), threads)
     if rows > 1:
@@ -230,9 +231,10 @@ def _parts(p: Products, terms: int, threads: int) -> list[Products]:
 
 def _counts(batch: int, words: int, oh: int, weights: int, threads: int) -> tuple[int, int, int]:
     """Of a split operand: parts of images, images of each but the last, and parts of rows."""
-    image, most = words // batch, max(RESIDENT_BYTES, int(PART_WEIGHTS * weights)) // 4 * threads
+    image, most = words // batch, RESIDENT_BYTES // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
-    return -(-batch // together), together, 1 if batch > 1 else min(-(-image // most), _MOST_PARTS, oh)
+    whole = batch > 1 or 4 * image <= PART_WEIGHTS * weights
+    return -(-batch // together), together, 1 if whole else min(-(-image // most), _MOST_PARTS, oh)
 
 
 def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
