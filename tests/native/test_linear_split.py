@@ -113,19 +113,20 @@ def test_layers(op: str, rng: np.random.Generator) -> None:
 def test_a_row_has_its_steps_between_tiles_of_inputs(op: str, layout: int, rng: np.random.Generator) -> None:
     """From given states on, with the last states and those of all steps: the bits of a batch, whose inputs are
     multiplied at once."""
-    graph = layer(op, 40, layout=layout)
+    hidden = 224
+    graph = layer(op, 40, hidden=hidden, layout=layout)
     outputs = ["y", "y_h", *(["y_c"] if op == "LSTM" else [])]
     states = ["h", *(["c"] if op == "LSTM" else [])]
     (node,) = graph.nodes
     node = Node(op, [*node.inputs, "", *states], outputs, node.attributes, "", "layer")
-    shape = ("n", 1, 32) if layout else (1, "n", 32)
+    shape = ("n", 1, hidden) if layout else (1, "n", hidden)
     inputs = {**graph.inputs, **{s: TensorType(np.dtype(np.float32), shape) for s in states}}
     model = fp.Model(Graph(inputs, outputs, [node], graph.constants), threads=1)
     axis = 0 if layout else 1
     x = rng.standard_normal((2, 40, 64) if layout else (40, 2, 64), dtype=np.float32)
-    given = {s: rng.standard_normal((2, 1, 32) if layout else (1, 2, 32), dtype=np.float32) for s in states}
+    given = {s: rng.standard_normal((2, 1, hidden) if layout else (1, 2, hidden), dtype=np.float32) for s in states}
     both = model(x=x, **given)
-    shapes = {"x": (1, 40, 64) if layout else (40, 1, 64), **dict.fromkeys(states, (1, 1, 32))}
+    shapes = {"x": (1, 40, 64) if layout else (40, 1, 64), **dict.fromkeys(states, (1, 1, hidden))}
     cut = [s.kernel for s in model.plan(shapes).steps]
     assert cut.count("linear_split_f32") == cut.count(f"{op.lower()}_f32") == 3
     for i in range(2):
@@ -136,10 +137,16 @@ def test_a_row_has_its_steps_between_tiles_of_inputs(op: str, layout: int, rng: 
 
 
 @TILES
-def test_long_rows_are_cut_into_few_pieces() -> None:
-    found = kernels(fp.Model(layer("GRU", 1100), threads=1), 1100, 1, 64)
-    assert 2 < found.count("linear_split_f32") <= 32
-    assert kernels(fp.Model(layer("GRU", 1100), threads=1), 1100, 2, 64).count("linear_split_f32") == 1
+def test_a_row_is_cut_where_that_pays() -> None:
+    """Into few pieces, and only where a step takes a while."""
+
+    def tiles(hidden: int, batch: int) -> int:
+        model = fp.Model(layer("GRU", 1100, hidden=hidden), threads=1)
+        return kernels(model, 1100, batch, 64).count("linear_split_f32")
+
+    assert 2 < tiles(128, 1) <= 32
+    assert tiles(128, 2) == 1
+    assert tiles(96, 1) == 1
 
 
 @TILES

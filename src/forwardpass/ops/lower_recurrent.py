@@ -32,6 +32,8 @@ _LEAST_STEPS = 16
 """For which tiles are faster than FMA: a tile of one row takes half as long as one of 16, and FMA a 16th."""
 _MOST_PIECES = 32
 """That the steps of a row are cut into."""
+_LEAST_WEIGHTS = 3 << 14
+"""Of a state, for which 16 steps of a row take longer than a core needs between two tiles."""
 _MOST_INPUTS = 256
 """Numbers of a row that `linear_split_f32` splits on the way."""
 _LARGEST = 2.0**55
@@ -103,11 +105,11 @@ class _Layer:
     def _pieces(self) -> list[tuple[int, int]]:
         """(first, count) of the time steps whose products with the input are made together. After more than a tile of
         them at once a core lowers its clock for longer than the steps of a single row take, so these have a tile at a
-        time between them."""
+        time between them where the state is large."""
         whole = [(0, self.steps)]
         if not self.on_tiles or self.batch != 1 or self.ctx.attributes["direction"] != "forward":
             return whole
-        if self.ctx.input(4) is not None:
+        if self.ctx.input(4) is not None or self.gates * self.hidden**2 < _LEAST_WEIGHTS:
             return whole
         steps = self._declared_steps()
         length = -(-steps // (_TILE * _MOST_PIECES)) * _TILE
