@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from . import _native
-from .dtypes import name_of, nearest_bfloat16
-from .formats.files import forget
+from .dtypes import name_of
 from .graph import Array, Graph, Node, TensorType
-from .memory import Blocks, Buffer, dense, is_dense
+from .memory import Buffer, dense, is_dense
 from .ops import Operator, Tensor, find
 from .ops.lower import copy_step
 from .ops.registry import FLOAT
 from .ops.symbolic import elements_of
+from .packing import Packer
 from .records import field, record
-from .storage import Storage, contiguous_strides
+from .storage import Storage
 from .tracked import call, is_tracked
 
 __all__ = ["NATIVE", "Planner", "Settings", "Step"]
@@ -39,11 +36,6 @@ _TERMS = {"float32": 3, "fast": 2, "bfloat16": 1}
 """Precision -> bfloat16 terms that operands on tiles are split in."""
 _HALF_WEIGHTS = frozenset(p for p, terms in _TERMS.items() if terms == 1)
 """Those that take bfloat16 weights without tiles too."""
-
-_BACKGROUND_BYTES = 1 << 18
-"""Of packed weights, from which on to pack them takes longer than to tell another thread."""
-_TOGETHER_BYTES = 1 << 20
-"""Of panels that are packed before the next ones are: they stay in L2."""
 
 
 @record(frozen=True, slots=True)
@@ -88,17 +80,6 @@ class Step:
         return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
 
 
-def _as_it_lies(array: Array) -> tuple[Array, Sequence[int]]:
-    """Its elements in the order of memory, where they are dense, and the steps between them along each of its axes:
-    weights that are transposed need not be copied."""
-    if is_dense(array):
-        return array, contiguous_strides(array.shape)
-    order = sorted(range(array.ndim), key=lambda axis: array.strides[axis], reverse=True)
-    source = dense(array.transpose(order))
-    steps = contiguous_strides(source.shape)
-    return source, [steps[order.index(axis)] for axis in range(array.ndim)]
-
-
 def _working(*ends: int) -> int:
     return sum(begin < end for begin, end in zip(ends[::2], ends[1::2]))
 
@@ -109,7 +90,7 @@ class _OutputLeftOutError(Exception):
     reason = "an output that its kernels write is left out"
 
 
-class Planner:
+class Planner(Packer):
     """Lowers the nodes one after another. It is the `Lowering` that they see."""
 
     def __init__(
@@ -120,19 +101,13 @@ class Planner:
         packed: dict[Any, Array],
         declared: Mapping[str, TensorType],
     ) -> None:
+        terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
+        super().__init__(graph, settings.isa, settings.panel, terms, settings.threads, packed)
         self._declared = declared
         self.graph, self.values, self.settings = graph, types, settings
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
-        self._packed = packed
-        self._fresh: dict[Any, Array] = {}  # which a kernel may still be writing
-        self._background: _native.Background | None = None
-        self._queued = 0  # of what the other thread packs
-        self._sources: list[tuple[int, Array]] = []  # of packed weights, which wait for so many of those
-        self._mapped: Array | None = None  # one of those that a file has
-        self._blocks = Blocks(sum(c.nbytes for c in graph.constants.values() if not is_tracked(c)))
-        self.panel, self.tile_panels, self.threads = settings.panel, settings.tile_panels, settings.threads
-        self.terms = _TERMS.get(settings.precision, 0) if settings.tiles else 0
+        self.tile_panels = settings.tile_panels
         self.approximate = settings.precision in ("fast", "bfloat16")
         self.half_weights = settings.precision in _HALF_WEIGHTS
         self.node: Node = Node("", [], [])
@@ -259,53 +234,8 @@ class Planner:
         return copy
 
     def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
-        found = self._packed.get(key)
-        if found is None:
-            found = self._fresh.get(key)
-        if found is None:
-            found = self._fresh[key] = make()
-            constants = self.graph.constants
-            self._let_go(*(constants[name] for name in self.node.inputs if name in constants))
-        return found
-
-    def _let_go(self, *sources: Array) -> None:
-        """Forget what has been packed, where a file has it, as soon as the other thread has packed it too."""
-        self._sources += [(self._queued, source) for source in sources]
-        self._forget(0)
-
-    def _forget(self, count: int) -> None:
-        """Forget the sources of what is packed, when the other thread has packed so many."""
-        done = self._background.wait_for(count) if self._background is not None else 0
-        while self._sources and self._sources[0][0] <= done:
-            source = self._sources.pop(0)[1]
-            if forget(source):
-                self._mapped = source
-
-    def settle(self) -> None:
-        """Wait for the weights that are being packed, and give them to the model."""
-        while self._sources:
-            self._forget(self._sources[0][0])
-        if self._background is not None:
-            self._background.wait()
-            self._queued = 0
-        for array in self._blocks.unused():
-            _native.forget(array)
-        if self._mapped is not None:
-            forget(self._mapped, whole_file=True)
-            self._mapped = None
-        self._packed.update(self._fresh)
-
-    def _packer(self, out: Array) -> _native.Background | None:
-        """Who fills `out`, by `settle` at the latest: for large ones a thread of their own, if there may be."""
-        if self.threads == 1 or out.nbytes < _BACKGROUND_BYTES:
-            return None
-        self._queued += 1
-        self._background = self._background or _native.Background()
-        return self._background
-
-    def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:
-        run = (self._packer(out) or _native).run_kernel
-        run(self.settings.isa, kernel, fields, [source], out, 0, panels)
+        constants = self.graph.constants
+        return self.once(key, [constants[name] for name in self.node.inputs if name in constants], make)
 
     def _dense(self, constant: Buffer) -> Array:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""
@@ -316,71 +246,6 @@ class Planner:
         if is_dense(array) or array is not self.graph.constants.get(constant.name):
             return dense(array)
         return self.packed(("dense", constant.name), lambda: dense(array))
-
-    def pack_b(self, b: Array) -> Array:
-        return self._panels(b, self._blocks.empty)
-
-    def _panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
-        if b.shape[0] == 1 and b.nbytes >= _BACKGROUND_BYTES and b.flags.aligned:
-            return self._large_panels(b if b.ndim == 4 else b[None], empty)
-        batch, k, n = b.shape[0], math.prod(b.shape[1:-1]), b.shape[-1]
-        b = b.reshape(batch, k, n)
-        panels = -(-n // self.panel)
-        out = empty((batch, panels, k, self.panel))
-        source, strides = _as_it_lies(b)
-        fields = {
-            "batch": batch, "k": k, "n": n, "in_batch": strides[0], "in_k": strides[1], "in_n": strides[2],
-            "out_batch": panels * k * self.panel,
-        }  # fmt: skip
-        self._pack("pack_b_f32", fields, source, out, batch * panels)
-        return out
-
-    def _large_panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
-        """Of B [1, parts, K, N], some panels after others, part by part: no copy is made of the parts, and what has
-        been read need not wait for the rest."""
-        _, parts, k, n = b.shape
-        width, whole = self.panel, n // self.panel
-        out = empty((1, -(-n // width), parts * k, width))
-        together = max(1, _TOGETHER_BYTES // (out[0, 0].nbytes or 1))
-        ends = [*range(0, whole, together), whole, *([whole + 1] if n % width else [])]
-        in_k, in_n = (s // b.itemsize for s in b.strides[2:])
-        fields = {"k": k, "in_batch": width * in_n, "in_k": in_k, "in_n": in_n, "out_batch": parts * k * width}
-        for first, end in pairwise(ends):
-            source = b[0, :, :, first * width : end * width]
-            fields = {**fields, "batch": end - first, "n": min(width, n - first * width)}
-            for part in range(parts):
-                self._pack("pack_b_f32", fields, source[part], out[0, first:end, part * k :], end - first)
-            if b.strides[3] == max(b.strides):
-                self._let_go(source)
-        return out
-
-    def pack_half(self, b: Array) -> Array:
-        panels = self._panels(b, lambda shape: np.empty(shape, np.float32))
-        self.settle()
-        words = self._blocks.empty((-(-panels.size // 2),))
-        out: Array = words.view(np.uint16)[: panels.size].reshape(panels.shape)
-        out[...] = nearest_bfloat16(panels)
-        return out
-
-    def pack_split(self, b: Array) -> Array:
-        taps, k, n = b.shape
-        panels = -(-n // 16)
-        strides = (s // b.itemsize for s in b.strides)  # weights are read as they lie
-        out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
-        fields = {"terms": self.terms, "taps": taps, "k": k, "n": n, **dict(zip(("in_tap", "in_k", "in_n"), strides))}
-        self._pack("pack_split_f32", fields, b, out, panels)
-        return out
-
-    def pack_winograd(self, w: Array, rows: int, cols: int, columns: int) -> Array:
-        _, _, channels, n = w.shape
-        taps = (rows + 2) * (cols + 2)
-        out = self._blocks.empty((-(-n // columns), taps, columns // self.panel, channels, self.panel))
-        for i in range(len(out)):
-            source = w[..., i * columns : (i + 1) * columns]
-            _native.winograd_weights(rows, cols, source, out[i : i + 1], self._packer(out))
-            if w.strides[3] == max(w.strides):
-                self._let_go(source)
-        return out
 
     def step(
         self,

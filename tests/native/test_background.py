@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import forwardpass as fp
-from forwardpass import _native, planner
+from forwardpass import _native, packing, planner
 from forwardpass.graph import Graph, Node, TensorType
 
 F32 = np.dtype("float32")
@@ -115,7 +115,7 @@ def test_plans_are_the_same(precision: str, last: str, monkeypatch: pytest.Monke
     one, two = (fp.Model(network(last), threads=t, precision=precision) for t in (1, 2))
     packers: list[object] = []
     made = _native.Background
-    monkeypatch.setattr(planner._native, "Background", lambda: packers.append(1) or made())
+    monkeypatch.setattr(packing._native, "Background", lambda: packers.append(1) or made())
     np.testing.assert_array_equal(two(x), one(x))
     assert packers, "the large weights of the model on two threads were packed in the background"
     two(x[:3] if last == "Relu" else x)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from planned import settings
 
-from forwardpass import planner
+from forwardpass import packing
 from forwardpass._native import isas, run_kernel
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.plan import make_plan
@@ -73,8 +73,8 @@ def test_large_weights_are_packed_as_small_ones(
     graph = Graph({"x": TensorType(np.dtype(np.float32), (1, 9, 9, channels))}, ["y"], [node], constants)
     made = []
     for together, least in ((1 << 16, 1 << 16), (1 << 20, 1 << 40)):
-        monkeypatch.setattr(planner, "_TOGETHER_BYTES", together)
-        monkeypatch.setattr(planner, "_BACKGROUND_BYTES", least)
+        monkeypatch.setattr(packing, "_TOGETHER_BYTES", together)
+        monkeypatch.setattr(packing, "_BACKGROUND_BYTES", least)
         packed: dict[Any, np.ndarray] = {}
         make_plan(graph, {"x": (1, 9, 9, channels)}, settings(isa, threads, "portable"), packed)
         made.append(packed)

@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "depth_first",
             "hybrid",
             "inputs",
+            "packing",
             "partition",
             "pickling",
             "plan",

@@ -23,7 +23,7 @@ _POPULATE_READ = 22
 """MADV_POPULATE_READ of Linux, which the standard library does not name."""
 
 
-_LARGE = 1 << 16
+_LARGE = 1 << 18
 """Bytes from which it is worth a system call to let go of an array."""
 _maps: WeakSet[mmap.mmap] = WeakSet()
 """Of `mapped`: others' maps may hold what is on no disk."""
