@@ -257,6 +257,13 @@ def test_larger_tiles_where_sums_are_long_enough() -> None:
     }
 
 
+def test_smaller_tiles_where_larger_ones_save_next_to_nothing() -> None:
+    """Their weights take less memory: a quarter of ResNet-50's bound is in the layers of 14 x 14 x 256."""
+    found = scheme(14, 14, 256, 256)
+    assert found
+    assert (found.rows, found.cols) == (2, 2)
+
+
 def test_an_infinity_reaches_the_outputs_that_read_it_alone(isa: str, rng: np.random.Generator) -> None:
     """Tiles of 2 x 2: a sum of two inputs that one output does not read both is in no other one's result."""
     after, before = with_an_infinity(isa, rng)

@@ -53,6 +53,8 @@ _TRANSFORM = {16: 60.0, 24: 85.0, 36: 130.0}
 _BYTES_PER_CYCLE = 10.0
 """That one core reads from L3: what weights cost that do not stay in L2."""
 _L2_BYTES = 1 << 20
+_NEAR = 1.05
+"""So much longer the smallest tiles may take: larger ones have half as many weights more, and round more."""
 _SPILLED = 8
 """Bytes of weights that are read in the time that one byte of a workspace takes that is not in L2."""
 _SLICE = 64
@@ -103,9 +105,10 @@ def scheme(height: int, width: int, channels: int, n: int, approximate: bool = F
         more_weights = (s.taps - 9) * channels * n * 4 / _BYTES_PER_CYCLE
         return products + transforms + more_weights
 
-    best = min(schemes(channels, n, approximate), key=cycles, default=None)
+    found = [(cycles(s), s) for s in schemes(channels, n, approximate)]
+    least = min((c for c, _ in found), default=math.inf)
     direct = height * width * 9 * channels * n / 32 / _DIRECT
-    return best if best is not None and cycles(best) < direct else None
+    return next((s for c, s in found if c <= _NEAR * least), None) if least < direct else None
 
 
 def pooled_cycles(height: int, width: int, channels: int, n: int) -> float:
