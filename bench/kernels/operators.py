@@ -145,6 +145,12 @@ def winograd(kernel: str) -> list[Case]:
     return made
 
 
+def scaled_weights(kernel: str) -> list[Case]:
+    values = (normal(1, 28, 28, 240), normal(1, 1, 240, 40), normal(40), normal(1, 28, 28, 40), normal(1, 1, 1, 240))
+    how = {"kernel_shape": [1, 1], "domain": "nhwc", "beside": {"brgemm_f32"}, "precision": "portable"}
+    return one(kernel, "Conv", *values, constants=[1, 2], label="240x40", **how)
+
+
 def stem(kernel: str) -> list[Case]:
     values = (normal(1, 3, 112, 112), normal(3, 3, 3, 32), normal(32))
     how = {"activation": "Relu", "strides": [2, 2], "pads": [1, 1, 1, 1], "channels_first": 1, "domain": "nhwc"}
@@ -190,6 +196,7 @@ KERNELS: dict[str, Callable[[str], list[Case]]] = {
     "rotary_f32": rotary,
     "brgemm_split_f32": on_tiles,
     "split_f32": on_tiles,
+    "scale_panels_f32": scaled_weights,
     "stem_f32": stem,
     "planes_f32": planes,
     "winograd_f32": winograd,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .memory import Buffer
 from .ops import Tensor
+from .ops.lower_linear import PRODUCTS
 from .records import field, record
 from .row_steps import RowStep, goes_by_rows, row_step
 from .tracked import call
@@ -262,6 +263,8 @@ def _between(
 def _weights(s: Step) -> int:
     """Bytes of a layer's weights."""
     found = s.params.get("b", s.params.get("weights"))
+    if found is None and s.kernel in PRODUCTS:  # they are made in the run
+        return 4 * int(s.params.get("b_group", 0))
     return 0 if found is None else int(found.nbytes)
 
 

@@ -112,12 +112,13 @@ def _reads(step: Step) -> list[Read | None] | None:
         reach = p["kh"] + p["pooled"] * p["stride_h"]
         return [Read(top - p["pad_top"], rows * p["stride_h"], reach, top, top + x.shape[1])]
     if step.kernel in PRODUCTS:
-        if step.node.qualified != "nhwc.Conv" or p["split_n"] or p.get("b") is None or x.strides[1] == 0:
+        if step.node.qualified != "nhwc.Conv" or p["split_n"] or x.strides[1] == 0:
             return None
         stride = (step.node.attributes.get("strides") or (1, 1))[0]
         last = int(p["entries"][-1, 0]) if len(p["entries"]) else 0
         residual = step.inputs[1]
-        return [_window(x, stride, last // x.strides[1] + 1), None if residual is None else _same(residual)]
+        reads = [_window(x, stride, last // x.strides[1] + 1), None if residual is None else _same(residual)]
+        return [*reads, *(None for _ in step.inputs[2:])]
     if step.kernel in _elementwise() and step.units == out.size:
         return [_same(t) if t is not None and _is_like(t, out) else None for t in step.inputs]
     return None

@@ -297,10 +297,11 @@ def test_definition_leaves_its_inputs_alone(operator: Operator, case: Case) -> N
 
 @pytest.mark.parametrize(("operator", "case"), parameters(lambda o: (o.domain, o.name) == ("nhwc", "Conv")))
 def test_channels_last_conv_is_conv_with_an_epilogue(operator: Operator, case: Case) -> None:
-    x, w, bias, residual = (*case.draw(), None, None)[:4]
+    x, w, bias, residual, scale = (*case.draw(), None, None, None)[:5]
     assert x is not None
     assert w is not None
     attributes = {**operator.attributes, **case.attributes}
+    x = x if scale is None else x * scale
     images = x if attributes["channels_first"] else np.moveaxis(x, -1, 1)
     y = np.moveaxis(convolve(attributes, images, np.moveaxis(w, (-1, -2), (0, 1)), bias), 1, -1)
     if residual is not None:

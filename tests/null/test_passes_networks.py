@@ -149,7 +149,6 @@ def test_squeeze_and_excitation() -> None:
         "Transpose": 1,
         "nhwc.Conv": 4,
         "nhwc.GlobalAveragePool": 2,
-        "Mul": 1,
         "Reshape": 1,
     }
 

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
-from .lower import GRAIN, copy_step, dims, dtype_reason, given, transposed
+from ..tracked import call
+from .lower import GRAIN, binary_step, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
 from .lower_planes import on_planes
-from .lower_split import conv_on_tiles
+from .lower_split import Products, conv_on_tiles
 from .lower_stem import on_stem
 from .lower_winograd import on_winograd
 from .registry import Lowering, Tensor
@@ -26,7 +27,7 @@ def lower_conv(ctx: Lowering) -> str | None:
     if reason := dtype_reason(ctx):
         return reason
     x, w, out = given(ctx, 0), given(ctx, 1), ctx.output()
-    residual = ctx.input(3) if len(ctx.node.inputs) > 3 else None
+    residual, scale = ctx.input(3), ctx.input(4)
     if ctx.constant(1) is None or (ctx.input(2) is not None and ctx.constant(2) is None):
         return "the weights are not constant"
     if residual is not None and residual.shape != out.shape:
@@ -37,14 +38,20 @@ def lower_conv(ctx: Lowering) -> str | None:
     if ctx.attributes["channels_first"]:
         x = transposed(x, (0, 2, 3, 1))
         x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
-    if on_planes(ctx, x, w, out, residual, (top, left, bottom, right)):
+    if scale is None and on_planes(ctx, x, w, out, residual, (top, left, bottom, right)):
         return None
-    if on_stem(ctx, x, w, out, residual):
+    if scale is None and on_stem(ctx, x, w, out, residual):
         return None
     if x.strides[3] != 1:
         copy = ctx.temporary(x.shape)
         copy_step(ctx, x, copy)
         x = copy
+    if scale is not None:
+        if call(_scales_weights, *out.shape[1:]) and not _pixels_on_tiles(ctx, x, out):
+            return _brgemm(ctx, x, w, out, residual, 1, scale)
+        scaled = ctx.temporary(x.shape)
+        binary_step(ctx, "mul_f32", x, scale, scaled)
+        x = scaled
     if conv_on_tiles(ctx, x, w, out, residual, (top, left, bottom, right), sum_length(w.size // w.shape[3])):
         return None
     image = ctx.padded(x, (top, left, bottom, right))
@@ -64,7 +71,26 @@ def _steps(ctx: Lowering, name: str) -> tuple[int, int]:
     return height, width
 
 
-def _brgemm(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None, groups: int) -> str | None:
+def _pixels_on_tiles(ctx: Lowering, x: Tensor, out: Tensor) -> bool:
+    """Whether a convolution of single pixels goes to matrix tiles, where the step that splits them takes factors."""
+    read = Tensor(x.buffer, (x.shape[0], *out.shape[1:3], x.shape[3]), x.strides, x.offset)
+    return Products(read, (0, 0, 0, 0), [(0, 0)], (1, 1), out, None, (), lambda: np.empty(0), 0).pays(ctx.terms)
+
+
+def _scales_weights(height: int, width: int, outputs: int) -> bool:
+    """Whether an image has more pixels than its channels have weights: it then costs less to multiply the weights."""
+    return height * width > outputs
+
+
+def _brgemm(
+    ctx: Lowering,
+    x: Tensor,
+    w: Tensor,
+    out: Tensor,
+    residual: Tensor | None,
+    groups: int,
+    scale: Tensor | None = None,
+) -> str | None:
     kh, kw, per_group, m = w.shape
     sh, sw = _steps(ctx, "strides")
     weights = ctx.constant(1)
@@ -81,6 +107,7 @@ def _brgemm(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor |
             if groups == 1
             else weights.reshape(k, groups, m // groups).transpose(1, 0, 2)
         ),
+        scale=scale,
     )  # fmt: skip
     return None
 
@@ -127,6 +154,7 @@ def products(
     groups: int,
     key: tuple[Any, ...],
     b: Callable[[], Array],
+    scale: Tensor | None = None,
 ) -> None:
     """Matrix products of windows: every pixel of `out` is the sum over the segments of `x`, from the pixel's place on,
     times the weights, with the node's bias and activation.
@@ -139,10 +167,12 @@ def products(
         (offset into x, length) of the runs that one output of the first group reads, in the order of the weights' rows.
     key, b
         The name of the weights for `packed`, and what makes them for `pack_b`: [groups, rows, columns].
+    scale
+        A factor for each row of the weights, for each image or for all, of two spatial dimensions.
     """
     m, n = out.shape[-1], out.shape[-1] // groups
     k = sum(length for _, length in segments)
-    merged = rows_of(out.shape[:-1], steps, out.strides[:-1], None if residual is None else residual.strides[:-1])
+    merged = _merged(out, steps, residual, apart=scale is not None and scale.shape[0] != 1)
     if merged is None:  # image by image
         for i in range(out.shape[0]):
             parts = [None if t is None else _image(t, i, s) for t, s in ((out, None), (residual, None))]
@@ -156,20 +186,50 @@ def products(
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries(segments, length)
     bias = ctx.constant(2)
-    kernel, weights = packed_weights(ctx, key, math.prod(ctx.output().shape[1:-1]), k * m, b)
+    scaled: list[Tensor] = []
+    kernel, weights, b_batch = "brgemm_f32", None, 0
+    if scale is None:
+        kernel, weights = packed_weights(ctx, key, math.prod(ctx.output().shape[1:-1]), k * m, b)
+    else:
+        scaled, b_batch = _scaled(ctx, ctx.packed(key, lambda: ctx.pack_b(b())), scale)
     params: dict[str, Any] = {
         "batch": sizes[0], "oh": sizes[1], "ow": sizes[2], "groups": groups, "n": n, "k": k,
         "a_batch": xs[0], "a_row": xs[1], "a_col": xs[2], "a_group": x.shape[-1] // groups,
         "c_batch": cs[0], "c_row": cs[1], "c_col": cs[2], "c_group": n,
         "r_batch": rs[0], "r_row": rs[1], "r_col": rs[2], "r_group": n,
-        "b_group": -(-n // ctx.panel) * k * ctx.panel,
+        "b_batch": b_batch, "b_group": -(-n // ctx.panel) * k * ctx.panel,
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
         "b": weights,
         "bias": None if bias is None else vector(ctx, bias, m),
         "tile_m": tile_m, "split_n": split_n, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * k
-    ctx.step(kernel, params, [x, residual], out, units=units, flops=flops)
+    ctx.step(kernel, params, [x, residual, *scaled], out, units=units, flops=flops)
+
+
+def _merged(
+    out: Tensor, steps: tuple[int, ...], residual: Tensor | None, *, apart: bool
+) -> tuple[list[int], list[list[int]]] | None:
+    """`rows_of` the windows, the output and the residual; where they stay `apart`, the images are the batch."""
+    r = None if residual is None else residual.strides[:-1]
+    if not apart:
+        return rows_of(out.shape[:-1], steps, out.strides[:-1], r)
+    found = rows_of(out.shape[1:-1], steps[1:], out.strides[1:-1], None if r is None else r[1:])
+    assert found is not None
+    for strides, image in zip(found[1], (steps[0], out.strides[0], 0 if r is None else r[0])):
+        strides[0] = image
+    return [out.shape[0], *found[0][1:]], found[1]
+
+
+def _scaled(ctx: Lowering, b: Array, scale: Tensor) -> tuple[list[Tensor], int]:
+    """Packed weights times the factors of their rows, and the distance from those of an image to the next one's."""
+    _, panels, k, width = b.shape
+    images = scale.shape[0]
+    scaled = ctx.temporary((images, panels, k, width))
+    size = panels * k * width
+    params = {"batch": images, "k": k, "n": panels * width, "in_batch": scale.strides[0], "out_batch": size}
+    ctx.step("scale_panels_f32", params, [scale, ctx.tensor(b)], scaled, units=images * panels, flops=scaled.size)
+    return [scaled], (size if images != 1 else 0)
 
 
 def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:

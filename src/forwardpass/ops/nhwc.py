@@ -37,7 +37,7 @@ def geometry(attributes: Attributes, shape: tuple[int, ...], kernel: tuple[int, 
 
 
 def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> list[TensorType]:
-    dtype = shapes.same_dtype(types, ("x", "w", "bias", "residual"))
+    dtype = shapes.same_dtype(types, ("x", "w", "bias", "residual", "scale"))
     check_epilogue(attributes)
     x = shapes.required(types, 0, "x", "f")
     image = shapes.rank_of(x, "x", 4, 5)
@@ -56,13 +56,38 @@ def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> l
         out = windows.output_sizes(attributes, image[1:-1], kernel)
     shape = (image[0], *out, weights[-1])
     check_residual(types, 3, shape)
+    _check_scale(attributes, types, image, kernel)
     return [shapes.tensor(dtype, shape)]
 
 
+def _check_scale(attributes: Attributes, types: Types, image: tuple[Dim, ...], kernel: list[int] | None) -> None:
+    """Raise GraphError unless the factors at input 4 are absent, or one per channel of each image or of all, of a
+    convolution that they commute with."""
+    found = shapes.at(types, 4)
+    if found is None:
+        return
+    if len(image) != 4 or tuple(kernel or ()) != (1, 1) or attributes["group"] != 1 or any(attributes["pads"] or ()):
+        raise GraphError("only a convolution of 1 x 1 pixels, without groups and pads, has input scale")
+    shape = shapes.rank_of(found, "scale", 4, 4)
+    if shape is not None:
+        if shape[0] != 1:
+            shapes.unify(image[0], shape[0], "the number of images and of factors")
+        for size in shape[1:3]:
+            shapes.unify(1, size, "one pixel and the size of input scale")
+        shapes.unify(image[3], shape[3], "the channels of input x and of input scale")
+
+
 def _conv(
-    attributes: Attributes, x: Array, w: Array, bias: Array | None = None, residual: Array | None = None
+    attributes: Attributes,
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    residual: Array | None = None,
+    scale: Array | None = None,
 ) -> Array:
     images = x if attributes["channels_first"] else _first(x)
+    if scale is not None:
+        images = images * _first(scale)
     y = convolve(attributes, images, np.moveaxis(w, (-1, -2), (0, 1)))
     return epilogue(attributes, _last(y), bias, residual)
 
@@ -75,7 +100,7 @@ operator(
     infer=_infer_conv,
     reference=_conv,
     attributes={**windows.WINDOW, "group": 1, "channels_first": 0, "pooled": 0, **EPILOGUE},
-    arity=(2, 4),
+    arity=(2, 5),
     lower=lower_conv,
     cases=(
         Case(((2, 7, 6, 3), (3, 3, 3, 4), (4,)), {**_3X3, "activation": "Relu"}, constants=(1, 2)),
@@ -140,6 +165,18 @@ operator(
             {**_3X3, "pads": [0, 1, 1, 2], "channels_first": 1},
             constants=(1,),
             name="many channels first",
+        ),
+        Case(
+            ((2, 6, 5, 9), (1, 1, 9, 19), (19,), (2, 6, 5, 19), (2, 1, 1, 9)),
+            {"kernel_shape": [1, 1], "activation": "Relu"},
+            constants=(1, 2),
+            name="scaled",
+        ),
+        Case(
+            ((2, 3, 4, 9), (1, 1, 9, 33), (33,), (2, 2, 2, 33), (1, 1, 1, 9)),
+            {"kernel_shape": [1, 1], "strides": [2, 2]},
+            constants=(1, 2),
+            name="scaled alike, few pixels",
         ),
     ),
     strided=True,

@@ -21,6 +21,7 @@ from . import (
     fuse_activation,
     fuse_multiply_add,
     fuse_residual,
+    fuse_scale,
     hoist_transposes,
     inline_if,
     layout_nhwc,
@@ -82,6 +83,7 @@ PIPELINE: tuple[Pass, ...] = (
     # What is left of additions, before the activations behind them.
     fuse_multiply_add.PASS,
     fuse_activation.PASS,
+    fuse_scale.PASS,
     # The first layer now has its last form, and may have no residual.
     read_planes.PASS,
     mark_pooled.PASS,
