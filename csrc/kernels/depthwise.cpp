@@ -184,6 +184,36 @@ RowOfGroups row_for(const DepthwiseParams& q) {
   return row_for<0, 0>(q.ow);
 }
 
+// out[c] = the mean of `ow` pixels, from left to right, while they are in L1; several vectors side by side, as each
+// waits for its addition.
+template <int kVectors>
+FP_INLINE std::int64_t mean_columns(const DepthwiseParams& q, const float* x, float* out, std::int64_t c,
+                                    std::int64_t n) {
+  const Vec count = set1(static_cast<float>(q.ow));
+  for (; c + kVectors * kLanes <= n; c += kVectors * kLanes) {
+    Vec sum[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) sum[j] = load(x + c + j * kLanes);
+    for (std::int64_t i = 1; i < q.ow; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) sum[j] = sum[j] + load(x + i * q.out_col + c + j * kLanes);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(out + c + j * kLanes, sum[j] / count);
+  }
+  return c;
+}
+
+void mean_row(const DepthwiseParams& q, const float* x, float* out, std::int64_t n) {
+  std::int64_t c = mean_columns<8>(q, x, out, 0, n);
+  c = mean_columns<1>(q, x, out, c, n);
+  if (c == n) return;
+  const int rest = static_cast<int>(n - c);
+  Vec sum = load(x + c, rest);
+  for (std::int64_t i = 1; i < q.ow; ++i) sum = sum + load(x + i * q.out_col + c, rest);
+  store(out + c, sum / set1(static_cast<float>(q.ow)), rest);
+}
+
 // Channels per block: the rows that a row of outputs reads stay in L1 for the next one. Where `rows` of outputs read
 // more than L2 holds, they read whole rows, as the hardware fetches ahead.
 std::int64_t block_of(const DepthwiseParams& q, std::int64_t rows) {
@@ -198,6 +228,7 @@ std::int64_t block_of(const DepthwiseParams& q, std::int64_t rows) {
 void depthwise_f32(const KernelArgs& args, Range range) noexcept {
   const DepthwiseParams& q = params_of<DepthwiseParams>(args);
   const RowOfGroups compute = row_for(q);
+  float* const means = static_cast<float*>(const_cast<void*>(args.in[1]));
   Group g;
   g.q = &q;
   g.tap_row = q.dilation_h * q.in_row;
@@ -216,6 +247,7 @@ void depthwise_f32(const KernelArgs& args, Range range) noexcept {
         g.x = static_cast<const float*>(args.in[0]) + batch * q.in_batch + oy * q.stride_h * q.in_row + c;
         g.out = static_cast<float*>(args.out) + batch * q.out_batch + oy * q.out_row + c;
         compute(g);
+        if (means) mean_row(q, g.out, means + (batch * q.oh + oy) * q.c + c, g.channels);
       }
     }
     i += rows.end - rows.begin;

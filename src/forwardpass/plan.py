@@ -15,6 +15,7 @@ from .depth_first import Chain, chains
 from .dtypes import name_of
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
+from .mean_epilogue import mean_in_epilogues
 from .memory import Buffer
 from .ops import Tensor
 from .ops.evaluate import infer_types
@@ -277,7 +278,7 @@ def draft(
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     settings = planner.settings
-    steps = pool_in_epilogues(planner.steps, planner)
+    steps = mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner)
     steps = split_in_epilogues(scale_in_prologues(steps))
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)

@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "depth_first",
             "hybrid",
             "inputs",
+            "mean_epilogue",
             "packing",
             "partition",
             "pickling",
