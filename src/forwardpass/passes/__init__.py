@@ -29,6 +29,7 @@ from . import (
     mark_pooled,
     merge_transposes,
     merge_views,
+    pool_first,
     read_planes,
     split_attention,
     standard_gelu,
@@ -84,6 +85,7 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_multiply_add.PASS,
     fuse_activation.PASS,
     fuse_scale.PASS,
+    pool_first.PASS,
     # The first layer now has its last form, and may have no residual.
     read_planes.PASS,
     mark_pooled.PASS,
