@@ -106,7 +106,9 @@ def scheme(height: int, width: int, channels: int, n: int, approximate: bool = F
         return products + transforms + more_weights
 
     found = [(cycles(s), s) for s in schemes(channels, n, approximate)]
-    least = min((c for c, _ in found), default=math.inf)
+    if not found:
+        return None
+    least = min(c for c, _ in found)
     direct = height * width * 9 * channels * n / 32 / _DIRECT
     return next((s for c, s in found if c <= _NEAR * least), None) if least < direct else None
 
