@@ -94,7 +94,7 @@ def test_split_operands_take_the_factors(
     rng: np.random.Generator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lower_split, "_pays", tiles_always)
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
     graph, data = scaled(rng, size, n, **how)
     chosen = on_tiles(isa, precision=precision)
     pass_over_all = ["mul_f32"] if "strides" in how else []  # which the split only reads in part
@@ -112,8 +112,8 @@ def test_split_operands_take_the_factors(
 
 
 def test_parts_of_a_batch_have_their_own_factors(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_split, "_pays", tiles_always)
-    monkeypatch.setattr(lower_split, "_RESIDENT_BYTES", 1 << 14)
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
+    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 1 << 14)
     graph, data = scaled(rng, (5, 6, 6, 40), 24)
     isa = _native.available_isas()[-1]
     assert kernels(graph, data, on_tiles(isa)).count("split_f32") > 1
