@@ -23,7 +23,7 @@ KERNELS = Path(__file__).parents[1] / "csrc" / "kernels"
 
 def parameter_blocks() -> dict[str, list[tuple[str, str]]]:
     """Parameter block -> (kind, name) of its fields, read from params.def."""
-    text = re.sub(r"//[^\n]*", "", (KERNELS / "params.def").read_text())
+    text = re.sub(r"//[^\n]*", "", "".join(p.read_text() for p in sorted(KERNELS.glob("params*.def"))))
     blocks = re.findall(r"PARAMS_BEGIN\((\w+)\)(.*?)PARAMS_END\(\1\)", text, re.S)
     return {name: re.findall(r"(I64|F32|DIMS|PTR)\((\w+)\)", body) for name, body in blocks}
 

@@ -7,6 +7,7 @@ needs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from operators import KERNELS
@@ -103,6 +104,31 @@ def pool(kernel: str) -> list[Case]:
         return direct(kernel, f"{size}x{size}/{stride}", params, [normal(1, side, side, c)], (1, out, out, c), out)
 
     return [case(2, 2), case(3, 1)]
+
+
+def operand(blocks: int, side: int) -> np.ndarray:
+    """Pairs of bfloat16 numbers: an image in blocks of 32 channels."""
+    low, high = (normal(blocks, side, side, 16).view(np.uint32) >> 16 for _ in range(2))
+    return (high << 16 | low).view(np.float32)
+
+
+def between_tiles(kernel: str) -> list[Case]:
+    def case(size: int, stride: int) -> Case:
+        side, blocks = 23, 3
+        out = (side - size) // stride + 1
+        params: dict[str, Any] = {
+            "batch": 1, "blocks": blocks, "oh": out, "ow": out, "in_block": side * side * 16, "in_row": side * 16,
+            "out_block": out * out * 16, "out_row": out * 16,
+        }  # fmt: skip
+        if kernel == "depthwise_bf16":
+            weights, bias = normal(blocks, size, size, 32), normal(blocks, 32)
+            params |= {"k": size, "stride": stride, "weights": weights, "bias": bias, "activation": "relu"}
+        else:
+            params |= {"ih": side, "iw": side, "kh": size, "kw": size, "stride_h": stride, "stride_w": stride}
+        shape, units = (blocks, out, out, 16), blocks * out
+        return direct(kernel, f"{size}x{size}/{stride} 96", params, [operand(blocks, side)], shape, units)
+
+    return [case(3, 1), case(3, 2), case(5, 1), case(5, 2)]
 
 
 def unary(kernel: str) -> list[Case]:
@@ -211,6 +237,7 @@ BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
     ("taps", pack_split),
     ("terms", linear_split),
     ("in_k", pack),
+    ("in_block", between_tiles),
     ("weights", depthwise),
     ("count_include_pad", pool),
     ("scale_stride", scale_shift),

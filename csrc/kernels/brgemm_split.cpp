@@ -105,7 +105,7 @@ struct Loops : Finish {
       for (int i = 0; i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
     }
     if (rows.residual == nullptr) return;
-    const float* r = rows.residual + rows.x * p.r_col + part.panel * kPairs;
+    const float* r = rows.residual + rows.x * p.r_col + residual_at(part.panel);
     for (int i = 0; i < rows.count; ++i) __builtin_prefetch(r + i * p.r_col, 0, 2);
   }
 

@@ -3,6 +3,7 @@
 // the operand of the next product.
 #pragma once
 #include "brgemm_split_step.hpp"
+#include "near_pair.hpp"
 #include "simd.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -15,7 +16,7 @@ constexpr std::int64_t kBeside = 2;
 // One tile of positions. A position is a pixel of the output, or falls between two rows of it.
 struct Rows {
   const std::uint32_t* a;
-  const float* residual;  // of the first position's row of pixels, as are c and made
+  const float* residual;  // of the first position's row of pixels, as are c and made; words where there is an r_block
   float* c;
   std::uint32_t* made;
   std::int64_t x;  // in that row
@@ -69,6 +70,9 @@ struct Finish {
       return finish(part.rows, block.sums[first], part.panel, block.first, block.last);
     }
     block.done += block.panels;
+    if constexpr (kTerms == 1) {
+      if (joins(block, part) && join(part.rows, block.sums[first], block.sums[first + 1], part.panel)) return;
+    }
     for (int n = 0; n < block.panels; ++n) {
       finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
       if (p.makes != kBeside) continue;
@@ -76,6 +80,11 @@ struct Finish {
                [=, this, sums = block.sums[first + n]](const Pixels& to, int cols) { copy_results(sums, to, cols); });
     }
     make<kTerms>(part.rows, block.sums[first], block.panels > 1 ? block.sums[first + 1] : nullptr, part.panel);
+  }
+
+  // Whether two panels become one block of the next product's operand, and nothing else, in one pass.
+  bool joins(const Block& block, const Part& part) const {
+    return p.makes == kInstead && block.panels > 1 && p.n >= (part.panel + 2) * kPairs && !runs_on_rows(p.activation);
   }
 
   // The sums of one tile, which are dense, into C, where those of the chunks before are.
@@ -155,13 +164,58 @@ struct Finish {
     });
   }
 
+  // Where `joins`: what finish_sums and make do, one pixel after another. Returns whether all results are finite: else
+  // they do it.
+  bool join(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
+    Finite finite;
+    each_row(rows, panel, [=, this, &finite](const Pixels& to, int) {
+      if (to.residual == nullptr) return join_pixels<kNothing>(low, high, to, panel, finite);
+      if (p.r_block) return join_pixels<kWords>(low, high, to, panel, finite);
+      join_pixels<kNumbers>(low, high, to, panel, finite);
+    });
+    return finite.all();
+  }
+
+  enum Added { kNothing, kNumbers, kWords };
+
+  template <Added kAdded>
+  void join_pixels(const float* low, const float* high, const Pixels& to, std::int64_t panel, Finite& all) const {
+    const float* const bias = p.bias ? static_cast<const float*>(p.bias) + panel * kPairs : nullptr;
+    const Bounds bounds(p);
+    Finite finite = all;
+    const std::int64_t r_col = p.r_col;
+    low += to.first * kPairs;
+    high += to.first * kPairs;
+    for (int j = 0; j < kPairs; j += kLanes) {
+      const Vec low_shift = bias ? load(bias + j) : zero(), high_shift = bias ? load(bias + kPairs + j) : zero();
+      const float* r = to.residual + j;
+      float* out = reinterpret_cast<float*>(to.made + panel / 2 * p.made_block) + j;
+      for (int i = 0; i < to.count; ++i, out += kPairs) {
+        Vec a = load(low + i * kPairs + j) + low_shift, b = load(high + i * kPairs + j) + high_shift;
+        if constexpr (kAdded == kNumbers) {
+          a = a + load(r);
+          b = b + load(r + kPairs);
+        } else if constexpr (kAdded == kWords) {
+          const IVec words = bits(load(r));
+          a = a + half(words, 0);
+          b = b + half(words, kPairs);
+        }
+        if constexpr (kAdded != kNothing) r += r_col;
+        finite.see(a);
+        finite.see(b);
+        store(out, near_pair(bounds.apply(a), bounds.apply(b)));
+      }
+    }
+    all = finite;
+  }
+
   // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
   template <class Act>
   void each_row(const Rows& rows, std::int64_t panel, Act act) const {
     const std::int64_t column = panel * kPairs;
     const int cols = static_cast<int>(min_of(kPairs, p.n - column));
     float* c_row = rows.c + column;
-    const float* r_row = rows.residual ? rows.residual + column : nullptr;
+    const float* r_row = rows.residual ? rows.residual + residual_at(panel) : nullptr;
     std::uint32_t* made_row = rows.made;
     std::int64_t x = rows.x;
     for (int i = 0; i < rows.count;) {
@@ -178,6 +232,9 @@ struct Finish {
       if (made_row) made_row += p.made_row;
     }
   }
+
+  // From a pixel's residual to that of a panel's columns.
+  std::int64_t residual_at(std::int64_t panel) const { return p.r_block ? panel / 2 * p.r_block : panel * kPairs; }
 
   // A chunk's sums onto those of the chunks before, in C.
   void add_chunk(const float* sums, const Pixels& to, bool first, int cols) const {
@@ -204,7 +261,8 @@ struct Finish {
   // Bias, residual, and Relu or Clip, into rows that are `step` apart.
   void finish_pixels(const float* sums, const Pixels& to, std::int64_t column, int cols, float* out,
                      std::int64_t step) const {
-    if (cols < kPairs) return finish_columns<false, true>(sums, to, column, cols, out, step);
+    if (cols < kPairs || (to.residual && p.r_block))
+      return finish_columns<false, true>(sums, to, column, cols, out, step);
     if (to.residual) return finish_columns<true, true>(sums, to, column, cols, out, step);
     finish_columns<true, false>(sums, to, column, cols, out, step);
   }
@@ -224,7 +282,7 @@ struct Finish {
       for (int i = 0; i < to.count; ++i, sum += kPairs, y += step) {
         Vec result = load(sum) + shift;
         if (kAdds && (kFull || to.residual)) {
-          result = result + load_valid(r, valid);
+          result = result + (kFull || !p.r_block ? load_valid(r, valid) : half(bits(load(r)), column % kBlock));
           r += r_col;
         }
         result = min(high, max(low, result));
@@ -260,7 +318,9 @@ struct Finish {
     for (std::int64_t i = 0; i < p.n_steps; ++i) {
       const std::int64_t s = i % blocks * taps + i / blocks;
       const std::uint32_t* tile = tiles_of_panel + s * p.terms * kTileWords;
-      for (std::int64_t k = 0; k < steps()[s].valid; ++k) {
+      const std::int64_t valid = steps()[s].valid;
+      for (std::int64_t k = 0; k < kBlock && valid >> k; ++k) {
+        if (!(valid >> k & 1)) continue;
         Vec x = zero(), w = zero();
         for (std::int64_t t = p.terms - 1; t >= 0; --t) {
           const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
@@ -268,7 +328,7 @@ struct Finish {
           w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
         }
         sum = fma(x, w, sum);
-        if (++count < p.chunk && !(i + 1 == p.n_steps && k + 1 == steps()[s].valid)) continue;
+        if (++count < p.chunk && !(i + 1 == p.n_steps && valid >> (k + 1) == 0)) continue;
         total = first ? sum : total + sum;
         sum = zero();
         first = false;

@@ -9,7 +9,7 @@ namespace {
 
 struct Step {
   std::int64_t offset;  // into A, in words
-  std::int64_t valid;   // numbers of the block that are no filling
+  std::int64_t valid;   // bit k: number k of the block is no filling
 };
 
 // Weights that multiply next, on their way into L2. There need be no memory there.

@@ -85,6 +85,52 @@ void split(const KernelArgs& args, const SplitParams& p, Range range) {
   }
 }
 
+FP_INLINE Vec column_of(const float* p, std::int64_t step, int valid) {
+  if (valid < kLanes) {
+    alignas(64) float block[kLanes] = {};
+    for (int i = 0; i < valid; ++i) block[i] = p[i * step];
+    return load(block);
+  }
+  return step == 1 ? load(p) : gather(p, step);
+}
+
+// A row of pixels of up to four channels, two words each.
+void split_pixels(const SplitParams& p, bool inside, const float* in, float* out) {
+  const auto zeros = [](float* at, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) at[i] = 0.0f;
+  };
+  if (!inside) return zeros(out, 2 * (p.pad_left + p.w + p.pad_right));
+  zeros(out, 2 * p.pad_left);
+  out += 2 * p.pad_left;
+  zeros(out + 2 * p.w, 2 * p.pad_right);
+  for (std::int64_t x = 0; x < p.w; x += kLanes, in += kLanes * p.in_col, out += 2 * kLanes) {
+    const int valid = static_cast<int>(min_of(kLanes, p.w - x));
+    alignas(64) float words[2][kLanes];
+    for (int pair = 0; pair < 2; ++pair) {
+      Vec term[2];
+      for (int i = 0; i < 2; ++i) {
+        const int channel = 2 * pair + i;
+        Vec rest;
+        term[i] = channel < p.c ? first_term(column_of(in + channel * p.in_channel, p.in_col, valid), rest) : zero();
+      }
+      store(words[pair], pair_of(term[0], term[1]));
+    }
+    for (int i = 0; i < valid; ++i) {
+      out[2 * i] = words[0][i];
+      out[2 * i + 1] = words[1][i];
+    }
+  }
+}
+
+void split_pixels(const SplitParams& p, const float* in, float* out, Range range) {
+  const std::int64_t height = p.pad_top + p.h + p.pad_bottom, row = 2 * (p.pad_left + p.w + p.pad_right);
+  for (std::int64_t u = range.begin; u < range.end; ++u) {
+    const std::int64_t n = u / height, y = u % height - p.pad_top;
+    const bool inside = y >= 0 && y < p.h;
+    split_pixels(p, inside, inside ? in + n * p.in_batch + y * p.in_row : nullptr, out + u * row);
+  }
+}
+
 // Up to kBlock rows and kPairs columns of B, filled up with zeros.
 void load_block(const PackSplitParams& p, const float* in, std::int64_t rows, std::int64_t cols, float* block) {
   if (rows < kBlock || cols < kPairs) clear(block, kBlock * kPairs);
@@ -119,6 +165,7 @@ void pack(const PackSplitParams& p, const float* in, float* out, Range range) {
 
 void split_f32(const KernelArgs& args, Range range) noexcept {
   const SplitParams& p = params_of<SplitParams>(args);
+  if (p.pixels) return split_pixels(p, static_cast<const float*>(args.in[0]), static_cast<float*>(args.out), range);
   if (p.terms == 3) return split<3>(args, p, range);
   if (p.terms == 2) return split<2>(args, p, range);
   split<1>(args, p, range);

@@ -15,6 +15,7 @@ from .depth_first import Chain, chains
 from .dtypes import name_of
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
+from .half_values import halve
 from .mean_epilogue import mean_in_epilogues
 from .memory import Buffer
 from .ops import Tensor
@@ -278,8 +279,8 @@ def draft(
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     settings = planner.settings
-    steps = mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner)
-    steps = split_in_epilogues(scale_in_prologues(steps))
+    steps = scale_in_prologues(mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner))
+    steps = split_in_epilogues(halve(steps, planner))
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []

@@ -67,6 +67,8 @@ class Step:
     ranges: list[tuple[int, int]] = field(default_factory=list)
     backwards: int = 0
     """Units at a time, from the end, in every second run; 0 for none that goes backwards."""
+    products: Any = None
+    """Those of matrix tiles: an ops.lower_split.Products."""
 
     @property
     def threads(self) -> int:
@@ -257,8 +259,9 @@ class Planner(Packer):
         units: int,
         grain: int = 1,
         flops: int = 0,
+        products: Any = None,
     ) -> None:
         for t in inputs:
             if t is not None and t.buffer.array is not None:
                 t.buffer.array = self._dense(t.buffer)
-        self.steps.append(Step(kernel, params, list(inputs), output, units, grain, flops, self.node))
+        self.steps.append(Step(kernel, params, [*inputs], output, units, grain, flops, self.node, products=products))

@@ -33,8 +33,9 @@ def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
     seen: dict[Buffer, list[tuple[Any, int, Tensor]]] = {}
     for k, s in enumerate(steps):
         # An operand that is made in parts, one after another in the same memory, is not there as a whole; one with
-        # factors is no split result.
-        if s.kernel != "split_f32" or written[s.output.buffer] > 1 or len(s.inputs) > 1:
+        # factors is no split result, and one of pixels none that a product makes.
+        other = s.kernel == "split_f32" and (len(s.inputs) > 1 or s.params["pixels"])
+        if s.kernel != "split_f32" or written[s.output.buffer] > 1 or other:
             continue
         x = s.inputs[0]
         assert x is not None

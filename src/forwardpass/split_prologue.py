@@ -75,7 +75,7 @@ def _readers(steps: Sequence[Step], k: int) -> list[Step] | None:
     for after in steps[k + 1 :]:
         reads = [t for t in after.inputs if t is not None and t.buffer is s.output.buffer]
         if reads:
-            if after.kernel != "split_f32" or len(after.inputs) > 1 or changed:
+            if after.kernel != "split_f32" or len(after.inputs) > 1 or after.params["pixels"] or changed:
                 return None
             found.append(after)
         writes = after.output.buffer

@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "cache",
             "config",
             "depth_first",
+            "half_values",
             "hybrid",
             "inputs",
             "mean_epilogue",

@@ -7,4 +7,4 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND ISA_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)  # as for avx512
 endif()
 set(ISA_REQUIRES avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512cd amx_tile amx_bf16)
-set(ISA_KERNELS attention_split.cpp brgemm_split.cpp linear_split.cpp unary.cpp)
+set(ISA_KERNELS attention_split.cpp brgemm_split.cpp depthwise_bf16.cpp linear_split.cpp unary.cpp)

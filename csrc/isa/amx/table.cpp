@@ -21,6 +21,7 @@ KernelTable make_table() noexcept {
   t.tiles = kHasTiles;
   t.kernels[kernel_brgemm_split_f32] = &brgemm_split_f32;
   t.kernels[kernel_attention_bf16] = &attention_bf16;
+  t.kernels[kernel_depthwise_bf16] = &depthwise_bf16;
   t.kernels[kernel_linear_split_f32] = &linear_split_f32;
   return t;
 }

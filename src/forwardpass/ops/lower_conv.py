@@ -13,6 +13,7 @@ from ..graph import Array
 from ..tracked import call
 from .lower import GRAIN, binary_step, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
+from .lower_pixels import pixels_on_tiles
 from .lower_planes import on_planes
 from .lower_split import Products, conv_on_tiles
 from .lower_stem import on_stem
@@ -38,7 +39,10 @@ def lower_conv(ctx: Lowering) -> str | None:
     if ctx.attributes["channels_first"]:
         x = transposed(x, (0, 2, 3, 1))
         x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
-    if scale is None and on_planes(ctx, x, w, out, residual, (top, left, bottom, right)):
+    pads, chunk = (top, left, bottom, right), sum_length(w.size // w.shape[3])
+    if scale is None and (
+        on_planes(ctx, x, w, out, residual, pads) or pixels_on_tiles(ctx, x, w, out, residual, pads, chunk)
+    ):
         return None
     if scale is None and on_stem(ctx, x, w, out, residual):
         return None
@@ -52,9 +56,9 @@ def lower_conv(ctx: Lowering) -> str | None:
         scaled = ctx.temporary(x.shape)
         binary_step(ctx, "mul_f32", x, scale, scaled)
         x = scaled
-    if conv_on_tiles(ctx, x, w, out, residual, (top, left, bottom, right), sum_length(w.size // w.shape[3])):
+    if conv_on_tiles(ctx, x, w, out, residual, pads, chunk):
         return None
-    image = ctx.padded(x, (top, left, bottom, right))
+    image = ctx.padded(x, pads)
     offset = image.offset - top * image.strides[1] - left * image.strides[2]
     start = Tensor(image.buffer, image.shape, image.strides, offset)
     groups, channels, m = int(ctx.attributes["group"]), x.shape[3], w.shape[3]

@@ -17,8 +17,10 @@ from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
 from .registry import Lowering, Tensor
 from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of
 
-__all__ = ["Products", "conv_on_tiles", "linear_on_tiles"]
+__all__ = ["BETWEEN", "Products", "conv_on_tiles", "is_made", "linear_on_tiles", "product_step", "reading"]
 
+BETWEEN = {"depthwise_f32": "depthwise_bf16", "max_pool_f32": "max_pool_bf16"}
+"""Kernels of float32 images -> those of what products of one term read and write."""
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""
 _CHUNK_TILES = 96
@@ -53,6 +55,11 @@ class Products:
         The weights' name for `packed`, and what makes them: [taps, channels, outputs].
     chunk
         The length of the sums that FMA would make.
+    whole
+        `out` of all images and rows, where these are some of them.
+    pixel, valid
+        Words of a pixel of the operand, and a bit for each number of a block that is one, where pixels of few channels
+        share a block: else 0.
     """
 
     x: Tensor
@@ -64,6 +71,9 @@ class Products:
     key: tuple[Any, ...]
     b: Callable[[], Array]
     chunk: int
+    whole: Tensor | None = None
+    pixel: int = 0
+    valid: int = 0
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -101,21 +111,15 @@ class Products:
     def _part(self, x: Tensor, pads: tuple[int, int, int, int], axis: int, first: int, count: int) -> Products:
         residual = None if self.residual is None else _slice(self.residual, axis, first, count)
         out = _slice(self.out, axis, first, count)
-        return Products(x, pads, self.taps, self.steps, out, residual, self.key, self.b, self.chunk)
+        return Products(x, pads, self.taps, self.steps, out, residual, self.key, self.b, self.chunk, self.whole)
 
-    def positions(self) -> tuple[int, int, int, int]:
-        """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row
-        of the output on its own, or all of them as one row that has the border's columns in it."""
-        _, oh, ow, _ = self.out.shape
-        found: tuple[int, int, int, int] = call(positions_of, oh, ow, self.padded[1], self.steps[0] == self.steps[1])
-        return found
-
-    def pays(self, terms: int) -> bool:
-        """Whether tiles of so many terms are faster than FMA. It depends on one image alone, never on the batch."""
+    def pays(self, terms: int, *, made: bool = False) -> bool:
+        """Whether tiles of so many terms are faster than FMA, where other steps have `made` the operand or have not.
+        It depends on one image alone, never on the batch."""
         if not terms or not self.out.shape[3]:
             return False
         image = (*self.padded, self.x.shape[3], *self.out.shape[1:])
-        return bool(call(pays, terms, len(self.taps), self.steps[0] == self.steps[1], *image))
+        return bool(call(pays, terms, len(self.taps), self.steps[0] == self.steps[1], made, *image))
 
 
 def conv_on_tiles(
@@ -135,20 +139,14 @@ def conv_on_tiles(
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     pooled = ctx.attributes["pooled"] and (kh, kw, sh, sw, dh, dw) == (3, 3, 1, 1, 1, 1)
 
-    def wins(p: Products) -> bool:
-        return p.pays(ctx.terms) and not (pooled and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
+    def pools() -> bool:
+        return bool(pooled and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
 
+    made = is_made(ctx, x)
+    if not made and _rows_on_tiles(ctx, x, w, out, residual, pads, chunk, pools):
+        return True
     weights = ctx.constant(1)
     assert weights is not None
-    if dw == 1 and -(-kw * channels // BLOCK) < kw * -(-channels // BLOCK) and x.strides[2] == channels:
-        shape = (kh, kw * channels, n)
-        p = Products(
-            _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
-            out, residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), chunk,
-        )  # fmt: skip
-        if wins(p):
-            p.x = _window_rows(ctx.padded(x, pads), pads, kw, sw, out.shape[2])
-            return _lowered(ctx, p)
     if kh == kw == 1 and not any(pads):  # only the pixels that are read
         shape4 = (x.shape[0], *out.shape[1:3], channels)
         x = Tensor(x.buffer, shape4, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
@@ -157,7 +155,38 @@ def conv_on_tiles(
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
     p = Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk)
-    return wins(p) and _lowered(ctx, p)
+    return p.pays(ctx.terms, made=made) and not pools() and _lowered(ctx, p)
+
+
+def _rows_on_tiles(
+    ctx: Lowering,
+    x: Tensor,
+    w: Tensor,
+    out: Tensor,
+    residual: Tensor | None,
+    pads: tuple[int, int, int, int],
+    chunk: int,
+    unless: Callable[[], bool],
+) -> bool:
+    """As `conv_on_tiles`, with rows of windows for pixels, where they have fewer blocks of channels. `unless` is
+    asked last."""
+    kh, kw, channels, n = w.shape
+    sh, sw = ctx.attributes["strides"] or (1, 1)
+    dh, dw = ctx.attributes["dilations"] or (1, 1)
+    fewer = dw == 1 and -(-kw * channels // BLOCK) < kw * -(-channels // BLOCK)
+    if not fewer or x.strides[2] != channels:
+        return False
+    weights = ctx.constant(1)
+    assert weights is not None
+    shape = (kh, kw * channels, n)
+    p = Products(
+        _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
+        out, residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), chunk,
+    )  # fmt: skip
+    if not p.pays(ctx.terms) or unless():
+        return False
+    p.x = _window_rows(ctx.padded(x, pads), pads, kw, sw, out.shape[2])
+    return _lowered(ctx, p)
 
 
 def _window_rows(x: Tensor, pads: tuple[int, int, int, int], kw: int, step: int, count: int) -> Tensor:
@@ -208,12 +237,25 @@ def _as_images(t: Tensor, batch: int, rows: int, width: int) -> Tensor:
     return Tensor(t.buffer, shape, (rows * n, width * n, n, 1), t.offset)
 
 
+def is_made(ctx: Lowering, x: Tensor) -> bool:
+    """Whether other steps make the operand on their way: products, or what is between two of them. Of one term, since
+    that is all they write then."""
+    buffer = x.buffer
+    for s in reversed(ctx.steps if ctx.terms == 1 else ()):
+        if s.output.buffer is buffer and s.kernel != "halo_f32":
+            if s.kernel not in BETWEEN:
+                return bool(s.kernel == "brgemm_split_f32")
+            buffer = s.inputs[0].buffer
+    return False
+
+
 def _lowered(ctx: Lowering, p: Products) -> bool:
-    parts = _parts(p, ctx.terms, ctx.threads)
+    parts = [p] if is_made(ctx, p.x) else _parts(p, ctx.terms, ctx.threads)
     # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
     behind = ROWS * p.steps[1] * ctx.terms * _WORDS
     split = ctx.temporary((call(max, 0, *(part.words(ctx.terms) for part in parts)) + behind,))
     for part in parts:
+        part.whole = p.out
         _part(ctx, part, split)
     return True
 
@@ -239,50 +281,70 @@ def _counts(batch: int, words: int, oh: int, weights: int, threads: int) -> tupl
 
 def _part(ctx: Lowering, p: Products, split: Tensor) -> None:
     """The steps for some images of the batch, or some rows of one."""
-    x, out, residual = p.x, p.out, p.residual
-    terms, batch, channels, n = ctx.terms, x.shape[0], x.shape[3], out.shape[3]
+    x, terms = p.x, ctx.terms
+    batch, channels = x.shape[0], x.shape[3]
     height, width = p.padded
-    pixel = terms * _WORDS
     top, left, bottom, right = p.pads
     fields: dict[str, Any] = {
         "terms": terms, "batch": batch, "h": x.shape[1], "w": x.shape[2], "c": channels,
         "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2],
-        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right, "border_only": 0,
+        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right, "border_only": 0, "pixels": 0,
     }  # fmt: skip
     ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * terms * x.size)
-    rows, count, span, tile_m = p.positions()
-    units = batch * rows * -(-count // tile_m)
-    panels = -(-n // PANEL)
-    split_n, cut = call(cut_of, units, panels, ctx.threads)
-    steps = call(_steps, height, width, channels, tuple(p.taps), pixel)
-    n_steps = p.blocks * len(p.taps)
-    chunk_steps = _chunk_steps(n_steps, terms)
+    product_step(ctx, p, split, *reading(p, terms, ctx.threads, (height, width), p.steps))
+
+
+def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any], units: int) -> None:
+    """The products of an operand that is there, which they find as `reading` says."""
+    out, residual, terms = p.out, p.residual, ctx.terms
+    batch, n = out.shape[0], out.shape[3]
     bias = ctx.constant(2)
     r = residual.strides if residual is not None else (0, 0, 0)
     params: dict[str, Any] = {
-        "terms": terms, "batch": batch, "oh": rows, "ow": count, "n": n, "width": out.shape[2], "span": span,
-        "a_batch": p.blocks * height * width * pixel, "a_row": p.steps[0] * width * pixel, "a_col": p.steps[1] * pixel,
+        "terms": terms, "batch": batch, "n": n, "width": out.shape[2], **reads,
         "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
-        "r_batch": r[0], "r_row": r[1], "r_col": r[2],
-        "n_steps": n_steps, "steps": steps, "taps": len(p.taps), "chunk": p.chunk,
+        "r_batch": r[0], "r_row": r[1], "r_col": r[2], "r_block": 0,
+        "taps": len(p.taps), "chunk": p.chunk,
         "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "chunk_steps": chunk_steps, "tile_m": tile_m, "block": _together(p, terms, tile_m, chunk_steps),
-        "split_n": split_n, "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
+        "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
-    flops = 2 * out.size * len(p.taps) * channels
-    ctx.step("brgemm_split_f32", params, [split, residual], out, units=cut, flops=flops)
+    flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
+    ctx.step("brgemm_split_f32", params, [split, residual], out, units=units, flops=flops, products=p)
+
+
+def reading(
+    p: Products, terms: int, threads: int, size: tuple[int, int], steps: tuple[int, int]
+) -> tuple[dict[str, Any], int]:
+    """The fields of BrgemmSplitParams that follow from where the operand lies, and the units of the step: in images of
+    a size with their border, in which windows are so many rows and columns apart."""
+    height, width = size
+    pixel = p.pixel or terms * _WORDS
+    batch, oh, ow, n = p.out.shape
+    rows, count, span, tile_m = call(positions_of, oh, ow, width, steps[0] == steps[1])
+    split_n, units = call(cut_of, batch * rows * -(-count // tile_m), -(-n // PANEL), threads)
+    n_steps = p.blocks * len(p.taps)
+    chunk_steps = _chunk_steps(n_steps, terms)
+    fields = {
+        "oh": rows, "ow": count, "span": span, "tile_m": tile_m,
+        "a_batch": p.blocks * height * width * pixel, "a_row": steps[0] * width * pixel, "a_col": steps[1] * pixel,
+        "n_steps": n_steps, "steps": call(_steps, height, width, p.x.shape[3], tuple(p.taps), pixel, p.valid),
+        "chunk_steps": chunk_steps, "split_n": split_n,
+        "block": _together(p, terms, steps, (rows, count, tile_m), chunk_steps),
+    }  # fmt: skip
+    return fields, units
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int) -> Array:
-    """The `steps` of BrgemmSplitParams."""
+def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int, valid: int) -> Array:
+    """The `steps` of BrgemmSplitParams; `valid` says what is in a block, if not its channels are."""
     blocks = -(-channels // BLOCK)
     table: Array = np.empty((blocks, len(taps), 2), np.int64)
     table[..., 0] = np.arange(blocks)[:, None] * (height * width * pixel)
     table[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
-    table[..., 1] = BLOCK
-    table[-1:, :, 1] = channels - (blocks - 1) * BLOCK
+    table[..., 1] = valid or (1 << BLOCK) - 1
+    if not valid:
+        table[-1:, :, 1] = (1 << channels - (blocks - 1) * BLOCK) - 1
     found = table.reshape(-1, 2)
     found.flags.writeable = False  # many plans share it
     return found
@@ -295,17 +357,19 @@ def _chunk_steps(steps: int, terms: int) -> int:
     return -(-steps // max(chunks, 1))
 
 
-def _together(p: Products, terms: int, tile_m: int, chunk_steps: int) -> int:
+def _together(
+    p: Products, terms: int, steps: tuple[int, int], positions: tuple[int, int, int], chunk_steps: int
+) -> int:
     """Tiles of pixels that all panels are multiplied with before the next ones: two where those stay in L1 and the
     weights in L2, so that rows of the output are written whole; else as many as stay in L2 while the weights stream
     past, in parts of even size."""
+    rows, count, tile_m = positions
     step = terms * _WORDS * 4
     taps = len(p.taps)
     most = RESIDENT_BYTES if terms > 1 else RESIDENT_BYTES // 8  # a product of one term waits for its weights
     if p.weights(terms) <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
-    own = p.steps[0] * p.steps[1] * step * -(-chunk_steps // taps)
-    rows, count, _, _ = p.positions()
+    own = steps[0] * steps[1] * step * -(-chunk_steps // taps)
     return call(_stay, rows * -(-count // tile_m), tile_m * own)  # type: ignore[no-any-return]
 
 

@@ -105,6 +105,10 @@ class Lowering(Protocol):
     def threads(self) -> int:
         """Threads that the plan may use."""
 
+    @property
+    def steps(self) -> Sequence[Any]:
+        """Those of the nodes before, and of this one so far."""
+
     def declared(self, index: int) -> TensorType | None:
         """What the model says of an input, whatever a call brings: what follows from it is the same for every row and
         every padding. None where it is absent, or nothing is known."""
@@ -159,10 +163,11 @@ class Lowering(Protocol):
         units: int,
         grain: int = 1,
         flops: int = 0,
+        products: Any = None,
     ) -> None:
         """Append a kernel call. `params` are the fields of its block in csrc/kernels/params.def; an array
         stands for its address and is kept alive. `units` is the size of the kernel's range, cut at multiples
-        of `grain`."""
+        of `grain`. `products` are those of matrix tiles, for who lets them read their operand elsewhere."""
 
 
 @record(frozen=True, slots=True)

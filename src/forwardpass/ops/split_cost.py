@@ -48,7 +48,9 @@ _GAIN = 0.9
 
 @lru_cache(maxsize=MOST_KEPT)
 def positions_of(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, int, int]:
-    """As `Products.positions`, for images of a width with the border; `even` where the steps are the same both ways."""
+    """(rows, positions per row, positions from one row of the output to the next, rows of a tile): with every row of
+    the output on its own, or all of them as one row that has the border's columns in it. Of images of a width with the
+    border; `even` where the steps are the same both ways."""
     choices = [(oh, ow, ow)]
     if even:
         choices.append((1, (oh - 1) * width + ow, width))
@@ -57,19 +59,25 @@ def positions_of(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, in
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def pays(terms: int, taps: int, even: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int) -> bool:
+def pays(
+    terms: int, taps: int, even: bool, made: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int
+) -> bool:
     """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
     columns = -(-n // PANEL) * PANEL
     products = taps * channels * columns
     fma = oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS
     nbytes = 4 * oh * ow * n
-    write = nbytes * _WRITE if nbytes > RESIDENT_BYTES else 0.0
-    most = _GAIN * (fma + write) - write
-    full = oh * ow / ROWS
-    if _time(terms, taps, full, full * _product_time(ROWS), height * width, channels, columns) >= most:
+    # What has one term is mostly written in bfloat16.
+    most = _GAIN * (fma + _write(nbytes)) - _write(nbytes // 2 if terms == 1 else nbytes)
+    full, pixels = oh * ow / ROWS, 0 if made else height * width
+    if _time(terms, taps, full, full * _product_time(ROWS), pixels, channels, columns) >= most:
         return False  # not even if all tiles were full, and small layers shall not wait for the search
     tiles, time = _tiles(positions_of(oh, ow, width, even))
-    return _time(terms, taps, tiles, time, height * width, channels, columns) < most
+    return _time(terms, taps, tiles, time, pixels, channels, columns) < most
+
+
+def _write(nbytes: int) -> float:
+    return nbytes * _WRITE if nbytes > RESIDENT_BYTES else 0.0
 
 
 def _time(terms: int, taps: int, tiles: float, time: float, pixels: int, channels: int, columns: int) -> float:

@@ -1,0 +1,70 @@
+"""First layers on matrix tiles of one term: images of few channels, whose neighbouring pixels share a block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..graph import Array
+from .lower_split import Products, is_made, product_step, reading
+from .registry import Lowering, Tensor
+from .split_cost import ROWS
+
+__all__ = ["pixels_on_tiles"]
+
+_CHANNELS = 4
+"""Of a pixel, with filling."""
+_PIXELS = 8
+"""Of a block."""
+_WORDS = 2
+"""Of a pixel."""
+_NUMBERS = np.arange(_PIXELS * _CHANNELS).reshape(-1, 2).T.reshape(-1)
+"""Number of a block -> pixel and channel: words have the first of two channels in their low half."""
+
+
+def pixels_on_tiles(
+    ctx: Lowering,
+    x: Tensor,
+    w: Tensor,
+    out: Tensor,
+    residual: Tensor | None,
+    pads: tuple[int, int, int, int],
+    chunk: int,
+) -> bool:
+    """nhwc.Conv of an image of two to four channels, in planes or in pixels, where that pays: a row of a window is one
+    step of products."""
+    kh, kw, channels, _ = w.shape
+    sh, sw = ctx.attributes["strides"] or (1, 1)
+    dh, dw = ctx.attributes["dilations"] or (1, 1)
+    one = ctx.terms == 1 and int(ctx.attributes["group"]) == 1 and not ctx.attributes["pooled"]
+    if not one or not out.size or not 1 < channels <= _CHANNELS or not 1 < kw <= _PIXELS or dw != 1:
+        return False
+    weights = ctx.constant(1)
+    assert weights is not None
+    taps = [(i * dh, 0) for i in range(kh)]
+    valid = sum(1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // _CHANNELS < kw and at % _CHANNELS < channels)
+    p = Products(x, pads, taps, (sh, sw), out, residual, (ctx.node.inputs[1], "tiles of pixels"),
+                 lambda: _blocks(weights), chunk, out, _WORDS, valid)  # fmt: skip
+    if is_made(ctx, x) or not p.pays(1, made=True):
+        return False
+    height, width = p.padded
+    batch, (top, left, bottom, right) = x.shape[0], pads
+    fields: dict[str, Any] = {
+        "terms": 1, "batch": batch, "h": x.shape[1], "w": x.shape[2], "c": channels,
+        "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2], "in_channel": x.strides[3],
+        "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right, "border_only": 0, "pixels": 1,
+    }  # fmt: skip
+    # A tile reads whole blocks, behind the last pixel too.
+    split = ctx.temporary((batch * height * width * _WORDS + (ROWS * sw + _PIXELS) * _WORDS,))
+    ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * x.size)
+    product_step(ctx, p, split, *reading(p, 1, ctx.threads, (height, width), p.steps))
+    return True
+
+
+def _blocks(weights: Array) -> Array:
+    """[rows, columns, channels, outputs] -> [rows, numbers of a block, outputs]."""
+    kh, kw, channels, n = weights.shape
+    whole = np.zeros((kh, _PIXELS, _CHANNELS, n), np.float32)
+    whole[:, :kw, :channels] = weights
+    return np.ascontiguousarray(whole.reshape(kh, _PIXELS * _CHANNELS, n)[:, _NUMBERS])
