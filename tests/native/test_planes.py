@@ -54,6 +54,25 @@ def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.rando
         np.testing.assert_array_equal(one[0], want[i])
 
 
+@pytest.mark.parametrize("n", range(1, 9))
+@pytest.mark.parametrize("strides", [(1, 1), (1, 2)], ids=str)
+def test_rows_of_any_length(
+    n: int, strides: tuple[int, int], isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tiles reach over the end of a row, and of the workspace's lines."""
+    monkeypatch.setattr(lower_planes, "_GAIN", 9.0)
+    on_planes = lower_conv.on_planes
+    for width in range(32, 150, 5):
+        layer = Layer((1, 3, 2, width * strides[1]), n, (2, 1), strides, pixels=True)
+        graph, arrays = values(layer, rng)
+        assert "planes_f32" in kernels(graph, isa)
+        (got,) = run(graph, arrays, isa).values()
+        monkeypatch.setattr(lower_conv, "on_planes", lambda *_: False)
+        (want,) = run(graph, arrays, isa).values()
+        monkeypatch.setattr(lower_conv, "on_planes", on_planes)
+        np.testing.assert_array_equal(got.view(np.int32), want.view(np.int32), str(width))
+
+
 @pytest.mark.parametrize("columns", [16, 32, 48, 400])
 def test_any_block_gives_the_same_bits(
     columns: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch

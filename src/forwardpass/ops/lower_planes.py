@@ -17,9 +17,11 @@ __all__ = ["few_outputs", "on_planes"]
 
 _MOST = 8
 """Outputs."""
+_LEAST = 32
+"""Columns of the output."""
 _LANES = 16
-_TILE = 2 * _LANES
-"""Columns that rows of the output are rounded up to."""
+_TILE = 8 * _LANES
+"""Most columns of a tile, which reaches over the end of a row where no smaller one holds the row."""
 _L1_BYTES = 24 * 1024
 """Of L1 that the planes of a block of columns should fit into."""
 _BLOCKS = (384, 1024)
@@ -56,7 +58,7 @@ def on_planes(
     if residual is not None or not out.size or not few_outputs(ctx.attributes, w.shape):
         return False
     batch, height, width, n = out.shape
-    if width < _TILE or (any(pads) and x.strides[3] != 1):
+    if width < _LEAST or (any(pads) and x.strides[3] != 1):
         return False
     kh, kw, channels, _ = w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
@@ -98,7 +100,7 @@ def _block(width: int, planes: int) -> int:
 
 def _length(block: int, kw: int, step: int) -> int:
     """Numbers of a row of a plane, with what tiles read behind it."""
-    columns = -(-block // _TILE) * _TILE + (kw - 1) // step
+    columns = max(block, _TILE) + (kw - 1) // step
     return -(-columns // _LANES) * _LANES + _LANES
 
 
