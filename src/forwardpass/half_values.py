@@ -167,7 +167,8 @@ def _made_by_one(steps: Sequence[Step], written: Sequence[int]) -> Tensor | None
     if len(first.output.shape) != 4 or any(steps[k].kernel not in _WRITE for k in written):
         return None
     if first.kernel != "brgemm_split_f32":
-        plain = len(written) == 1 and _plain_window(first)
+        # What writes the means of its rows too has another input.
+        plain = len(written) == 1 and len(first.inputs) == 1 and _plain_window(first)
         return first.output if plain else None
     for k in written:
         p = steps[k].params
@@ -175,7 +176,7 @@ def _made_by_one(steps: Sequence[Step], written: Sequence[int]) -> Tensor | None
             return None
     if first.node.qualified != "nhwc.Conv" or first.products is None:
         return None
-    whole: Tensor = first.products.whole
+    whole: Tensor | None = first.products.whole
     return whole
 
 

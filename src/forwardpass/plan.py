@@ -279,8 +279,8 @@ def draft(
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     settings = planner.settings
-    steps = scale_in_prologues(mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner))
-    steps = split_in_epilogues(halve(steps, planner))
+    steps = mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner)
+    steps = split_in_epilogues(halve(scale_in_prologues(steps), planner))
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []

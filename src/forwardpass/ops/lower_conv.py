@@ -40,11 +40,7 @@ def lower_conv(ctx: Lowering) -> str | None:
         x = transposed(x, (0, 2, 3, 1))
         x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
     pads, chunk = (top, left, bottom, right), sum_length(w.size // w.shape[3])
-    if scale is None and (
-        on_planes(ctx, x, w, out, residual, pads) or pixels_on_tiles(ctx, x, w, out, residual, pads, chunk)
-    ):
-        return None
-    if scale is None and on_stem(ctx, x, w, out, residual):
+    if scale is None and _on_first_layers(ctx, x, w, out, residual, pads, chunk):
         return None
     if x.strides[3] != 1:
         copy = ctx.temporary(x.shape)
@@ -67,6 +63,23 @@ def lower_conv(ctx: Lowering) -> str | None:
     if on_winograd(ctx, start, w, out, residual):
         return None
     return _brgemm(ctx, start, w, out, residual, groups)
+
+
+def _on_first_layers(
+    ctx: Lowering,
+    x: Tensor,
+    w: Tensor,
+    out: Tensor,
+    residual: Tensor | None,
+    pads: tuple[int, int, int, int],
+    chunk: int,
+) -> bool:
+    """By the kernels that read an image as the caller gave it."""
+    return (
+        on_planes(ctx, x, w, out, residual, pads)
+        or pixels_on_tiles(ctx, x, w, out, residual, pads, chunk)
+        or on_stem(ctx, x, w, out, residual)
+    )
 
 
 def _steps(ctx: Lowering, name: str) -> tuple[int, int]:
