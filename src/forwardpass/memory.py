@@ -95,12 +95,14 @@ class Blocks:
         """An uninitialised float32 array that starts at a cache line."""
         size = math.prod(shape)
         step = -(-size * 4 // ALIGNMENT) * ALIGNMENT // 4
-        found = next((k for k, left in enumerate(self._left) if step <= left.size), len(self._left))
-        if found == len(self._left):
+        k = 0
+        while k < len(self._left) and step > self._left[k].size:
+            k += 1
+        if k == len(self._left):
             pages = -(-max(self._block, step * 4) // self._page)
             self._left.append(_aligned(pages * self._page, self._page).view(np.float32))
-        left = self._left[found]
-        self._left[found] = left[step:]
+        left = self._left[k]
+        self._left[k] = left[step:]
         return left[:size].reshape(shape)
 
     def unused(self) -> list[Array]:

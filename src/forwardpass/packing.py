@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -111,8 +110,9 @@ class Packer:
     def _panels(self, b: Array, empty: Callable[[tuple[int, ...]], Array]) -> Array:
         if b.shape[0] == 1 and b.nbytes >= _BACKGROUND_BYTES and b.flags.aligned:
             return self._large_panels(b if b.ndim == 4 else b[None], empty)
-        batch, k, n = b.shape[0], math.prod(b.shape[1:-1]), b.shape[-1]
-        b = b.reshape(batch, k, n)
+        if b.ndim == 4:
+            b = b.reshape(b.shape[0], b.shape[1] * b.shape[2], b.shape[3])
+        batch, k, n = b.shape
         panels = -(-n // self.panel)
         out = empty((batch, panels, k, self.panel))
         source, strides = _as_it_lies(b)

@@ -237,7 +237,7 @@ class Planner(Packer):
 
     def packed(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
         constants = self.graph.constants
-        return self.once(key, [constants[name] for name in self.node.inputs if name in constants], make)
+        return self.once(key, (constants[name] for name in self.node.inputs if name in constants), make)
 
     def _dense(self, constant: Buffer) -> Array:
         """The array of a constant's buffer in C order; a copy of one of the graph's is shared by all plans."""

@@ -22,6 +22,9 @@ def reuse_residuals(steps: Sequence[Step], taken: Sequence[Chain]) -> None:
     The kernels read a part of the residual before they write the same part of the result, on the same thread. Steps of
     a chain and what they touch stay as they are: their threads share rows.
     """
+    adding = [(k, s, residual) for k, s in enumerate(steps) if (residual := _residual(s)) is not None]
+    if not adding:
+        return
     chained = {id(m.step) for c in taken for m in c.members}
     kept = {t.buffer for s in steps if id(s) in chained for t in _tensors(s)}
     spans: dict[Buffer, tuple[int, int]] = {}
@@ -29,9 +32,9 @@ def reuse_residuals(steps: Sequence[Step], taken: Sequence[Chain]) -> None:
         for t in _tensors(s):
             spans[t.buffer] = spans.get(t.buffer, (k, k))[0], k
     moved: dict[Buffer, Buffer] = {}
-    for k, s in enumerate(steps):
-        residual, out = _residual(s), s.output
-        if residual is None or residual.buffer.kind != "arena" or out.buffer.kind != "arena":
+    for k, s, residual in adding:
+        out = s.output
+        if residual.buffer.kind != "arena" or out.buffer.kind != "arena":
             continue
         if spans[residual.buffer][1] != k or spans[out.buffer][0] != k or out.buffer in kept:
             continue
