@@ -45,6 +45,10 @@ UNJUDGED = {
     **{("TopK", name): "leaves NaN out" for name in ("NaN", "NaN, smallest")},
     ("Split", "empty"): "refuses to split nothing",
     **{("GroupQueryAttention", name): "wants a past without room for the new tokens" for name in ("past", "window")},
+    **{
+        ("GroupQueryAttention", name): "normalises heads on GPUs alone"
+        for name in ("heads normalised", "packed, heads normalised")
+    },
 }
 """Operator and case where onnxruntime departs, and how."""
 
