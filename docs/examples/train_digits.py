@@ -295,7 +295,7 @@ def builder_network(kind: str, weights: dict[str, F32], name: str) -> Any:
 
 
 def save(kind: str, network: Network, accuracy: float, images: int, folder: Path) -> None:
-    from forwardpass.formats import npz
+    import forwardpass as fp
 
     graph = builder_network(kind, network.weights(), f"digits_{kind}")
     graph.metadata.update(
@@ -309,7 +309,7 @@ def save(kind: str, network: Network, accuracy: float, images: int, folder: Path
         license="Apache-2.0 (weights)",
     )
     path = folder / f"digits_{kind}.npz"
-    npz.write(graph, path)
+    fp.save(graph, path, optimized=True)
     print(f"  saved {path} ({path.stat().st_size:,} bytes)")
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .imports import from_torch as from_torch
     from .run import Model as Model
     from .run import load as load
-    from .run import save as save
+    from .saving import save as save
 
 # Public name -> the module that has it. Loaded at first use, so that importing the package costs nothing beyond NumPy
 # and works without the compiled modules.
@@ -57,7 +57,7 @@ _HOME = {
     "load": "run",
     "read_weights": "formats",
     "op": "custom",
-    "save": "run",
+    "save": "saving",
     "show_config": "explanation",
 }
 

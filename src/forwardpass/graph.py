@@ -17,7 +17,7 @@ from .errors import GraphError
 from .records import field, record
 from .tracked import Tracked
 
-__all__ = ["Array", "Dim", "Graph", "Node", "TensorType", "Value"]
+__all__ = ["PRIVATE_DOMAINS", "PRIVATE_REVISION", "Array", "Dim", "Graph", "Node", "TensorType", "Value"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Dim: TypeAlias = "int | str | None"
@@ -25,6 +25,10 @@ Dim: TypeAlias = "int | str | None"
 Value: TypeAlias = "Array | list[Any] | dict[Any, Any] | None"
 """What a value can be: an array, a sequence, a map, or an optional that is empty."""
 
+PRIVATE_DOMAINS = frozenset({"nhwc", "fused"})
+PRIVATE_REVISION = 1
+"""Of the operators in those domains, which files of optimised graphs name: one more whenever any of them means
+something else than before."""
 
 _SIZE = frozenset({int, Tracked})
 

@@ -1,4 +1,4 @@
-"""Model: a graph that is ready to be called. `load` and `save`."""
+"""Model: a graph that is ready to be called, and `load`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from .around import Around
 from .cache import Cache
 from .config import settings
 from .errors import InputError, suggest
-from .formats import npz
 from .graph import Array, Graph, TensorType
 from .hybrid import AnyPlan, Hybrid
 from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from .report import MemoryPlan, Summary
     from .stream import Stream
 
-__all__ = ["Model", "load", "save"]
+__all__ = ["Model", "load"]
 
 _MAX_VARIANTS = 4
 
@@ -375,16 +374,3 @@ def load(
         A setting that is unknown or not available.
     """
     return Model(_File(path, partial(formats.load_graph, path, inputs=inputs)), threads=threads, precision=precision)
-
-
-def save(model: Any, path: str | os.PathLike[str]) -> None:
-    """Save a model, a graph or a builder network as an `.npz` file that `load` and `numpy.load` open.
-
-    Raises
-    ------
-    InputError
-        `model` is none of these.
-    FileError
-        The file cannot be written.
-    """
-    npz.write(as_graph(model), path)

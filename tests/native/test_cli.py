@@ -302,7 +302,7 @@ def test_info_counts_what_the_model_has() -> None:
     report = json.loads(result.stdout)
     graph = fp.load(CNN).graph
     assert sum(report["operators"].values()) == len(graph.nodes)
-    assert report["operators"]["Conv"] == 3
+    assert report["operators"]["nhwc.Conv"] == 3
     # Two 3 x 3 convolutions after the first, 9 * inputs * filters + filters each, and two dense layers.
     assert report["parameters"] == 160 + 4640 + 9248 + 8256 + 650
     assert report["bytes"] >= 4 * report["parameters"]

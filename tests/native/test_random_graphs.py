@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwardpass import _native, partition
+from forwardpass.formats import npz
 from forwardpass.ops import evaluate
+from forwardpass.passes import optimize
 from forwardpass.plan import Plan
 from forwardpass.run import Model
 from tolerance import network_of
@@ -235,6 +237,9 @@ def test_random_network(data: st.DataObject, image: Shape, length: int, nodes: i
         for name in outputs:
             assert got[name].tobytes() == portable["scalar"][name].tobytes(), f"{isa} and scalar: {name}\n{graph}"
     _check_parts(Model(graph, threads=3), inputs, portable["scalar"])
+    saved = Model(npz.from_bytes(npz.to_bytes(optimize(graph)[0])), threads=1, precision="portable", isa="scalar")
+    for name, array in saved.run(inputs).items():
+        assert array.tobytes() == portable["scalar"][name].tobytes(), f"saved after the passes: {name}\n{graph}"
 
 
 def _check_parts(model: Model, inputs: dict[str, Any], want: dict[str, Any]) -> None:

@@ -69,6 +69,11 @@ def test_bad_models(path: Path, name: str, deflated: bool) -> None:
         ("extra array", r"expected no others, got also surprise\.npy"),
         ("array of another shape", r"dense/kernel\.npy: .*expected float32\[8, 5\], got float32\[5, 8\]"),
         ("newer schema", r"expected schema 1, got 2 \(upgrade forwardpass"),
+        (
+            "private operators of another revision",
+            r"private: optimised by another version: expected .* 1, got 2 \(optimise",
+        ),
+        ("revision missing", r"graph\.json: the field 'private' is missing"),
         ("JSON deep", r"nested too deeply: expected <= 200 levels, got 100000"),
         ("nodes out of order", r"not a valid graph"),
     ],

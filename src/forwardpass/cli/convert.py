@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
+from ..errors import InputError
 from ..text import human_bytes
 from .info import count_operators, count_weights, describe
 
@@ -43,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for TorchScript, which does not say it: an input's shape, with names for axes that stay free, such as "
         "x=N,3,224,224 or tokens=int64:N,128 (default type: float32); once for each input",
     )
+    parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="write the graph as it is after the passes: an .npz file that loads faster, for this version alone",
+    )
 
 
 def _target(text: str) -> Path:
@@ -54,6 +60,8 @@ def _target(text: str) -> Path:
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    if args.optimize and args.target.suffix.lower() != ".npz":
+        raise InputError("only an .npz file can be optimised", where="--optimize", got=str(args.target))
     with console.progress("reading", 1) as advance:
         model = _with_weights(args.network, args.source) if args.network else _loaded(args)
         advance(1)
@@ -63,7 +71,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         rows = model.summary().rows
         advance(1)
     with console.progress("writing", 100) as percent:
-        _write(model.graph, args.target, lambda done, total: percent(100 * done // max(total, 1)))
+        _write(
+            model.optimized if args.optimize else model.graph,
+            args.target,
+            lambda done, total: percent(100 * done // max(total, 1)),
+        )
     report = _report(args.source, args.target, model, rows, found)
     _show(console, report, model.inputs, found)
     return report
@@ -82,7 +94,6 @@ def _with_weights(network: str, source: Path) -> Model:
     import runpy
 
     from ..builder import Network
-    from ..errors import InputError
 
     path, _, name = network.rpartition(":")
     expected = "FILE.py:NAME, a network of forwardpass.builder or a function that makes one"

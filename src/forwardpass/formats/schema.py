@@ -10,6 +10,7 @@ Schema 1 is one object:
   that would not be a safe file name. Narrow and complex arrays are stored as `stored` says. Text is stored here:
   `{dtype: "string", shape, text}`.
 - `nodes`: list of `{op, inputs, outputs}`, with `domain`, `name` and `attributes` where they are not empty.
+- `private`: the revision of the operators in the domains `nhwc` and `fused`, where nodes have such operators.
 - An attribute is a number (a float always has a point or an exponent), text, bool, null, or a list of these;
   `{"float": "nan"}` where JSON has no number (nan, inf, -inf); `{"array": entry}` for the array in
   `<entry>.npy`, with `dtype` where that is another one; `{"list": entry}` for its elements as a list, with `text`
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FileError, GraphError
-from ..graph import Array, Dim, Graph, Node, TensorType
+from ..graph import PRIVATE_DOMAINS, PRIVATE_REVISION, Array, Dim, Graph, Node, TensorType
 from .archive import excerpt
 from .npy import MAX_ELEMENTS, MAX_RANK
 from .places import MAX_BYTES, MAX_DEPTH, Place, parse
@@ -42,7 +43,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _CONTAINERS = ("sequence", "optional", "map")
 _MAX_CONTAINERS = 8
 _BODY_FIELDS = frozenset({"name", "metadata", "inputs", "outputs", "constants", "nodes"})
-_TOP_FIELDS = _BODY_FIELDS | {"format", "schema"}
+_TOP_FIELDS = _BODY_FIELDS | {"format", "schema", "private"}
 _NODE_FIELDS = frozenset({"op", "inputs", "outputs", "domain", "name", "attributes"})
 _INPUT_FIELDS = frozenset({"name", "dtype", "shape", "container"})
 _ARRAY_FIELDS = frozenset({"dtype", "shape", "entry"})
@@ -77,6 +78,8 @@ def load(data: memoryview, arrays: Mapping[str, Array], where: str, listed: int 
         reader = _Reader(arrays, where, listed)
         graph = reader.graph(top)
         reader.finish()
+        if reader.private:
+            _check_revision(top)
         return graph
     except RecursionError:
         raise FileError("nested too deeply", where=place) from None
@@ -98,6 +101,19 @@ def _top(data: memoryview, where: str) -> Place:
     return top
 
 
+def _check_revision(top: Place) -> None:
+    """Refuse private operators that may mean something else here than where they were written."""
+    revision = top["private"].integer()
+    if revision != PRIVATE_REVISION:
+        raise FileError(
+            "optimised by another version",
+            where=top["private"].where,
+            expected=f"operators of revision {PRIVATE_REVISION}",
+            got=str(revision),
+            hint="optimise the original model again with this version",
+        )
+
+
 class _Reader:
     """Makes graphs of their descriptions.
 
@@ -105,13 +121,19 @@ class _Reader:
     ----------
     arrays, where, listed
         As for `load`.
+
+    Attributes
+    ----------
+    private
+        Whether there was an operator of a private domain.
     """
 
-    __slots__ = ("_arrays", "_left", "_used", "_where")
+    __slots__ = ("_arrays", "_left", "_used", "_where", "private")
 
     def __init__(self, arrays: Mapping[str, Array], where: str, listed: int) -> None:
         self._arrays, self._where, self._left = arrays, where, listed
         self._used: set[str] = set()
+        self.private = False
 
     def finish(self) -> None:
         """Refuse arrays that are missing, or that nothing names."""
@@ -149,6 +171,7 @@ class _Reader:
             for k, v in place.fields.items():
                 attributes[k] = v if type(v) in _PLAIN else self._attribute(Place(v, place, k))
         domain = item.text_of("domain") if "domain" in fields else ""
+        self.private |= domain in PRIVATE_DOMAINS
         name = item.text_of("name") if "name" in fields else ""
         return Node(item.text_of("op"), item.texts_of("inputs"), item.texts_of("outputs"), attributes, domain, name)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError, UnsupportedError
-from ..graph import Array, Graph, Node, TensorType
+from ..graph import PRIVATE_DOMAINS, PRIVATE_REVISION, Array, Graph, Node, TensorType
 from .archive import MAX_NAME_BYTES, excerpt, unsafe_name
 from .places import INT64, MAX_BYTES, MAX_DEPTH, depth, text
 from .schema import ENTRY, FORMAT, SCHEMA
@@ -66,6 +66,8 @@ def _document(writer: _Writer, graph: Graph) -> str:
         f'"constants": {{{_lines(f"{text(k)}: {text(v)}" for k, v in constants.items())}}}',
         f'"nodes": [{_lines(text(n) for n in nodes)}]',
     ]
+    if writer.private:
+        fields.insert(2, f'"private": {PRIVATE_REVISION}')
     return "{\n" + ",\n".join(fields) + "\n}\n"
 
 
@@ -99,10 +101,13 @@ class _Writer:
     ----------
     entries
         Entry -> array as it is stored.
+    private
+        Whether there was an operator of a private domain.
     """
 
     def __init__(self, plain: Iterable[str]) -> None:
         self.entries: dict[str, Array] = {}
+        self.private = False
         self._plain = frozenset(plain)
         self._taken = set(self._plain)
 
@@ -152,6 +157,7 @@ class _Writer:
         item: dict[str, Any] = {"op": node.op, "inputs": node.inputs, "outputs": node.outputs}
         if node.domain:
             item["domain"] = node.domain
+            self.private |= node.domain in PRIVATE_DOMAINS
         if node.name:
             item["name"] = node.name
         attributes = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...dtypes import STRING
 from ...errors import UnsupportedError
-from ...graph import Graph, Node, TensorType
+from ...graph import PRIVATE_DOMAINS, Graph, Node, TensorType
 from ...ops.registry import registry, supported
 from ...records import record
 from .export_tensors import External, put_tensor, put_type
@@ -25,7 +25,6 @@ _LISTS = {_FLOAT: 6, _INT: 7, _STRING: 8, _TENSOR: 9, _GRAPH: 10, _TYPE: 14}
 """AttributeProto.AttributeType of a value -> that of a list of such values."""
 _UNTYPED = TensorType(np.dtype(np.float32), None)
 """What the importer says of a body's input where the file says nothing."""
-_PRIVATE = ("nhwc", "fused")
 _INT64 = 1 << 63
 
 
@@ -147,7 +146,7 @@ class Writer:
 
     def _node(self, proto: onnx.GraphProto, node: Node, scope: _Scope) -> None:
         where = f"{scope.where}{node.label}"
-        if node.domain in _PRIVATE:
+        if node.domain in PRIVATE_DOMAINS:
             hint = "export the graph that the passes were given"
             raise UnsupportedError("ONNX has no such operator", where=where, hint=hint)
         given = [scope.read(i) for i in node.inputs]
