@@ -82,17 +82,10 @@ def _producer(steps: Sequence[Step], k: int) -> int | None:
 
 
 def _only_reader(steps: Sequence[Step], at: int, k: int) -> bool:
-    """Whether nobody but step `k` reads the result of step `at`."""
+    """Whether nobody but step `k` reads the result of step `at`, or a concatenation that it is a part of."""
     buffer = steps[at].output.buffer
-    if buffer.kind != "arena":
-        return False
-    for j in range(at + 1, len(steps)):
-        s = steps[j]
-        if j != k and any(t is not None and t.buffer is buffer for t in s.inputs):
-            return False
-        if s.output.buffer is buffer and s.kernel != "halo_f32":
-            break
-    return True
+    others = (s for j, s in enumerate(steps[at + 1 :], at + 1) if j != k)
+    return buffer.kind == "arena" and not any(t is not None and t.buffer is buffer for s in others for t in s.inputs)
 
 
 def _make(product: Step, split: Step, *, alone: bool) -> bool:

@@ -128,6 +128,20 @@ def test_results_that_others_read_are_there(isa: str, rng: np.random.Generator) 
         assert plan.run([x])[1].tobytes() == alone.run([x])[0].tobytes()
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_part_of_a_concatenation_is_there(precision: str, isa: str, rng: np.random.Generator) -> None:
+    """Though the next product reads it alone, and writes the part behind it."""
+    graph = chain(rng, (2, 4, 5, 32), {"n": 40}, {"n": 24}, {"n": 32})
+    graph.nodes.append(Node("Concat", ["y0", "y1", "y2"], ["y"], {"axis": -1}))
+    graph.nodes.append(Node("MaxPool", ["y"], ["z"], {"kernel_shape": [1, 1]}, "nhwc"))
+    apart = Graph(graph.inputs, ["y0", "y1", "y2"], graph.nodes[:3], graph.constants)
+    graph.outputs[:] = ["z"]
+    x = rng.standard_normal((2, 4, 5, 32), dtype=np.float32)
+    chosen = on_tiles(isa, precision=precision)
+    (found,) = planned(graph, chosen).run([x])
+    np.testing.assert_array_equal(found, np.concatenate(planned(apart, chosen).run([x]), axis=-1))
+
+
 def test_what_two_products_read_is_split_once(isa: str, rng: np.random.Generator) -> None:
     w = {f"w{k}": rng.standard_normal((1, 1, 40, 24), dtype=np.float32) for k in range(3)}
     nodes = [Node("Conv", ["x", f"w{k}"], [f"y{k}"], {"kernel_shape": [1, 1]}, "nhwc") for k in range(3)]
