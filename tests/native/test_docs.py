@@ -30,14 +30,24 @@ def page_id(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+README = (ROOT / "README.md").read_text()
+LAYOUT = README.split("## How the code is laid out")[1].split("\n## ")[0]
+
+
 def test_every_path_of_the_layout_exists() -> None:
-    text = (ROOT / "README.md").read_text()
-    layout = text.split("## How the code is laid out")[1].split("\n## ")[0]
-    rows = [line.split("|")[1] for line in layout.splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1] for line in LAYOUT.splitlines() if line.startswith("| `")]
     named = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
     assert len(named) > 30
-    for name in [*named, *re.findall(r"`((?:tests|bench|csrc|src)/[\w./]*)`", text)]:
+    for name in [*named, *re.findall(r"`((?:tests|bench|csrc|src)/[\w./]*)`", README)]:
         assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("pattern", ["src/forwardpass/*.py", "csrc/core/*.cpp", "csrc/kernels/*.def"])
+def test_the_layout_names_every_module(pattern: str) -> None:
+    found = {p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern)} - {"src/forwardpass/__main__.py"}
+    assert len(found) > 3
+    missing = {name for name in found if f"`{name}`" not in LAYOUT}
+    assert not missing
 
 
 def anchors(page: Path) -> set[str]:
@@ -77,9 +87,8 @@ def test_no_page_knows_a_machine(page: Path) -> None:
 
 
 def test_the_readme_lists_every_error() -> None:
-    text = (ROOT / "README.md").read_text()
     for name in errors.__all__:
-        assert f"`{name}`" in text or f"`forwardpass.{name}`" in text, name
+        assert f"`{name}`" in README or f"`forwardpass.{name}`" in README, name
 
 
 def test_the_limits_are_those_of_the_code() -> None:
