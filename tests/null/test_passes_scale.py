@@ -70,3 +70,14 @@ def test_other_products_are_no_factors_of_channels(shape: tuple[Any, ...]) -> No
     made, log = checked(m.graph(y), batches=(1,))
     assert "Mul" in ops(made)
     assert not reasons(log, "fuse_scale")
+
+
+def test_a_convolution_with_factors_takes_no_pads() -> None:
+    """Which a branch that became known may bring to a graph that has been through the passes."""
+    m = Maker()
+    x, s = m.input("x", "N", 6, 5, 4), m.input("s", "N", 1, 1, 4)
+    padded = m("Pad", x, m.ints(0, 1, 1, 0, 0, 1, 1, 0))
+    window = {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0]}
+    made, log = checked(m.graph(m("nhwc.Conv", padded, m.const((1, 1, 4, 8)), "", "", s, **window)))
+    assert ops(made) == ["Pad", "nhwc.Conv"]
+    assert "has factors of channels" in reasons(log, "fold_pad")

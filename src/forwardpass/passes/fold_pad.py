@@ -15,6 +15,8 @@ def fold(view: View, node: Node) -> Result:
     before = view.producer(node.inputs[0])
     if before is None or before.qualified != "Pad":
         return None
+    if any(node.inputs[4:]):
+        return Declined(f"{node.label} has factors of channels, and so no pads")
     if before.attributes.get("mode", "constant") != "constant":
         return Declined(f"{before.label} has mode {before.attributes['mode']!r}")
     inputs = (*before.inputs, "", "")[:4]
