@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from forwardpass import _native
-from forwardpass.graph import Graph
+from forwardpass.graph import Graph, TensorType
 from forwardpass.plan import Plan, Settings, make_plan
 
 
@@ -41,3 +41,20 @@ def run(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]], isa: str, thre
     if fault:
         raise plan.fault(fault - 1)
     return dict(zip(plan.outputs, outputs))
+
+
+def same_everywhere(graph: Graph, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Check that every ISA and number of threads gives the bits of the scalar kernels on one, and a batch those of its
+    rows. Of small graphs, whose steps are only shared among threads with the fixture `every_step_split`."""
+    want = run(graph, inputs, "scalar")
+    shapes = {k: v.shape for k, v in inputs.items()}
+    for isa in _native.available_isas():
+        for threads in (1, 2, 3):
+            assert plan_of(graph, shapes, isa, threads).threads == threads
+            for name, got in run(graph, inputs, isa, threads).items():
+                np.testing.assert_array_equal(got, want[name])
+    single = {k: TensorType(t.dtype, (1, *t.sizes[1:])) for k, t in graph.inputs.items()}
+    alone = Graph(single, graph.outputs, graph.nodes, graph.constants)
+    for i in range(min(map(len, inputs.values()))):
+        for name, row in run(alone, {k: v[i : i + 1] for k, v in inputs.items()}, "scalar").items():
+            np.testing.assert_array_equal(row[0], want[name][i])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planned import plan_of, run
+from planned import plan_of, run, same_everywhere
 from test_stem import Layer, values
 
-from forwardpass import _native
-from forwardpass.graph import Graph, TensorType
+from forwardpass.graph import Graph
 from forwardpass.ops import lower_conv, lower_planes
 
 LAYERS = [
@@ -39,19 +38,10 @@ def test_the_bits_of_products(
     np.testing.assert_array_equal(got.view(np.int32), want.view(np.int32))
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.random.Generator) -> None:
-    graph, arrays = values(layer, rng)
-    (want,) = run(graph, arrays, "scalar").values()
-    for isa in _native.available_isas():
-        for threads in (1, 2, 3):
-            (got,) = run(graph, arrays, isa, threads).values()
-            np.testing.assert_array_equal(got, want)
-    single = {k: TensorType(t.dtype, (1, *t.sizes[1:])) for k, t in graph.inputs.items()}
-    alone = Graph(single, graph.outputs, graph.nodes, graph.constants)
-    for i in range(layer.size[0]):
-        (one,) = run(alone, {k: v[i : i + 1] for k, v in arrays.items()}, "scalar").values()
-        np.testing.assert_array_equal(one[0], want[i])
+    same_everywhere(*values(layer, rng))
 
 
 @pytest.mark.parametrize("n", range(1, 9))

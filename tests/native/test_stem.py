@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from planned import on_tiles, plan_of, run
+from planned import on_tiles, plan_of, run, same_everywhere
 
 import forwardpass.plan as plans
-from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_conv
 from forwardpass.passes import optimize
@@ -99,19 +98,10 @@ def test_the_bits_of_separate_steps(
         np.testing.assert_array_equal(got[name], want)
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("layer", [*STEMS, *POOLED], ids=str)
 def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.random.Generator) -> None:
-    graph, arrays = values(layer, rng)
-    (want,) = run(graph, arrays, "scalar").values()
-    for isa in _native.available_isas():
-        for threads in (1, 2, 3):
-            (got,) = run(graph, arrays, isa, threads).values()
-            np.testing.assert_array_equal(got, want)
-    single = {k: TensorType(t.dtype, (1, *t.sizes[1:])) for k, t in graph.inputs.items()}
-    alone = Graph(single, graph.outputs, graph.nodes, graph.constants)
-    for i in range(layer.size[0]):
-        (one,) = run(alone, {k: v[i : i + 1] for k, v in arrays.items()}, "scalar").values()
-        np.testing.assert_array_equal(one[0], want[i])
+    same_everywhere(*values(layer, rng))
 
 
 @pytest.mark.parametrize(
