@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
+from ..tracked import call
 from .lower_split import Products, is_made, product_step, reading
 from .registry import Lowering, Tensor
 from .split_cost import ROWS
@@ -42,6 +43,10 @@ def pixels_on_tiles(
         return False
     weights = ctx.constant(1)
     assert weights is not None
+    # No block ends behind its row: zero weights times what is no number, of another image or an earlier call, are NaN.
+    top, left, bottom, right = pads
+    right = call(max, right, (out.shape[2] - 1) * sw + _PIXELS - left - x.shape[2])
+    pads = (top, left, bottom, right)
     taps = [(i * dh, 0) for i in range(kh)]
     valid = sum(1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // _CHANNELS < kw and at % _CHANNELS < channels)
     p = Products(x, pads, taps, (sh, sw), out, residual, (ctx.node.inputs[1], "tiles of pixels"),
@@ -49,13 +54,13 @@ def pixels_on_tiles(
     if is_made(ctx, x) or not p.pays(1, made=True):
         return False
     height, width = p.padded
-    batch, (top, left, bottom, right) = x.shape[0], pads
+    batch = x.shape[0]
     fields: dict[str, Any] = {
         "terms": 1, "batch": batch, "h": x.shape[1], "w": x.shape[2], "c": channels,
         "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2], "in_channel": x.strides[3],
         "pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right, "border_only": 0, "pixels": 1,
     }  # fmt: skip
-    # A tile reads whole blocks, behind the last pixel too.
+    # A tile reads whole blocks, also for rows behind the last pixel, which it has no results for.
     split = ctx.temporary((batch * height * width * _WORDS + (ROWS * sw + _PIXELS) * _WORDS,))
     ctx.step("split_f32", fields, [x], split, units=batch * height, flops=4 * x.size)
     product_step(ctx, p, split, *reading(p, 1, ctx.threads, (height, width), p.steps))
