@@ -93,6 +93,7 @@ def kernels(model: fp.Model, *shape: int) -> list[str]:
 
 
 @TILES
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
 def test_layers(op: str, rng: np.random.Generator) -> None:
     graph = layer(op, 20)
@@ -101,6 +102,7 @@ def test_layers(op: str, rng: np.random.Generator) -> None:
     for threads in (1, 2):
         model = fp.Model(graph, threads=threads)
         assert "linear_split_f32" in kernels(model, 20, 5, 64)
+        assert model.plan({"x": x.shape}).threads == threads
         y = model(x)
         np.testing.assert_allclose(y, want, **network_of([want]))
         for i in range(5):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planned import plan_of
+from planned import plan_of, same_everywhere
 
 from forwardpass.graph import Graph, Node, TensorType
 from tolerance import lanes, native
@@ -51,14 +51,12 @@ def test_rows_give_the_mean_of_an_image(size: tuple[int, ...], kernel: int, how:
     limit = lanes(pixels.shape[1], float(np.abs(pixels).mean(axis=1).max()))
     limit["atol"] += lanes(16 * max(y.shape[2], 1), limit["atol"])["atol"]
     np.testing.assert_allclose(got[:, 0, 0], pixels.mean(axis=1), **limit)
-    for other, threads in ((isa, 2), (isa, 3), ("scalar", 1)):
-        for a, b in zip(plan_of(graph, {"x": size}, other, threads).run([data["x"]]), (y, got)):
-            np.testing.assert_array_equal(a, b)
-    one_size = (1, *size[1:])
-    alone = Graph({"x": TensorType(data["x"].dtype, one_size)}, ["y", "m"], graph.nodes, graph.constants)
-    for i in range(size[0]):
-        _, m = plan_of(alone, {"x": one_size}, isa).run([data["x"][i : i + 1].copy()])
-        np.testing.assert_array_equal(m[0], got[i])
+
+
+@pytest.mark.usefixtures("every_step_split")
+@pytest.mark.parametrize(("size", "kernel", "how"), DEPTHWISE, ids=str)
+def test_isas_threads_and_batches_give_the_same_bits(size: tuple[int, ...], kernel: int, how: dict[str, Any]) -> None:
+    same_everywhere(*means(size, kernel, **how))
 
 
 def test_other_means_read_the_image(isa: str) -> None:
@@ -74,6 +72,7 @@ def test_other_means_read_the_image(isa: str) -> None:
         np.testing.assert_allclose(m, want, **native(want))
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (2, 1), (2, 2)])
 def test_squeeze_and_excitation_by_blocks_of_rows(batch: int, threads: int, isa: str, rng: np.random.Generator) -> None:
     """Expansion, depthwise, factors and projection: the bits are those of whole steps."""
@@ -96,6 +95,7 @@ def test_squeeze_and_excitation_by_blocks_of_rows(batch: int, threads: int, isa:
     graph = Graph({"x": TensorType(np.dtype(np.float32), size)}, [z], conv, constants)
     x = rng.standard_normal(size, dtype=np.float32)
     plan = plan_of(graph, {"x": size}, isa, threads, 1 << 18)
+    assert plan.threads == threads
     members = [[m.step.kernel for m in chain.members] for chain in plan.chains if not chain.declined]
     assert members == [["brgemm_f32", "depthwise_f32"], ["brgemm_f32", "brgemm_f32", "depthwise_f32"]]
     (got,) = plan.run([x])

@@ -43,6 +43,7 @@ def reused(graph: Graph, isa: str, threads: int = 1) -> list[bool]:
     return [s.inputs[1] is not None and s.inputs[1].buffer is s.output.buffer for s in adding]
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("size", [1, 3])
 def test_in_place_gives_the_same_bits(
     size: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
@@ -51,6 +52,7 @@ def test_in_place_gives_the_same_bits(
     x = {"x": rng.standard_normal((2, 14, 13, 8), dtype=np.float32)}
     assert reused(graph, isa)[0]
     got = [run(graph, x, isa, threads)["z"] for threads in (1, 2, 3)]
+    assert plan_of(graph, {"x": x["x"].shape}, isa, 3).threads == 3
     monkeypatch.setattr(plans, "reuse_residuals", lambda *_: None)
     assert not any(reused(graph, isa))
     want = run(graph, x, isa)["z"]

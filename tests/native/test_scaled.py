@@ -64,6 +64,7 @@ LAYERS: list[tuple[tuple[int, ...], int, dict[str, Any], list[str]]] = [
 ]
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize(("size", "n", "how", "steps"), LAYERS, ids=str)
 def test_weights_take_the_factors(
     size: tuple[int, ...], n: int, how: dict[str, Any], steps: list[str], isa: str, rng: np.random.Generator
@@ -75,13 +76,16 @@ def test_weights_take_the_factors(
     np.testing.assert_allclose(got, want, **native(want))
     np.testing.assert_array_equal(got, run(graph, data, settings("scalar")))
     for threads in (2, 3):
-        np.testing.assert_array_equal(got, run(graph, data, settings(isa, threads)))
+        shared = planned(graph, data, settings(isa, threads))
+        assert shared.threads == threads
+        np.testing.assert_array_equal(got, shared.run([data[k] for k in graph.inputs])[0])
     shapes = {k: TensorType(t.dtype, (1, *t.sizes[1:])) for k, t in graph.inputs.items()}
     alone = Graph(shapes, graph.outputs, graph.nodes, graph.constants)
     for image in range(size[0]):
         np.testing.assert_array_equal(run(alone, one(data, image), settings(isa))[0], got[image])
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("precision", ["float32", "fast", "bfloat16"])
 @pytest.mark.parametrize(("size", "n", "how", "steps"), LAYERS, ids=str)
 def test_split_operands_take_the_factors(

@@ -65,6 +65,7 @@ def check(graph: Graph, isa: str, precision: str, monkeypatch: pytest.MonkeyPatc
     return plan
 
 
+@pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("precision", ["float32", "fast", "bfloat16"])
 @pytest.mark.parametrize(
     "activation",

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from planned import plan_of, run, settings
+from planned import plan_of, run, same_everywhere, settings
 
 import tolerance
 from forwardpass import _native
@@ -121,19 +121,10 @@ def test_the_convolution_in_float64(layer: Layer, isa: str, rng: np.random.Gener
     np.testing.assert_allclose(got, exact(layer, graph, arrays), **tolerance.WINOGRAD)
 
 
-@pytest.mark.usefixtures("tile")
+@pytest.mark.usefixtures("tile", "every_step_split")
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_isas_threads_and_batches_give_the_same_bits(layer: Layer, rng: np.random.Generator) -> None:
-    graph, arrays = layer.graph(rng), layer.arrays(rng)
-    want = run(graph, arrays, "scalar")["y"]
-    for isa in _native.available_isas():
-        for threads in (1, 2, 3):
-            np.testing.assert_array_equal(run(graph, arrays, isa, threads)["y"], want)
-    single = {k: TensorType(t.dtype, (1, *t.sizes[1:])) for k, t in graph.inputs.items()}
-    alone = Graph(single, graph.outputs, graph.nodes, graph.constants)
-    for i in range(layer.batch):
-        one = run(alone, {k: v[i : i + 1] for k, v in arrays.items()}, "scalar")["y"]
-        np.testing.assert_array_equal(one[0], want[i])
+    same_everywhere(layer.graph(rng), layer.arrays(rng))
 
 
 def accuracies(layer: Layer, kind: str, rng: np.random.Generator, ways: list[Scheme]) -> tuple[float, list[float]]:
