@@ -239,14 +239,38 @@ static std::int64_t pack_columns(const float* in, std::int64_t stride, float* ou
   return k;
 }
 
+// Whole panels of a B whose rows are dense, side by side: a line of a row is read where the one before it was, and not
+// after all other rows.
+template <int kCount>
+static void pack_rows(const float* const* from, std::int64_t stride, float* const* to, std::int64_t rows) {
+  const float* in[kCount];
+  float* out[kCount];
+  for (int i = 0; i < kCount; ++i) in[i] = from[i], out[i] = to[i];
+  for (std::int64_t at = 0; at < rows * kPanel; at += kPanel) {
+    for (int i = 0; i < kCount; ++i) {
+      for (std::int64_t j = 0; j < kPanel; j += kLanes) store(out[i] + at + j, load(in[i] + j));
+      in[i] += stride;
+    }
+  }
+}
+
 void pack_b_f32(const KernelArgs& args, Range range) noexcept {
   const PackParams& p = params_of<PackParams>(args);
   const std::int64_t panels = (p.n + kPanel - 1) / kPanel;
+  constexpr int kTogether = 4;
+  const float* from[kTogether];
+  float* to[kTogether];
+  int waiting = 0;
   for (std::int64_t u = range.begin; u < range.end; ++u) {
     const std::int64_t first = u % panels * kPanel;
     const std::int64_t cols = min_of(kPanel, p.n - first);
     const float* in = static_cast<const float*>(args.in[0]) + u / panels * p.in_batch + first * p.in_n;
     float* out = static_cast<float*>(args.out) + u / panels * p.out_batch + u % panels * p.k * kPanel;
+    if (cols == kPanel && p.in_n == 1) {
+      from[waiting] = in, to[waiting++] = out;
+      if (waiting == kTogether) pack_rows<kTogether>(from, p.in_k, to, p.k), waiting = 0;
+      continue;
+    }
     std::int64_t k = 0;
     if (cols == kPanel && p.in_k == 1) {
       k = pack_columns(in, p.in_n, out, p.k);
@@ -258,6 +282,7 @@ void pack_b_f32(const KernelArgs& args, Range range) noexcept {
       for (std::int64_t j = cols; j < kPanel; ++j) out[j] = 0.0f;
     }
   }
+  for (int i = 0; i < waiting; ++i) pack_rows<1>(from + i, p.in_k, to + i, p.k);
 }
 
 }  // namespace forwardpass::FORWARDPASS_ISA

@@ -17,7 +17,10 @@ PANEL = {i["name"]: i["panel"] for i in isas() if i["available"]}
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0)], ids=str)
-@pytest.mark.parametrize(("batch", "k", "n"), [(1, 37, 32), (2, 16, 50), (3, 5, 16), (1, 64, 3), (2, 1, 17), (1, 0, 4)])
+@pytest.mark.parametrize(
+    ("batch", "k", "n"),
+    [(1, 37, 32), (2, 16, 50), (3, 5, 16), (1, 64, 3), (2, 1, 17), (1, 0, 4), (1, 9, 147), (3, 19, 82)],
+)
 def test_panels_hold_their_columns_and_zeros(isa: str, batch: int, k: int, n: int, order: tuple[int, ...]) -> None:
     want = np.random.default_rng(k).standard_normal((batch, k, n)).astype(np.float32)
     source = np.ascontiguousarray(want.transpose(order))
