@@ -1,8 +1,10 @@
-"""Weights as kernels want them: packed once per model, large ones by another thread while the plan is made."""
+"""Weights as kernels want them: packed once per model, large ones by another thread while the plan is made, or all of a
+small model when it is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +46,7 @@ class Packer:
         self._packed = packed
         self._fresh: dict[Any, Array] = {}  # which a kernel may still be writing
         self._background: _native.Background | None = None
+        self._later: list[Callable[[], None]] = []  # of a small model: between them the planner would leave the caches
         self._queued = 0  # of what the other thread packs
         self._sources: list[tuple[int, Array]] = []  # of packed weights, which wait for so many of those
         self._source: Array | None = None  # the largest one
@@ -78,6 +81,9 @@ class Packer:
             forget(self._sources.pop(0)[1])
 
     def _wait(self) -> None:
+        for pack in self._later:
+            pack()
+        self._later.clear()
         while self._sources:
             self._forget(self._sources[0][0])
         if self._background is not None:
@@ -100,9 +106,20 @@ class Packer:
         self._background = self._background or _native.Background()
         return self._background
 
+    def _now_or_later(self, pack: Callable[[], None]) -> None:
+        """Pack now what is let go of afterwards."""
+        if self._large:
+            pack()
+        else:
+            self._later.append(pack)
+
     def _pack(self, kernel: str, fields: dict[str, Any], source: Array, out: Array, panels: int) -> None:
-        run = (self._packer(out) or _native).run_kernel
-        run(self._isa, kernel, fields, [source], out, 0, panels)
+        packer = self._packer(out)
+        pack = partial((packer or _native).run_kernel, self._isa, kernel, fields, [source], out, 0, panels)
+        if packer is None:
+            self._now_or_later(pack)
+        else:
+            pack()
 
     def pack_b(self, b: Array) -> Array:
         return self._panels(b, self._blocks.empty)
@@ -165,7 +182,12 @@ class Packer:
         out = self._blocks.empty((-(-n // columns), taps, columns // self.panel, channels, self.panel))
         for i in range(len(out)):
             source = w[..., i * columns : (i + 1) * columns]
-            _native.winograd_weights(rows, cols, source, out[i : i + 1], self._packer(out))
+            packer = self._packer(out)
+            pack = partial(_native.winograd_weights, rows, cols, source, out[i : i + 1], packer)
+            if packer is None:
+                self._now_or_later(pack)
+            else:
+                pack()
             if w.strides[3] == max(w.strides):
                 self._let_go([source])
         return out
