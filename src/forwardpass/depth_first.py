@@ -274,7 +274,8 @@ def _estimate(chain: Chain, l2: int) -> None:
     sizes: list[int] = []
     for m in chain.members:
         inputs = {t.buffer: None for t in m.step.inputs if t is not None and t.buffer in chain.between}
-        sizes += m.step.nbytes, sum(b.nbytes for b in inputs)
+        if inputs:  # of the others nothing is saved
+            sizes += m.step.nbytes, sum(b.nbytes for b in inputs)
     chain.saved = call(_saved, l2, chain.parts, *sizes)
     if not chain.saved:
         return

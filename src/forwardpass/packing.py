@@ -49,7 +49,8 @@ class Packer:
         self._later: list[Callable[[], None]] = []  # of a small model: between them the planner would leave the caches
         self._queued = 0  # of what the other thread packs
         self._sources: list[tuple[int, Array]] = []  # of packed weights, which wait for so many of those
-        self._source: Array | None = None  # the largest one
+        self._source: Array | None = None  # the largest one, of so many bytes
+        self._source_bytes = 0
         nbytes = sum(c.nbytes for c in graph.constants.values() if not is_tracked(c))
         self._blocks, self._large = Blocks(nbytes), nbytes >= _LARGE_BYTES
 
@@ -67,8 +68,8 @@ class Packer:
         """Forget what has been packed, where a file has it, as soon as the other thread has packed it too; of a small
         model when all is: a call of the system for each costs as much as the packing."""
         for source in sources:
-            if source.nbytes > (0 if self._source is None else self._source.nbytes):
-                self._source = source
+            if source.nbytes > self._source_bytes:
+                self._source, self._source_bytes = source, source.nbytes
             if self._large:
                 self._sources.append((self._queued, source))
         if self._sources:

@@ -107,6 +107,7 @@ class Planner(Packer):
         super().__init__(graph, settings.isa, settings.panel, terms, settings.threads, packed)
         self._declared = declared
         self.graph, self.values, self.settings = graph, types, settings
+        self._unknown = {name for name, t in types.items() if not t.is_known}
         self.storage = Storage(graph, types)
         self.steps: list[Step] = []
         self.tile_panels = settings.tile_panels
@@ -128,14 +129,14 @@ class Planner(Packer):
         return reasons
 
     def _unsupported_types(self, node: Node, op: Operator) -> str | None:
-        for value in (*node.inputs, *node.outputs):
-            if value and not self.values[value].is_known:
+        for value in (*node.inputs, *node.outputs) if self._unknown else ():
+            if value in self._unknown:
                 what = "is no tensor" if self.values[value].container else "has a shape that depends on data"
                 return f"{value!r} {what}"
         typed = op.typed or op.view
         for o in node.outputs:
             dtype = self.values[o].dtype if o else FLOAT
-            if dtype not in NATIVE or not (typed or dtype == FLOAT):
+            if dtype != FLOAT and not (typed and dtype in NATIVE):
                 return f"{o!r} is {name_of(dtype)}"
         if op.typed:
             return None

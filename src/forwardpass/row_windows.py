@@ -181,6 +181,16 @@ class _Window:
         return None
 
 
+_Operands = tuple[list[tuple["Tensor | None", "_Window | None"]], tuple[int, ...]]
+
+
+def _operands(m: RowStep, windows: dict[Buffer, _Window]) -> _Operands:
+    """Of a member: its operands, each with its window, if it has one, and how far they move from image to image."""
+    pairs = [(t, None if t is None else windows.get(t.buffer)) for t in [*m.step.inputs, m.step.output]]
+    # The range goes on to the next image, and a window is where it was.
+    return pairs, tuple(0 if w is None else -w.image for _, w in pairs)
+
+
 class _Part:
     """The rows that one thread computes.
 
@@ -193,6 +203,7 @@ class _Part:
     def __init__(self, chain: Chain, part: int, threads: int) -> None:
         self.chain, self.part, self.threads = chain, part, threads
         self.windows = {b: _Window(chain, b, part) for b in chain.between}
+        self.operands = [_operands(m, self.windows) for m in chain.members]
         self.made: list[Slice] = []
         self.begins: list[int] = []
         self.ends: list[int] = []
@@ -240,7 +251,7 @@ class _Part:
             self._make_room(self.chain.lowest(done), wanted)
             for k, m in enumerate(self.chain.members):
                 if done[k] < ends[k]:
-                    self._rows(m, done[k], ends[k])
+                    self._rows(m, self.operands[k], done[k], ends[k])
                     done[k] = ends[k]
 
     def _make_room(self, lowest: dict[Buffer, int], wanted: dict[Buffer, int]) -> None:
@@ -260,16 +271,13 @@ class _Part:
                     self._add(w.index, "fill_f32", w.zeros, [], w.dense(), ranges)
             w.end = end
 
-    def _rows(self, m: RowStep, begin: int, end: int) -> None:
-        tensors = [*m.step.inputs, m.step.output]
-        windows = [None if t is None else self.windows.get(t.buffer) for t in tensors]
-        *inputs, output = (
-            t if t is None or w is None else Tensor(w.memory, t.shape, t.strides, t.offset + w.at())
-            for t, w in zip(tensors, windows)
-        )
+    def _rows(self, m: RowStep, operands: _Operands, begin: int, end: int) -> None:
+        pairs, moves = operands
+        *inputs, output = [
+            t if t is None or w is None else Tensor(w.memory, t.shape, t.strides, t.offset - w.base * w.row)
+            for t, w in pairs
+        ]
         assert output is not None
-        # The range goes on to the next image, and a window is where it was.
-        moves = tuple(0 if w is None else -w.image for w in windows)
         ranges = self._ranges(begin * m.units, end * m.units)
         self._add(m.index, m.step.kernel, m.step.params, inputs, output, ranges, m.height * m.units, moves)
 

@@ -12,7 +12,7 @@ from .graph import Array, Graph, Node, TensorType
 from .memory import Buffer
 from .ops import Operator, Tensor, find
 from .ops.symbolic import as_tracked
-from .tracked import plain
+from .tracked import is_tracked, plain
 
 __all__ = ["Storage", "contiguous_strides"]
 
@@ -95,7 +95,9 @@ class Storage:
         """Where a value lives; constants get their place when they are first asked for."""
         found = self.tensors.get(name)
         if found is None:
-            array = as_tracked(self.graph.constants[name], self.types[name].dtype)
+            array = self.graph.constants[name]
+            if is_tracked(array) or array.dtype.hasobject:  # of tracked sizes
+                array = as_tracked(array, self.types[name].dtype)
             found = self.tensors[name] = self.constant(array, name, self._shape(name))
         return found
 

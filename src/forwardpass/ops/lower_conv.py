@@ -13,7 +13,9 @@ from ..graph import Array
 from ..tracked import call
 from .lower import GRAIN, binary_step, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
+from .lower_pixels import MOST_CHANNELS as MOST_OF_PIXELS
 from .lower_pixels import pixels_on_tiles
+from .lower_planes import MOST_OUTPUTS as MOST_OF_PLANES
 from .lower_planes import on_planes
 from .lower_split import Products, conv_on_tiles
 from .lower_stem import on_stem
@@ -29,7 +31,7 @@ def lower_conv(ctx: Lowering) -> str | None:
         return reason
     x, w, out = given(ctx, 0), given(ctx, 1), ctx.output()
     residual, scale = ctx.input(3), ctx.input(4)
-    if ctx.constant(1) is None or (ctx.input(2) is not None and ctx.constant(2) is None):
+    if ctx.constant(1) is None or (ctx.constant(2) is None and ctx.input(2) is not None):
         return "the weights are not constant"
     if residual is not None and residual.shape != out.shape:
         return "the residual is broadcast"
@@ -75,6 +77,9 @@ def _on_first_layers(
     chunk: int,
 ) -> bool:
     """By the kernels that read an image as the caller gave it."""
+    channels, n = w.shape[2:]
+    if int(ctx.attributes["group"]) != 1 or (channels > MOST_OF_PIXELS and n > MOST_OF_PLANES):
+        return False  # none of them: most layers shall not have to ask each
     return (
         on_planes(ctx, x, w, out, residual, pads)
         or pixels_on_tiles(ctx, x, w, out, residual, pads, chunk)

@@ -12,15 +12,15 @@ from .lower_split import Products, is_made, product_step, reading
 from .registry import Lowering, Tensor
 from .split_cost import ROWS
 
-__all__ = ["pixels_on_tiles"]
+__all__ = ["MOST_CHANNELS", "pixels_on_tiles"]
 
-_CHANNELS = 4
+MOST_CHANNELS = 4
 """Of a pixel, with filling."""
 _PIXELS = 8
 """Of a block."""
 _WORDS = 2
 """Of a pixel."""
-_NUMBERS = np.arange(_PIXELS * _CHANNELS).reshape(-1, 2).T.reshape(-1)
+_NUMBERS = np.arange(_PIXELS * MOST_CHANNELS).reshape(-1, 2).T.reshape(-1)
 """Number of a block -> pixel and channel: words have the first of two channels in their low half."""
 
 
@@ -39,7 +39,7 @@ def pixels_on_tiles(
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     one = ctx.terms == 1 and int(ctx.attributes["group"]) == 1 and not ctx.attributes["pooled"]
-    if not one or not out.size or not 1 < channels <= _CHANNELS or not 1 < kw <= _PIXELS or dw != 1:
+    if not one or not out.size or not 1 < channels <= MOST_CHANNELS or not 1 < kw <= _PIXELS or dw != 1:
         return False
     weights = ctx.constant(1)
     assert weights is not None
@@ -48,7 +48,9 @@ def pixels_on_tiles(
     right = call(max, right, (out.shape[2] - 1) * sw + _PIXELS - left - x.shape[2])
     pads = (top, left, bottom, right)
     taps = [(i * dh, 0) for i in range(kh)]
-    valid = sum(1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // _CHANNELS < kw and at % _CHANNELS < channels)
+    valid = sum(
+        1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // MOST_CHANNELS < kw and at % MOST_CHANNELS < channels
+    )
     p = Products(x, pads, taps, (sh, sw), out, residual, (ctx.node.inputs[1], "tiles of pixels"),
                  lambda: _blocks(weights), chunk, out, _WORDS, valid)  # fmt: skip
     if is_made(ctx, x) or not p.pays(1, made=True):
@@ -70,6 +72,6 @@ def pixels_on_tiles(
 def _blocks(weights: Array) -> Array:
     """[rows, columns, channels, outputs] -> [rows, numbers of a block, outputs]."""
     kh, kw, channels, n = weights.shape
-    whole = np.zeros((kh, _PIXELS, _CHANNELS, n), np.float32)
+    whole = np.zeros((kh, _PIXELS, MOST_CHANNELS, n), np.float32)
     whole[:, :kw, :channels] = weights
-    return np.ascontiguousarray(whole.reshape(kh, _PIXELS * _CHANNELS, n)[:, _NUMBERS])
+    return np.ascontiguousarray(whole.reshape(kh, _PIXELS * MOST_CHANNELS, n)[:, _NUMBERS])

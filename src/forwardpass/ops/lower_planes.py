@@ -13,9 +13,9 @@ from ..tracked import call
 from .lower_linear import epilogue, sum_length, vector
 from .registry import Attributes, Lowering, Tensor
 
-__all__ = ["few_outputs", "on_planes"]
+__all__ = ["MOST_OUTPUTS", "few_outputs", "on_planes"]
 
-_MOST = 8
+MOST_OUTPUTS = 8
 """Outputs."""
 _LEAST = 32
 """Columns of the output."""
@@ -44,7 +44,7 @@ def few_outputs(attributes: Attributes, weights: tuple[int, ...]) -> bool:
     if len(weights) != 4 or int(attributes.get("group", 1)) != 1:
         return False
     kh, kw, channels, n = weights
-    if any(d != 1 for d in attributes.get("dilations") or (1, 1)) or not 0 < n <= _MOST:
+    if any(d != 1 for d in attributes.get("dilations") or (1, 1)) or not 0 < n <= MOST_OUTPUTS:
         return False
     step = (attributes.get("strides") or (1, 1))[0]
     ours = kh * kw * channels * _EACH[_columns(n)] + min(step, kh) * channels * _TURN + n * _PLACE
@@ -67,7 +67,7 @@ def on_planes(
     start = Tensor(image.buffer, image.shape, image.strides, offset)
     block = call(_block, width, kh * sw * channels)
     length = call(_length, block, kw, sw)
-    slot = (kh * sw * channels + _MOST) * length
+    slot = (kh * sw * channels + MOST_OUTPUTS) * length
     workspace = ctx.temporary((ctx.threads * slot,))
     weights, bias = ctx.constant(1), ctx.constant(2)
     assert weights is not None
