@@ -50,10 +50,12 @@ std::byte* map_zeros(std::size_t bytes) {
   return begin;
 }
 
-// Bytes that a block takes; 0 where malloc has it.
+// Bytes that a block takes; 0 where malloc has it. What fills most of a huge page gets one: to make it takes half of
+// the time of that many small ones.
 std::size_t mapped_bytes(std::size_t bytes) {
-  constexpr std::size_t kLeast = std::size_t{256} << 10;
-  return bytes < kLeast ? 0 : round_up(bytes, kPage);
+  constexpr std::size_t kLeast = std::size_t{256} << 10, kMostOfHuge = kHugePage / 4 * 3;
+  if (bytes < kLeast) return 0;
+  return bytes >= kMostOfHuge && bytes <= kHugePage ? kHugePage : round_up(bytes, kPage);
 }
 
 void unmap(std::byte* data, std::size_t bytes) { munmap(data, bytes); }
