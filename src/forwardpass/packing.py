@@ -20,7 +20,7 @@ from .tracked import is_tracked
 
 __all__ = ["Packer"]
 
-_BACKGROUND_BYTES = 1 << 18
+_BACKGROUND_BYTES = 1 << 16
 """Of packed weights, from which on to pack them takes longer than to tell another thread."""
 _LARGE_BYTES = 32 << 20
 """Of constants, from which on a process shall not hold them twice, not even while they are packed."""

@@ -211,14 +211,18 @@ class Storage:
     def _wanted_border(self, name: str, op: Operator) -> Pads | None:
         """The border that the convolutions reading a value need, where producer and all readers can live with it."""
         pads = [0, 0, 0, 0]
+        if not op.strided or len(self.types[name].shape or ()) != 4:
+            return None
         for reader in self.consumers.get(name, ()):
             if not find(reader).strided:
                 return None
             if reader.domain == "nhwc" and reader.op == "Conv" and reader.inputs[0] == name:
                 if reader.attributes.get("channels_first"):
                     return None
-                pads = [max(a, b) for a, b in zip(pads, reader.attributes.get("pads", (0, 0, 0, 0)))]
-        if not any(pads) or not op.strided or len(self._shape(name)) != 4:
+                wanted = reader.attributes.get("pads")
+                if wanted and any(wanted):
+                    pads = [max(a, b) for a, b in zip(pads, wanted)]
+        if not any(pads):
             return None
         return (pads[0], pads[1], pads[2], pads[3])
 

@@ -141,7 +141,7 @@ def dtype_reason(ctx: Lowering, *indexes: int) -> str | None:
     """Why these inputs (all if none are named) cannot run natively, None if they can."""
     for index in indexes or range(len(ctx.types)):
         found = ctx.types[index] if index < len(ctx.types) else None
-        if found is not None and found.dtype != np.float32:
+        if found is not None and found.dtype != FLOAT:
             return f"dtype {found.dtype.name} has no native kernel"
     return None
 

@@ -106,7 +106,7 @@ def _half(width: int, most: int, tile_panels: tuple[int, ...], panels: int, k: i
 @lru_cache(maxsize=64)
 def _offsets(kh: int, kw: int, channels: int, row: int, col: int, plane: int) -> Array:
     """Of the numbers of a window, one after another."""
-    grid = np.indices((kh, kw, channels)).reshape(3, -1)
-    found: Array = np.ascontiguousarray(np.array((row, col, plane), np.int64) @ grid)
+    rows, cols, planes = (step * np.arange(size) for step, size in ((row, kh), (col, kw), (plane, channels)))
+    found: Array = (rows[:, None, None] + cols[:, None] + planes).astype(np.int64).reshape(-1)
     found.flags.writeable = False  # many plans share it
     return found
