@@ -257,15 +257,16 @@ void bind_program(py::module_& module) {
       .def(py::init<>());
   module.def(
       "place",
-      [](const std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t>>& given) {
+      [](const std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t, int>>& given, int threads) {
         std::vector<Piece> pieces;
-        for (const auto& [bytes, first, last] : given) pieces.push_back({bytes, first, last});
-        const std::size_t total = place(pieces);
+        for (const auto& [bytes, first, last, part] : given) pieces.push_back({bytes, first, last, part});
+        const std::size_t total = place(pieces, threads);
         std::vector<std::int64_t> offsets;
         for (const Piece& piece : pieces) offsets.push_back(piece.offset);
         return std::pair(offsets, total);
       },
-      py::arg("pieces"), "Offsets of pieces (bytes, first step, last step) in an arena, and the arena's bytes.");
+      py::arg("pieces"), py::arg("threads"),
+      "Offsets of pieces (bytes, first step, last step, thread or -1) in an arena, and the arena's bytes.");
   py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan.py; called through `handle`.")
       .def(py::init<int, std::shared_ptr<Arenas>>(), py::arg("threads"), py::arg("arenas") = nullptr)
       .def(

@@ -72,8 +72,8 @@ class Template {
     const FieldPlace place = field_place(base_.kernels.at(step), name, index);
     fields_.push_back({starts_[step] + place.offset, place.kind, value});
   }
-  void add_piece(std::int64_t bytes, int value, std::int64_t first, std::int64_t last) {
-    pieces_.push_back({bytes, first, last});
+  void add_piece(std::int64_t bytes, int value, std::int64_t first, std::int64_t last, int part) {
+    pieces_.push_back({bytes, first, last, part});
     piece_values_.push_back(value);
   }
   // `operand` is -1 for the output.
@@ -107,7 +107,7 @@ class Template {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       if (piece_values_[i] >= 0) pieces[i].bytes = at(values, piece_values_[i]).integer;
     }
-    const std::size_t arena_bytes = place(pieces);
+    const std::size_t arena_bytes = place(pieces, base_.program.threads());
     for (const OperandRule& r : operands_) {
       if (r.is_array) {
         const auto* start = static_cast<const std::byte*>(at(values, r.value).address);
@@ -210,7 +210,8 @@ void bind_template(py::module_& module) {
                        "A program whose numbers are filled in for each set of sizes. See template.py.")
       .def(py::init<py::object>(), py::arg("program"))
       .def("add_field", &Template::add_field, py::arg("step"), py::arg("name"), py::arg("index"), py::arg("value"))
-      .def("add_piece", &Template::add_piece, py::arg("bytes"), py::arg("value"), py::arg("first"), py::arg("last"))
+      .def("add_piece", &Template::add_piece, py::arg("bytes"), py::arg("value"), py::arg("first"), py::arg("last"),
+           py::arg("part"))
       .def("add_operand", &Template::add_operand, py::arg("step"), py::arg("operand"), py::arg("bytes"),
            py::arg("value"), py::arg("piece"), py::arg("is_array"))
       .def("add_range", &Template::add_range, py::arg("step"), py::arg("thread"), py::arg("begin"),

@@ -40,6 +40,8 @@ class Buffer:
         Bytes from the arena's start.
     first, last
         The first and last step that touch it; the planner fills them in.
+    part
+        The only thread that touches it; -1 for a value that threads share.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class Buffer:
     offset: int = 0
     first: int = -1
     last: int = -1
+    part: int = -1
 
     @property
     def nbytes(self) -> int:

@@ -227,14 +227,14 @@ def make_plan(
     """
     plan = draft(graph, shapes, settings, packed, types, declared)
     plan.arenas = arenas
-    plan.arena_bytes = place(plan.buffers)
+    plan.arena_bytes = place(plan.buffers, plan.threads)
     return plan
 
 
-def place(buffers: Sequence[Buffer]) -> int:
+def place(buffers: Sequence[Buffer], threads: int = 1) -> int:
     """Give those that belong into the arena their places; return the arena's bytes. csrc/core/place.hpp says how."""
     inside = in_arena(buffers)
-    offsets, total_bytes = _native.place([(b.nbytes, b.first, b.last) for b in inside])
+    offsets, total_bytes = _native.place([(b.nbytes, b.first, b.last, b.part) for b in inside], threads)
     for b, offset in zip(inside, offsets):
         b.offset = offset
     return total_bytes

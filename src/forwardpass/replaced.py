@@ -53,7 +53,7 @@ class _Replaced:
     def buffer(self, b: Buffer) -> Buffer:
         if b not in self._buffers:
             size, array = self._many((b.size, b.array))
-            self._buffers[b] = Buffer(b.kind, size, b.name, b.index, array, b.itemsize, 0, b.first, b.last)
+            self._buffers[b] = Buffer(b.kind, size, b.name, b.index, array, b.itemsize, 0, b.first, b.last, b.part)
         return self._buffers[b]
 
     def _tensor(self, t: Tensor) -> Tensor:

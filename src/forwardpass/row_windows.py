@@ -155,7 +155,8 @@ class _Window:
         self.top = self.pads.get("pad_top", 0)
         self.bottom = self.top + out.shape[1]
         self.index = writer.index if border is None else border[1]
-        self.memory = Buffer("arena", 0, f"{value.name}.rows" if chain.parts == 1 else f"{value.name}.rows{part}")
+        name = f"{value.name}.rows" if chain.parts == 1 else f"{value.name}.rows{part}"
+        self.memory = Buffer("arena", 0, name, part=part)
         self.base = 0  # the row at its start
         self.end = 0  # behind the last row that is there
         self.rows = 0  # that it has room for

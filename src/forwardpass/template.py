@@ -106,7 +106,7 @@ class Template:
                     self.native.add_size(bool(output), k, axis, value)
         pieces = {b: k for k, b in enumerate(in_arena(plan.buffers))}
         for b in pieces:
-            self.native.add_piece(plain(b.nbytes), self._value(b.nbytes), b.first, b.last)
+            self.native.add_piece(plain(b.nbytes), self._value(b.nbytes), b.first, b.last, b.part)
         self._add_params(plan.tape)
         for k, entry in enumerate(plan.tape):
             self._add(k, entry, pieces)
@@ -189,7 +189,7 @@ class Template:
         names, function = self._shown
         known = dict(zip(names, function(shapes)))
         made = replace(self.plan, lambda value: known[value.name] if is_tracked(value) else value)
-        made.arena_bytes = place(made.buffers)
+        made.arena_bytes = place(made.buffers, made.threads)
         return made
 
 

@@ -9,6 +9,7 @@ from forwardpass.memory import ALIGNMENT, Buffer
 from forwardpass.plan import place
 
 SPANS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20), st.integers(0, 8)), max_size=30)
+PARTS = st.lists(st.integers(-1, 3), min_size=30, max_size=30)
 
 
 def rounded(buffer: Buffer) -> int:
@@ -21,10 +22,12 @@ def buffers_of(spans: list[tuple[int, int, int]]) -> list[Buffer]:
     ]
 
 
-@given(SPANS)
-def test_live_buffers_do_not_overlap(spans: list[tuple[int, int, int]]) -> None:
+@given(SPANS, PARTS, st.integers(1, 4))
+def test_live_buffers_do_not_overlap(spans: list[tuple[int, int, int]], parts: list[int], threads: int) -> None:
     buffers = buffers_of(spans)
-    total = place(buffers)
+    for buffer, part in zip(buffers, parts):
+        buffer.part = min(part, threads - 1)
+    total = place(buffers, threads)
     for k, a in enumerate(buffers):
         assert a.offset % ALIGNMENT == 0
         assert 0 <= a.offset <= a.offset + a.nbytes <= total
@@ -45,6 +48,26 @@ def test_size_is_between_the_bounds(spans: list[tuple[int, int, int]]) -> None:
 def test_a_chain_takes_two_places(sizes: list[int]) -> None:
     """Values that the next step reads and nobody else, each a cache line or less."""
     assert place(buffers_of([(size, k, 1) for k, size in enumerate(sizes)])) == 2 * ALIGNMENT
+
+
+def middle(buffer: Buffer) -> int:
+    return buffer.offset + buffer.nbytes // 2
+
+
+def test_threads_meet_at_one_address() -> None:
+    """What one thread wrote in a buffer, no other one writes in the next that lies there."""
+    sizes = [64, 8, 32, 4, 16]
+    shared = buffers_of([(1024 * size, 10 * k, 9) for k, size in enumerate(sizes)])
+    first, second = (Buffer("arena", 1024, f"rows{part}", first=50, last=59, part=part) for part in (0, 1))
+    place([*shared, first, second], 2)
+    assert len({middle(b) for b in shared}) == 1
+    assert first.offset + first.nbytes == second.offset == middle(shared[0])
+
+
+def test_threads_do_not_take_much_more_memory() -> None:
+    """One after another, below and above the address: that would be twice as much."""
+    rows = [Buffer("arena", 1024, f"rows{part}", first=part, last=part, part=part) for part in (0, 1)]
+    assert place(rows, 2) == 4096
 
 
 def test_other_buffers_have_no_place() -> None:
