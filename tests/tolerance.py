@@ -142,6 +142,9 @@ cancel, and the layers behind, enlarge what a product rounds."""
 ROUGH_GELU = 2e-4
 """Gelu behind a product of "bfloat16", on an operand that is exact."""
 
+NEAR_GELU = 1.5 * EPS32
+"""Gelu behind a product of more terms, relative to its operand: 1e-7, and the rounding of the result."""
+
 KERAS_METRICS = {"rtol": 1e-6, "atol": 1e-6}
 """A mean in float64 against Keras', which sums in float32."""
 

@@ -3,6 +3,7 @@
 // the operand of the next product.
 #pragma once
 #include "brgemm_split_step.hpp"
+#include "near_gelu.hpp"
 #include "near_pair.hpp"
 #include "simd.hpp"
 
@@ -70,9 +71,7 @@ struct Finish {
       return finish(part.rows, block.sums[first], part.panel, block.first, block.last);
     }
     block.done += block.panels;
-    if constexpr (kTerms == 1) {
-      if (joins(block, part) && join(part.rows, block.sums[first], block.sums[first + 1], part.panel)) return;
-    }
+    if (joins(block, part) && join<kTerms>(part.rows, block.sums[first], block.sums[first + 1], part.panel)) return;
     for (int n = 0; n < block.panels; ++n) {
       finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
       if (p.makes != kBeside) continue;
@@ -84,7 +83,8 @@ struct Finish {
 
   // Whether two panels become one block of the next product's operand, and nothing else, in one pass.
   bool joins(const Block& block, const Part& part) const {
-    return p.makes == kInstead && block.panels > 1 && p.n >= (part.panel + 2) * kPairs && !runs_on_rows(p.activation);
+    const bool in_registers = !runs_on_rows(p.activation) || (p.activation == k_gelu && !part.rows.residual);
+    return p.makes == kInstead && block.panels > 1 && p.n >= (part.panel + 2) * kPairs && in_registers;
   }
 
   // The sums of one tile, which are dense, into C, where those of the chunks before are.
@@ -127,6 +127,11 @@ struct Finish {
   void activate(float* x, int n) const {
     if (p.terms == 1 && p.activation == k_gelu) {
       for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu(load(x + i)));
+    } else if (p.activation == k_gelu) {
+      for (int i = 0; i < n; i += kLanes) {
+        const Vec y = near_gelu(load(x + i));
+        store(x + i, select(load(x + i) == set1(-kInf), set1(__builtin_nanf("")), y));
+      }
     } else if (p.terms == 1 && p.activation == k_gelu_tanh) {
       for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu_tanh(load(x + i)));
     } else {
@@ -166,22 +171,33 @@ struct Finish {
 
   // Where `joins`: what finish_sums and make do, one pixel after another. Returns whether all results are finite: else
   // they do it.
+  template <int kTerms>
   bool join(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
     Finite finite;
     each_row(rows, panel, [=, this, &finite](const Pixels& to, int) {
-      if (to.residual == nullptr) return join_pixels<kNothing>(low, high, to, panel, finite);
-      if (p.r_block) return join_pixels<kWords>(low, high, to, panel, finite);
-      join_pixels<kNumbers>(low, high, to, panel, finite);
+      const Bounds bounds(p, kTerms == 1 ? 0x1.fep127f : kInf);
+      const auto bounded = [bounds](Vec x) __attribute__((always_inline)) { return bounds.apply(x); };
+      if (p.activation == k_gelu) {
+        return join_pixels<kTerms, kNothing>(low, high, to, panel, finite,
+                                             [bounds](Vec x) __attribute__((always_inline)) {
+                                               return kTerms == 1 ? bounds.apply(half_gelu(x)) : near_gelu(x);
+                                             });
+      }
+      if (to.residual == nullptr) return join_pixels<kTerms, kNothing>(low, high, to, panel, finite, bounded);
+      if constexpr (kTerms == 1) {
+        if (p.r_block) return join_pixels<kTerms, kWords>(low, high, to, panel, finite, bounded);
+      }
+      join_pixels<kTerms, kNumbers>(low, high, to, panel, finite, bounded);
     });
     return finite.all();
   }
 
   enum Added { kNothing, kNumbers, kWords };
 
-  template <Added kAdded>
-  void join_pixels(const float* low, const float* high, const Pixels& to, std::int64_t panel, Finite& all) const {
+  template <int kTerms, Added kAdded, class Act>
+  void join_pixels(const float* low, const float* high, const Pixels& to, std::int64_t panel, Finite& all,
+                   Act act) const {
     const float* const bias = p.bias ? static_cast<const float*>(p.bias) + panel * kPairs : nullptr;
-    const Bounds bounds(p);
     Finite finite = all;
     const std::int64_t r_col = p.r_col;
     low += to.first * kPairs;
@@ -190,7 +206,7 @@ struct Finish {
       const Vec low_shift = bias ? load(bias + j) : zero(), high_shift = bias ? load(bias + kPairs + j) : zero();
       const float* r = to.residual + j;
       float* out = reinterpret_cast<float*>(to.made + panel / 2 * p.made_block) + j;
-      for (int i = 0; i < to.count; ++i, out += kPairs) {
+      for (int i = 0; i < to.count; ++i, out += kTerms * kPairs) {
         Vec a = load(low + i * kPairs + j) + low_shift, b = load(high + i * kPairs + j) + high_shift;
         if constexpr (kAdded == kNumbers) {
           a = a + load(r);
@@ -201,9 +217,7 @@ struct Finish {
           b = b + half(words, kPairs);
         }
         if constexpr (kAdded != kNothing) r += r_col;
-        finite.see(a);
-        finite.see(b);
-        store(out, near_pair(bounds.apply(a), bounds.apply(b)));
+        store_near<kTerms>(a, b, act(a), act(b), out, finite);
       }
     }
     all = finite;

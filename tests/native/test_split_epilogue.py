@@ -99,12 +99,14 @@ def test_the_bits_stay(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("value", [np.inf, np.nan, 3.4e38])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3.4e38])
+@pytest.mark.parametrize("activation", ["", "Relu", "Gelu"])
 def test_what_cannot_be_split_stays_in_its_pixel(
-    value: float, precision: str, isa: str, rng: np.random.Generator
+    activation: str, value: float, precision: str, isa: str, rng: np.random.Generator
 ) -> None:
     """A block that the channels do not fill is filled with zeros, whatever the sums there were."""
-    graph = chain(rng, (1, 4, 4, 32), {"n": 20}, {"n": 40}, {"n": 16})
+    activated = {"activation": activation} if activation else {}
+    graph = chain(rng, (1, 4, 4, 32), {"n": 20}, {"n": 40, **activated}, {"n": 16})
     x = rng.standard_normal((1, 4, 4, 32), dtype=np.float32)
     plan = planned(graph, on_tiles(isa, precision=precision))
     assert splits(plan) == 1

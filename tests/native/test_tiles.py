@@ -17,7 +17,7 @@ from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate, lower_split
 from forwardpass.plan import Plan, Settings, make_plan
-from tolerance import BFLOAT16, FAST, NOT_WORSE, ROUGH_GELU, native
+from tolerance import BFLOAT16, FAST, NEAR_GELU, NOT_WORSE, ROUGH_GELU, native
 
 AMX = pytest.mark.skipif("amx" not in _native.available_isas(), reason="no AMX here")
 
@@ -130,6 +130,29 @@ def test_gelu_of_one_term_is_a_polynomial_near_it(activation: str, isa: str) -> 
     graph = Graph({"x": TensorType.of(x)}, ["y"], [node], {"w": np.eye(32, dtype=np.float32)})
     want = evaluate(graph, {"x": x}, dtype=np.float64)["y"]
     np.testing.assert_allclose(run(graph, {"x": x}, on_tiles(isa, precision="bfloat16")), want, rtol=0, atol=ROUGH_GELU)
+
+
+def test_gelu_of_more_terms_is_as_accurate_as_its_formula_in_float32(isa: str) -> None:
+    """Not relative to its result, but to its operand; the step behind it is handed the terms of it."""
+    x = np.linspace(-12, 12, 40 * 32, dtype=np.float32).reshape(1, 40, 32)
+    one = np.eye(32, dtype=np.float32)
+    nodes = [Node("Linear", ["x", "w"], ["y"], {"activation": "Gelu"}, "fused"),
+             Node("Linear", ["y", "w"], ["z"], {}, "fused")]  # fmt: skip
+    graph = Graph({"x": TensorType.of(x)}, ["z"], nodes, {"w": one})
+    want = evaluate(graph, {"x": x}, dtype=np.float64)["z"]
+    assert (np.abs(run(graph, {"x": x}, on_tiles(isa)) - want) <= NEAR_GELU * np.abs(x)).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "fast"])
+def test_gelu_of_infinities_is_that_of_its_formula(precision: str, isa: str) -> None:
+    x = np.ones((1, 20, 32), np.float32)
+    x[0, 3, 0], x[0, 4, 1], x[0, 5, 2] = np.inf, -np.inf, np.nan
+    node = Node("Linear", ["x", "w"], ["y"], {"activation": "Gelu"}, "fused")
+    graph = Graph({"x": TensorType.of(x)}, ["y"], [node], {"w": np.ones((32, 8), np.float32)})
+    got = run(graph, {"x": x}, on_tiles(isa, precision=precision))[0]
+    assert (got[3] == np.inf).all()
+    assert np.isnan(got[4:6]).all()
+    assert (got[[0, 1, 2, 6, 19]] == np.float32(32)).all()
 
 
 @pytest.mark.threads
