@@ -23,8 +23,10 @@ BETWEEN = {"depthwise_f32": "depthwise_bf16", "max_pool_f32": "max_pool_bf16"}
 """Kernels of float32 images -> those of what products of one term read and write."""
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""
-_CHUNK_TILES = 96
-"""Of a panel's weights that are summed from zero: 96 KiB."""
+_WHOLE_TILES = 96
+"""Of a panel's weights: as many are summed at once."""
+_CHUNK_TILES = 72
+"""The most that are summed from zero where there are more: 72 KiB, so that the operand of some pixels stays in L2."""
 PART_WEIGHTS = 0.5
 """Of the weights' bytes up to which an image's split operand is not cut in parts, which read all weights each."""
 _L1_BYTES = 24 * 1024
@@ -353,8 +355,9 @@ def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], 
 def _chunk_steps(steps: int, terms: int) -> int:
     """Steps that are summed from zero: as many as two panels of weights stay in L2 with, evenly. A function of the
     layer alone."""
-    chunks = -(-steps * terms // _CHUNK_TILES)
-    return -(-steps // max(chunks, 1))
+    tiles = steps * terms
+    chunks = -(-tiles // _CHUNK_TILES) if tiles > _WHOLE_TILES else 1
+    return -(-steps // chunks)
 
 
 def _together(
