@@ -3,7 +3,7 @@ depthwise convolutions and pools between them read is kept as their operand, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,13 @@ from .graph import Array
 from .memory import Buffer
 from .ops import Tensor
 from .ops.lower_split import BETWEEN, reading
-from .ops.registry import Lowering
+from .ops.split_cost import BLOCK, ROWS
 from .planner import Planner, Step
 from .records import record
+from .split_epilogue import INSTEAD, WORDS
 
 __all__ = ["halve"]
 
-_BLOCK = 32
-"""Channels of a block."""
-_WORDS = 16
-"""Pairs of numbers of a block."""
-_BEHIND = 16
-"""Pixels that a tile may read behind the last one, in steps between windows."""
-_INSTEAD = 1
-"""For `makes` of brgemm_split_f32."""
 _SIDES = (("h", "pad_top"), ("w", "pad_left"))
 _CHEAP = (None, "relu", "clip")
 """Activations that depthwise_bf16 has."""
@@ -66,13 +59,13 @@ class _Value:
 
     @property
     def blocks(self) -> int:
-        return -(-self.image.shape[3] // _BLOCK)
+        return -(-self.image.shape[3] // BLOCK)
 
     @property
     def strides(self) -> tuple[int, int, int]:
         """Words from one image, block and row to the next."""
         height, width = self.size
-        row = width * _WORDS
+        row = width * WORDS
         return self.blocks * height * row, height * row, row
 
     def place(self, t: Tensor) -> tuple[int, int]:
@@ -82,12 +75,12 @@ class _Value:
 
     def block(self, t: Tensor) -> int:
         """The first block of channels of a part of the value."""
-        return (t.offset - self.image.offset) % self.image.strides[2] // _BLOCK
+        return (t.offset - self.image.offset) % self.image.strides[2] // BLOCK
 
     def at(self, image: int, row: int, col: int) -> int:
         """Words from the start of the memory to a pixel's first block; the border has negative rows and columns."""
         batch, _, line = self.strides
-        return image * batch + (row + self.pads[0]) * line + (col + self.pads[1]) * _WORDS
+        return image * batch + (row + self.pads[0]) * line + (col + self.pads[1]) * WORDS
 
     def tensor(self, image: int = 0, row: int = 0, col: int = 0) -> Tensor:
         """The operand from a pixel on."""
@@ -104,14 +97,14 @@ def halve(steps: Sequence[Step], ctx: Planner) -> list[Step]:
     _settle(steps, values)
     for v in values.values():
         _measure(steps, v)
-        words = v.image.shape[0] * v.strides[0] + _BEHIND * v.step * _WORDS
+        words = v.image.shape[0] * v.strides[0] + ROWS * v.step * WORDS  # a tile reads whole, behind the last pixel
         v.memory = ctx.storage.temporary((words,), f"{v.image.buffer.name}.half").buffer
     left = _without_splits(steps, values)
     for v in values.values():
-        for k, index in v.readers:
-            _READ[steps[k].kernel](steps[k], index, v, steps, ctx)
+        for k, _ in v.readers:
+            _READ[steps[k].kernel](steps, k, v, ctx)
         for k in v.writers:
-            _WRITE[steps[k].kernel](steps[k], v, ctx)
+            _WRITE[steps[k].kernel](steps[k], v)
     borders = {min(v.writers): _border(v, steps[min(v.writers)]) for v in values.values() if any(v.pads)}
     made: list[Step] = []
     for k, s in left:
@@ -154,7 +147,7 @@ def _written(steps: Sequence[Step], written: Sequence[int]) -> Tensor | None:
         return None
     first, channels = images[0], 0
     for t in images:
-        aligned = t.offset == first.offset + channels and channels % _BLOCK == 0
+        aligned = t.offset == first.offset + channels and channels % BLOCK == 0
         if not aligned or t.strides != first.strides or t.shape[:3] != first.shape[:3]:
             return None
         channels += t.shape[3]
@@ -253,7 +246,7 @@ def _measure(steps: Sequence[Step], v: _Value) -> None:
             v.step = max(v.step, p.steps[1] * cols)
         elif s.kernel == "depthwise_f32":
             q = s.params
-            ends = _first_tap(s, v)
+            ends = _first_tap(s)
             last = tuple(e + (q[f"o{d}"] - 1) * q[f"stride_{d}"] + q[f"k{d}"] for e, d in zip(ends, "hw"))
         else:
             continue
@@ -267,7 +260,7 @@ def _ratios(x: Tensor, v: _Value) -> tuple[int, int]:
     return x.strides[1] // v.image.strides[1], x.strides[2] // v.image.strides[2]
 
 
-def _first_tap(s: Step, v: _Value) -> tuple[int, int]:
+def _first_tap(s: Step) -> tuple[int, int]:
     """Row and column of the first tap of a depthwise convolution, whose border lies before them."""
     top, left = (s.node.attributes.get("pads") or (0, 0))[:2]
     return -top, -left
@@ -296,9 +289,9 @@ def _border(v: _Value, writer: Step) -> Step:
     return Step("split_f32", fields, [], output, batch * v.size[0], 1, 0, writer.node)
 
 
-def _read_operand(s: Step, index: int, v: _Value, steps: Sequence[Step], ctx: Lowering) -> None:
+def _read_operand(steps: Sequence[Step], k: int, v: _Value, ctx: Planner) -> None:
     """The step behind a split reads the value itself."""
-    product = steps[steps.index(s) + 1]
+    product = steps[k + 1]
     p = product.products
     assert p is not None
     rows, cols = _ratios(p.x, v)
@@ -309,11 +302,12 @@ def _read_operand(s: Step, index: int, v: _Value, steps: Sequence[Step], ctx: Lo
     product.inputs[0] = v.tensor(image, row - p.pads[0], -p.pads[1])
 
 
-def _read_residual(s: Step, index: int, v: _Value, steps: Sequence[Step], ctx: Lowering) -> None:
+def _read_residual(steps: Sequence[Step], k: int, v: _Value, ctx: Planner) -> None:
+    s = steps[k]
     r = s.inputs[1]
     assert r is not None
     batch, block, row = v.strides
-    s.params = {**s.params, "r_batch": batch, "r_row": row, "r_col": _WORDS, "r_block": block}
+    s.params = {**s.params, "r_batch": batch, "r_row": row, "r_col": WORDS, "r_block": block}
     s.inputs = [s.inputs[0], v.tensor(*v.place(r))]
 
 
@@ -321,14 +315,15 @@ def _shifted(t: Tensor, words: int) -> Tensor:
     return Tensor(t.buffer, t.shape, t.strides, t.offset + words)
 
 
-def _write_operand(s: Step, v: _Value, ctx: Lowering) -> None:
+def _write_operand(s: Step, v: _Value) -> None:
     batch, block, row = v.strides
-    s.params = {**s.params, "makes": _INSTEAD, "made_batch": batch, "made_block": block, "made_row": row}
+    s.params = {**s.params, "makes": INSTEAD, "made_batch": batch, "made_block": block, "made_row": row}
     s.output = _shifted(v.tensor(*v.place(s.output)), v.block(s.output) * block)
     s.grain = 2 if s.params["split_n"] else s.grain
 
 
-def _read_between(s: Step, index: int, v: _Value, steps: Sequence[Step], ctx: Planner) -> None:
+def _read_between(steps: Sequence[Step], k: int, v: _Value, ctx: Planner) -> None:
+    s = steps[k]
     p = s.params
     batch, block, row = v.strides
     kept: tuple[str, ...]
@@ -349,33 +344,33 @@ def _read_between(s: Step, index: int, v: _Value, steps: Sequence[Step], ctx: Pl
         bias = None if p["bias"] is None else _in_blocks(p["bias"])
         fields |= {"k": p["kh"], "stride": p["stride_h"], "weights": weights, "bias": bias}
         fields |= {name: p[name] for name in ("alpha", "beta") if name in p}
-        s.inputs = [v.tensor(0, *_first_tap(s, v))]
+        s.inputs = [v.tensor(0, *_first_tap(s))]
     s.params = {**{name: p[name] for name in kept}, **fields}
 
 
 def _in_blocks(a: Array) -> Array:
     """[..., channels] -> [blocks, ..., 32], filled up with zeros."""
     c = a.shape[-1]
-    blocks = -(-c // _BLOCK)
-    whole = np.zeros((*a.shape[:-1], blocks * _BLOCK), np.float32)
+    blocks = -(-c // BLOCK)
+    whole = np.zeros((*a.shape[:-1], blocks * BLOCK), np.float32)
     whole[..., :c] = a
-    return np.ascontiguousarray(np.moveaxis(whole.reshape(*a.shape[:-1], blocks, _BLOCK), -2, 0))
+    return np.ascontiguousarray(np.moveaxis(whole.reshape(*a.shape[:-1], blocks, BLOCK), -2, 0))
 
 
-def _write_between(s: Step, v: _Value, ctx: Lowering) -> None:
+def _write_between(s: Step, v: _Value) -> None:
     batch, block, row = v.strides
     s.params = {**s.params, "out_batch": batch, "out_block": block, "out_row": row}
-    blocks = -(-s.output.shape[3] // _BLOCK)
+    blocks = -(-s.output.shape[3] // BLOCK)
     s.output = _shifted(v.tensor(), v.block(s.output) * block)
     s.kernel = BETWEEN[s.kernel]
     s.units = v.image.shape[0] * blocks * v.image.shape[1]
     s.grain = 1
 
 
-_READ: dict[str, Any] = {
+_READ: dict[str, Callable[[Sequence[Step], int, _Value, Planner], None]] = {
     "split_f32": _read_operand, "brgemm_split_f32": _read_residual,
     "depthwise_f32": _read_between, "max_pool_f32": _read_between,
 }  # fmt: skip
-_WRITE: dict[str, Any] = {
+_WRITE: dict[str, Callable[[Step, _Value], None]] = {
     "brgemm_split_f32": _write_operand, "depthwise_f32": _write_between, "max_pool_f32": _write_between,
 }  # fmt: skip

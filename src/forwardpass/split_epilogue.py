@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .ops import Tensor
+from .ops.split_cost import BLOCK
 
 if TYPE_CHECKING:
     from .memory import Buffer
     from .planner import Step
 
-__all__ = ["split_in_epilogues"]
+__all__ = ["INSTEAD", "WORDS", "split_in_epilogues"]
 
-_WORDS = 16
-"""Pairs of bfloat16 numbers of a block of 32."""
-_INSTEAD, _BESIDE = 1, 2
+WORDS = BLOCK // 2
+"""Pairs of bfloat16 numbers of a block."""
+INSTEAD, _BESIDE = 1, 2
 """Of float32 results, for `makes` of brgemm_split_f32."""
 _BESIDE_TERMS = 1
 """Most terms that it pays to write beside the result: with more, a step of its own is as fast."""
@@ -91,21 +92,21 @@ def _only_reader(steps: Sequence[Step], at: int, k: int) -> bool:
 def _make(product: Step, split: Step, *, alone: bool) -> bool:
     """Let a product make what the step `split` would, where that pays."""
     whole = product.params["n_steps"] <= product.params["chunk_steps"]
-    makes = _INSTEAD if alone and whole else _BESIDE
+    makes = INSTEAD if alone and whole else _BESIDE
     if product.params["makes"] or (makes == _BESIDE and split.params["terms"] > _BESIDE_TERMS):
         return False
     p, made = split.params, split.output
-    pixel = p["terms"] * _WORDS
+    pixel = p["terms"] * WORDS
     width = p["pad_left"] + p["w"] + p["pad_right"]
     block = (p["pad_top"] + p["h"] + p["pad_bottom"]) * width * pixel
     first = made.offset + (p["pad_top"] * width + p["pad_left"]) * pixel
     target = Tensor(made.buffer, made.shape, made.strides, first)
     fields: dict[str, Any] = {
         "makes": makes,
-        "made_batch": -(-p["c"] // (2 * _WORDS)) * block, "made_block": block, "made_row": width * pixel,
+        "made_batch": -(-p["c"] // BLOCK) * block, "made_block": block, "made_row": width * pixel,
     }  # fmt: skip
     product.params = {**product.params, **fields}
-    if makes == _INSTEAD:
+    if makes == INSTEAD:
         product.output = target
     else:
         product.inputs = [*product.inputs, target]
