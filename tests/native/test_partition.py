@@ -14,6 +14,7 @@ from test_linear_split import layer
 
 from forwardpass import Model
 from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.ops.lower_linear import cut_of
 
 
 def dense(*widths: int) -> Graph:
@@ -44,6 +45,13 @@ def test_weights_of_a_single_row_are_shared() -> None:
 def test_narrow_products_are_shared_too() -> None:
     """One column takes as long as sixteen, and its rows lie where the layers before have been."""
     assert parts(dense(16, 64, 32, 1), 1024, 16) == [2, 2, 2]
+
+
+def test_few_tiles_of_rows_are_shared_by_rows() -> None:
+    """Unless one thread had more of them, or the weights that each thread reads are many."""
+    assert cut_of(4, 10, 2) == (0, 4)
+    assert cut_of(5, 10, 2) == (1, 10)
+    assert cut_of(4, 32, 2) == (1, 32)
 
 
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])

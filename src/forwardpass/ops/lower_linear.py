@@ -48,6 +48,8 @@ _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
 _LANES = 16
 _CHAINS = 8
+_WIDE = 5
+"""Panels of B per tile of rows up to which threads may share few tiles: each of them then reads all of B."""
 MOST_KEPT = 256
 """Of the answers to questions that all layers of a size ask."""
 
@@ -186,7 +188,11 @@ def brgemm_units(ctx: Lowering, sizes: list[int], tile_m: int, n: int) -> tuple[
 
 def cut_of(tiles: int, panels: int, threads: int) -> tuple[int, int]:
     """As `brgemm_units`, for so many tiles of rows and panels of B."""
-    return (0, tiles) if tiles >= 4 * threads or tiles >= panels else (1, panels)
+    if tiles >= 4 * threads or tiles >= panels:
+        return 0, tiles
+    # Along columns every thread reads all rows, of which the others wrote most.
+    even = threads > 1 and tiles >= 2 * threads and tiles % threads == 0
+    return (0, tiles) if even and panels <= _WIDE * tiles else (1, panels)
 
 
 def packed_weights(
