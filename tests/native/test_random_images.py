@@ -23,6 +23,8 @@ ACTIVATIONS: tuple[dict[str, Any], ...] = (
     {}, {"activation": "Relu"}, {"activation": "Clip", "alpha": 0.0, "beta": 6.0}, {"activation": "HardSwish"},
 )  # fmt: skip
 
+BLOCKS = 4
+
 
 class Grower:
     """A network of channels-last operators, that grows node by node from the newest values."""
@@ -128,15 +130,23 @@ def same(found: list[np.ndarray], want: list[np.ndarray]) -> None:
 
 
 @pytest.mark.usefixtures("every_step_split")
-@pytest.mark.parametrize("seed", [*range(16), *(pytest.param(k, marks=pytest.mark.exhaustive) for k in range(16, 400))])
-def test_random_images(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", range(BLOCKS))
+def test_random_images(first: int, exhaustive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(first, 400 if exhaustive else 16, BLOCKS):
+        print(f"seed: {seed}")
+        with monkeypatch.context() as patch:
+            check(seed, patch)
+
+
+def check(seed: int, patch: pytest.MonkeyPatch) -> None:
+    """One network: near its definition, and the same bits for other batches, threads, and memory before the call."""
     rng = np.random.default_rng(seed)
     grower = Grower(rng)
     graph, _ = optimize(grower.graph())
     isa, precision = grower.one_of(*_native.available_isas()), grower.one_of(*RANDOM_IMAGES)
     if grower.number(0, 2):
-        monkeypatch.setattr(lower_split, "pays", tiles_always)
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", grower.one_of(1 << 14, 1 << 16, 1 << 20))
+        patch.setattr(lower_split, "pays", tiles_always)
+    patch.setattr(lower_split, "RESIDENT_BYTES", grower.one_of(1 << 14, 1 << 16, 1 << 20))
     tiles, l2, batch = bool(grower.number(0, 4)), grower.one_of(0, 1 << 15, 1 << 17), grower.number(2, 5)
     packed: dict[Any, Any] = {}
 
