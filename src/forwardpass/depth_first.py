@@ -10,7 +10,7 @@ from .ops import Tensor
 from .ops.lower_linear import PRODUCTS
 from .records import field, record
 from .row_steps import RowStep, goes_by_rows, row_step
-from .tracked import call
+from .tracked import call, is_tracked
 
 if TYPE_CHECKING:
     from .planner import Step
@@ -147,16 +147,29 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
     if sum(map(goes_by_rows, steps)) < 2 or call(max, 0, 0, *(s.output.buffer.nbytes for s in steps)) <= l2 * _WINDOWS:
         return []
     uses = _uses(steps)
-    rows = [row_step(s, k) for k, s in enumerate(steps)]
     found: list[Chain] = []
-    start = 0
-    while start < len(steps):
+    start, last = 0, _last_far(steps, parts, l2)
+    rows = [row_step(s, k) for k, s in enumerate(steps[: last + _LONGEST])]
+    while start <= last:
         choices = _choices(steps, rows, start, uses, parts, l2)
         chain = _best(choices, l2) if choices else None
         start = start + 1 if chain is None else chain.last + 1
         if chain is not None and chain.saved:
             found.append(chain)
     return found
+
+
+def _last_far(steps: Sequence[Step], parts: int, l2: int) -> int:
+    """The last step that finds nothing in L2 and may be of a chain, if sizes are known: later chains save nothing."""
+    for k in range(len(steps) - 1, -1, -1):
+        if not goes_by_rows(steps[k]) or _weights(steps[k]) > l2 * _WEIGHTS:
+            continue
+        nbytes = steps[k].nbytes
+        if is_tracked(nbytes):
+            return len(steps) - 1
+        if nbytes > l2 * _LEAVES * parts:
+            return k
+    return -1
 
 
 def _best(choices: Sequence[Chain], l2: int) -> Chain:

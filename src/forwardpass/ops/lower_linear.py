@@ -140,11 +140,14 @@ def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: in
     """
     around = _TILE_CYCLES * -(-k // length)
     best, fewest = 1, math.inf
+    before = groups = 0
+    wide = loads = fmas = 0.0
     for rows, most in enumerate(tile_panels[: max(pixels, 1)], 1):
-        groups = max(-(-panels // most), 1)
-        wide = max(panels, 1) / groups
-        loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-        fmas = wide / 2
+        if most != before:
+            before, groups = most, max(-(-panels // most), 1)
+            wide = max(panels, 1) / groups
+            loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
+            fmas = wide / 2
         step = max(rows * fmas, _LATENCY) + 0.03 * (rows + wide) + loads
         whole, last = divmod(pixels, rows)
         cycles = whole * (step * k + around)
@@ -313,7 +316,7 @@ def vector(ctx: Lowering, value: Array, n: int) -> Array:
 
     def make() -> Array:
         made = np.empty(n, np.float32)
-        made[:] = value.reshape(-1)
+        made[:] = value if value.ndim == 1 else value.reshape(-1)
         return made
 
     return ctx.packed(("vector", ctx.node.inputs[2], n), make)
