@@ -33,7 +33,8 @@ _LITTLE = 1 / 4
 _LONGEST = 32
 """Steps of a chain: finding one takes time that grows with their square."""
 _LEAVES = 3 / 4
-"""A step whose operands take more of L2 finds nothing there of what the step before wrote."""
+"""A step whose operands take more of L2 finds nothing there of what the step before wrote. With several threads too:
+what another one wrote comes from its core, and what came before in the run left less of L2."""
 
 
 @record(slots=True, eq=False)
@@ -312,7 +313,7 @@ def _estimate(chain: Chain, l2: int) -> None:
 
 def _saved(l2: int, parts: int, *sizes: int) -> float:
     """Microseconds, of the bytes of all operands of each member, and of those that are between the members."""
-    far = sum(inputs for whole, inputs in zip(sizes[::2], sizes[1::2]) if whole > l2 * _LEAVES * parts)
+    far = sum(inputs for whole, inputs in zip(sizes[::2], sizes[1::2]) if whole > l2 * _LEAVES)
     # Each line is written once and read once.
     return 2 * far / parts * (1 / _FAR - 1 / _NEAR)
 

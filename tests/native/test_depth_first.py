@@ -322,3 +322,11 @@ def test_capture(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> N
 def test_small_networks_are_left_alone(isa: str, rng: np.random.Generator) -> None:
     graph = inverted_residual(rng, 1, 16, 16)
     assert not plan_of(graph, {"x": (1, 16, 16, 8)}, isa, 1, 1 << 21).chains
+
+
+def test_threads_keep_images_in_their_own_cores(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that would have room in two L2s together, but not in one."""
+    monkeypatch.setattr(depth_first, "_LEAVES", 3 / 4)
+    graph = inverted_residual(rng, 1, 40, 17)
+    for threads in (1, 2):
+        assert taken(plan_of(graph, {"x": (1, 40, 17, 8)}, "scalar", threads, 9 * L2))
