@@ -149,7 +149,7 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
         return []
     uses = _uses(steps)
     found: list[Chain] = []
-    start, last = 0, _last_far(steps, parts, l2)
+    start, last = 0, _last_far(steps, l2)
     rows = [row_step(s, k) for k, s in enumerate(steps[: last + _LONGEST])]
     while start <= last:
         choices = _choices(steps, rows, start, uses, parts, l2)
@@ -160,7 +160,7 @@ def chains(steps: Sequence[Step], parts: int, l2: int) -> list[Chain]:
     return found
 
 
-def _last_far(steps: Sequence[Step], parts: int, l2: int) -> int:
+def _last_far(steps: Sequence[Step], l2: int) -> int:
     """The last step that finds nothing in L2 and may be of a chain, if sizes are known: later chains save nothing."""
     for k in range(len(steps) - 1, -1, -1):
         if not goes_by_rows(steps[k]) or _weights(steps[k]) > l2 * _WEIGHTS:
@@ -168,7 +168,7 @@ def _last_far(steps: Sequence[Step], parts: int, l2: int) -> int:
         nbytes = steps[k].nbytes
         if is_tracked(nbytes):
             return len(steps) - 1
-        if nbytes > l2 * _LEAVES * parts:
+        if nbytes > l2 * _LEAVES:
             return k
     return -1
 
