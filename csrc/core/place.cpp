@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::int64_t kLine = static_cast<std::int64_t>(Arena::kAlignment);
 
+// Bytes that an arena may be larger for it: lines of a much larger one have left the core that wrote them.
+constexpr std::int64_t kMore = 1 << 20;
+
 std::int64_t whole_lines(const Piece& piece) { return (piece.bytes + kLine - 1) / kLine * kLine; }
 
 bool meet(const Piece& one, const Piece& other) { return one.first <= other.last && other.first <= one.last; }
@@ -92,7 +95,7 @@ std::size_t place(std::vector<Piece>& pieces, int threads) {
     std::vector<std::int64_t> offsets;
     for (const Piece* const piece : by_size) offsets.push_back(piece->offset);
     const std::int64_t low = place_low(by_size);
-    if (2 * around > 3 * low) return static_cast<std::size_t>(low);
+    if (around > low + std::min(low / 2, kMore)) return static_cast<std::size_t>(low);
     for (std::size_t i = 0; i < offsets.size(); ++i) by_size[i]->offset = offsets[i];
     return static_cast<std::size_t>(around);
   }

@@ -65,9 +65,12 @@ def test_threads_meet_at_one_address() -> None:
 
 
 def test_threads_do_not_take_much_more_memory() -> None:
-    """One after another, below and above the address: that would be twice as much."""
+    """One after another, below and above the address: that would be twice as much. Below and around it: half more."""
     rows = [Buffer("arena", 1024, f"rows{part}", first=part, last=part, part=part) for part in (0, 1)]
     assert place(rows, 2) == 4096
+    for size, want in ((1 << 16, 3 << 17), (1 << 20, 1 << 22)):
+        first = Buffer("arena", size, "rows0", first=0, last=0, part=0)
+        assert place([first, Buffer("arena", size, "shared", first=1, last=1)], 2) == want
 
 
 def test_other_buffers_have_no_place() -> None:
