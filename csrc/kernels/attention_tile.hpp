@@ -34,10 +34,19 @@ FP_INLINE Vec inside(Span span, std::int64_t at, int k, Vec x, Vec outside) {
 // f(set, at, k) for the vectors of 16 columns each that meet the span.
 template <class F>
 FP_INLINE void for_each_vector(Span span, F f) {
-  int set = 0;
-  for (std::int64_t at = span.begin & -kVirtualLanes; at < span.end; at += kVirtualLanes, set = (set + 1) % kSets) {
-    for (int k = 0; k < kLaneVecs; ++k) f(set, at, k);
+  std::int64_t at = span.begin & -kVirtualLanes;
+  const auto some = [&](auto there) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int set = 0; set < kSets; ++set) {
+      const std::int64_t first = at + set * kVirtualLanes;
+      if (!there(first)) return;
+      for (int k = 0; k < kLaneVecs; ++k) f(set, first, k);
+    }
+  };
+  for (; at + kSets * kVirtualLanes <= span.end; at += kSets * kVirtualLanes) {
+    some([](std::int64_t) { return true; });
   }
+  some([&](std::int64_t first) { return first < span.end; });
 }
 
 // The four sets as one, at `out`.
