@@ -5,6 +5,7 @@
 // A sum that is not finite is not trusted: the terms of an infinity or NaN multiply to other things than it does, and
 // a term can overflow where the number would not. It is computed again in float32 from the sums of the terms, in the
 // order of brgemm_f32. Infinities and NaN stay in a sum, so none is missed.
+#include "brgemm_split_beside.hpp"
 #include "brgemm_split_finish.hpp"
 #include "brgemm_split_step.hpp"
 #include "cursor.hpp"
@@ -52,8 +53,8 @@ struct Loops : Finish {
   }
 
   // The sums of the block's tiles over a part of a chunk, and beside them those of the block before into C.
-  template <int kTerms, int kM, int kN>
-  void multiply(Block& now, Block& before, const Turn& turn, float* saved, Ahead& next) const {
+  template <int kTerms, int kM, int kN, class Next>
+  void multiply(Block& now, Block& before, const Turn& turn, float* saved, Next& next) const {
     const std::int64_t a_col = p.a_col;
     const std::uint32_t* b0 = weights<kTerms>(now.parts[0].panel, turn.steps.begin);
     const std::uint32_t* b1 = b0 + b_panel();
@@ -65,7 +66,16 @@ struct Loops : Finish {
     } else {
       load_sums<kM * kN>(tiles, saved);
     }
-    if constexpr (kTerms == 1) {
+    if constexpr (Next::kBeside) {
+      const Step* s = steps() + turn.steps.begin;
+      for (std::int64_t i = 0; s != end; ++s, ++i) {
+        if (i % kAwakeSteps<kTerms> == 0) tiles.keep_storing();
+        b0 = next.begin_step(i);
+        b1 = b0 + kStepWords / 2;
+        multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, next);
+        finish_next<kTerms>(before);
+      }
+    } else if constexpr (kTerms == 1) {
       // As many parts as a block has tiles.
       const Step* at = steps() + turn.steps.begin;
       for (int left = 4; left > 0; --left) {
@@ -132,6 +142,44 @@ struct Loops : Finish {
     for (Block& block : blocks) finish_all<kTerms>(block);
   }
 
+  // As run, where weights are float32: for each two panels their steps one after another.
+  void run_beside(Range range, Range panels) const {
+    Block blocks[2];
+    for (std::int64_t first = range.begin; first < range.end; first += kFloatTiles) {
+      const Range part = {first, min_of(range.end, first + kFloatTiles)};
+      Beside next(b, b_panel());
+      Place now = place(panels.begin, 0, panels);
+      next.split(now);
+      while (now.count > 0) {
+        const Place coming = after(now, panels), then = after(coming, panels);
+        next.prepare(now, coming, then, (part.end - part.begin + 1) / 2);
+        const Range chunk = chunk_at(now.step);
+        const Range turn = {now.step, now.step + now.count};
+        run_panels<kFloatTerms, 2>(part, now.panel, {turn, chunk, turn.begin == chunk.begin, turn.end == chunk.end},
+                                   blocks, next);
+        next.advance();
+        now = coming;
+      }
+    }
+    for (Block& block : blocks) finish_all<kFloatTerms>(block);
+  }
+
+  Range chunk_at(std::int64_t step) const {
+    const std::int64_t begin = step - step % p.chunk_steps;
+    return {begin, min_of(p.n_steps, begin + p.chunk_steps)};
+  }
+
+  Place place(std::int64_t panel, std::int64_t step, Range panels) const {
+    if (panel >= panels.end) return {panels.begin, 0, 0};
+    return {panel, step, min_of(kFloatSteps, chunk_at(step).end - step)};
+  }
+
+  Place after(const Place& at, Range panels) const {
+    if (at.count == 0) return at;
+    const std::int64_t step = at.step + at.count;
+    return step < p.n_steps ? place(at.panel, step, panels) : place(at.panel + 2, 0, panels);
+  }
+
   // A chunk in parts of even length.
   template <int kTerms, int kN>
   void run_chunk(Range range, std::int64_t panel, Range chunk, Block (&blocks)[2], Ahead& next) const {
@@ -163,13 +211,14 @@ struct Loops : Finish {
     return {weights<kTerms>(panel, step), panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes};
   }
 
-  template <int kTerms, int kN>
-  void run_panels(Range range, std::int64_t panel, const Turn& turn, Block (&blocks)[2], Ahead& next) const {
+  template <int kTerms, int kN, class Next>
+  void run_panels(Range range, std::int64_t panel, const Turn& turn, Block (&blocks)[2], Next& next) const {
     Cursor<BrgemmSplitParams> at(p, tiles_per_row, range.begin);
     float* sums = saved;
     int free = blocks[0].done < blocks[0].count;  // the one that is finished
     for (std::int64_t i = range.begin; i < range.end; i += 2, sums += 4 * kTileWords) {
       Block& now = blocks[free];
+      if constexpr (Next::kBeside) next.pass(i + 2 >= range.end);
       const int rows = i + 1 < range.end ? 2 : 1;
       for (int m = 0; m < rows; ++m, at.next()) {
         for (int n = 0; n < kN; ++n) now.parts[m * kN + n] = {rows_at(at), panel + n};
@@ -207,6 +256,7 @@ void brgemm_split_f32(const KernelArgs& args, Range range) noexcept {
   const Range all_panels = {0, (p.n + kPairs - 1) / kPairs};
   const Range pixels = p.split_n ? all_tiles : range;
   const Range panels = p.split_n ? range : all_panels;
+  if (p.floats) return loops.run_beside(pixels, panels);
   if (p.terms == 3) return loops.run<3>(pixels, panels);
   if (p.terms == 2) return loops.run<2>(pixels, panels);
   loops.run<1>(pixels, panels);

@@ -53,7 +53,8 @@ struct Finish {
   const BrgemmSplitParams& p;
   const std::uint32_t* b;
 
-  std::int64_t b_panel() const { return p.n_steps * p.terms * kTileWords; }
+  std::int64_t b_step() const { return (p.floats ? 2 : p.terms) * kTileWords; }
+  std::int64_t b_panel() const { return p.n_steps * b_step(); }
   const Step* steps() const { return static_cast<const Step*>(p.steps); }
 
   template <int kTerms>
@@ -331,7 +332,7 @@ struct Finish {
     bool first = true;
     for (std::int64_t i = 0; i < p.n_steps; ++i) {
       const std::int64_t s = i % blocks * taps + i / blocks;
-      const std::uint32_t* tile = tiles_of_panel + s * p.terms * kTileWords;
+      const std::uint32_t* tile = tiles_of_panel + s * b_step();
       const std::int64_t valid = steps()[s].valid;
       for (std::int64_t k = 0; k < kBlock && valid >> k; ++k) {
         if (!(valid >> k & 1)) continue;
@@ -339,8 +340,10 @@ struct Finish {
         for (std::int64_t t = p.terms - 1; t >= 0; --t) {
           const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
           x = x + half(iset1(static_cast<std::int32_t>(*word)), k);
+          if (p.floats) continue;
           w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
         }
+        if (p.floats) w = load(reinterpret_cast<const float*>(tile + k * kPairs));
         sum = fma(x, w, sum);
         if (++count < p.chunk && !(i + 1 == p.n_steps && valid >> (k + 1) == 0)) continue;
         total = first ? sum : total + sum;

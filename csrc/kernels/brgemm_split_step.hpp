@@ -14,12 +14,14 @@ struct Step {
 
 // Weights that multiply next, on their way into L2. There need be no memory there.
 struct Ahead {
+  static constexpr bool kBeside = false;
+
   const std::uint32_t* at;
   std::int64_t other;  // from there to the second panel's, 0 for none
   std::int64_t lines;  // of each per step
 
   // A part's share of a step's lines, evenly: many at once would fill the buffers that tiles load through.
-  void fetch(int part, int parts) {
+  [[gnu::always_inline]] void fetch(int part, int parts) {
     if constexpr (!kHasTiles) return;
     for (std::int64_t i = part; i < lines; i += parts, at += kPairs) {
       __builtin_prefetch(at, 0, 2);
@@ -73,10 +75,10 @@ template <int kM, int kN>
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
-// are used again. Beside them `next` fetches its share.
-template <int kTerms, int kM, int kN, int kAt = 0>
+// are used again. Beside them `next` fetches its share, or splits weights in L1 too, which pixels shall not drive out.
+template <int kTerms, int kM, int kN, int kAt = 0, class Next>
 FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::uint32_t* a1, std::int64_t a_col,
-                             const std::uint32_t* b0, const std::uint32_t* b1, Ahead& next) {
+                             const std::uint32_t* b0, const std::uint32_t* b1, Next& next) {
   if constexpr (kAt < kCount<kTerms>) {
     next.fetch(kAt, kCount<kTerms>);
     constexpr Product now = kProducts<kTerms>[kAt];
@@ -85,7 +87,10 @@ FP_INLINE void multiply_step(Tiles& tiles, const std::uint32_t* a0, const std::u
       tiles.load<6>(b0 + now.right * kTileWords, kPairs);
       if constexpr (kN > 1) tiles.load<7>(b1 + now.right * kTileWords, kPairs);
     }
-    if constexpr (now.left != before.left) {
+    if constexpr (now.left != before.left && Next::kBeside) {
+      tiles.load_past_l1<4>(a0 + now.left * kPairs, a_col);
+      if constexpr (kM > 1) tiles.load_past_l1<5>(a1 + now.left * kPairs, a_col);
+    } else if constexpr (now.left != before.left) {
       tiles.load<4>(a0 + now.left * kPairs, a_col);
       if constexpr (kM > 1) tiles.load<5>(a1 + now.left * kPairs, a_col);
     }

@@ -131,13 +131,17 @@ void split_pixels(const SplitParams& p, const float* in, float* out, Range range
   }
 }
 
-// Up to kBlock rows and kPairs columns of B, filled up with zeros.
-void load_block(const PackSplitParams& p, const float* in, std::int64_t rows, std::int64_t cols, float* block) {
+// Up to kBlock rows and kPairs columns of B, filled up with zeros; one function for any number of terms.
+[[gnu::noinline]] void load_block(const PackSplitParams& p, const float* in, std::int64_t rows, std::int64_t cols,
+                                  float* block) noexcept {
   if (rows < kBlock || cols < kPairs) clear(block, kBlock * kPairs);
   for (std::int64_t j = 0; j < cols; ++j) {
     for (std::int64_t i = 0; i < rows; ++i) block[i * kPairs + j] = in[i * p.in_k + j * p.in_n];
   }
 }
+
+template <int kTerms>
+constexpr std::int64_t kPackedWords = (kTerms ? kTerms : 2) * kTileWords;  // of a block of B
 
 // Panel `panel` of B: blocks of 32 rows become tiles of 16 rows of pairs.
 template <int kTerms>
@@ -146,7 +150,11 @@ void pack_panel(const PackSplitParams& p, const float* in, float* out, std::int6
   in += panel * kPairs * p.in_n;
   float block[kBlock * kPairs];
   for (std::int64_t k = 0; k < p.k; k += kBlock) {
-    for (std::int64_t tap = 0; tap < p.taps; ++tap, out += kTerms * kTileWords) {
+    for (std::int64_t tap = 0; tap < p.taps; ++tap, out += kPackedWords<kTerms>) {
+      if constexpr (kTerms == 0) {
+        load_block(p, in + k * p.in_k + tap * p.in_tap, min_of(kBlock, p.k - k), cols, out);
+        continue;
+      }
       load_block(p, in + k * p.in_k + tap * p.in_tap, min_of(kBlock, p.k - k), cols, block);
       for (int word = 0; word < kTileWords; word += kLanes) {
         store_terms<kTerms>(load(block + word), load(block + kTileWords + word), out + word, kTileWords);
@@ -157,7 +165,7 @@ void pack_panel(const PackSplitParams& p, const float* in, float* out, std::int6
 
 template <int kTerms>
 void pack(const PackSplitParams& p, const float* in, float* out, Range range) {
-  const std::int64_t size = p.taps * ((p.k + kBlock - 1) / kBlock) * kTerms * kTileWords;
+  const std::int64_t size = p.taps * ((p.k + kBlock - 1) / kBlock) * kPackedWords<kTerms>;
   for (std::int64_t u = range.begin; u < range.end; ++u) pack_panel<kTerms>(p, in, out + u * size, u);
 }
 
@@ -177,6 +185,7 @@ void pack_split_f32(const KernelArgs& args, Range range) noexcept {
   float* out = static_cast<float*>(args.out);
   if (p.terms == 3) return pack<3>(p, in, out, range);
   if (p.terms == 2) return pack<2>(p, in, out, range);
+  if (p.terms == 0) return pack<0>(p, in, out, range);
   pack<1>(p, in, out, range);
 }
 

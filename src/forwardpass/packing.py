@@ -168,12 +168,13 @@ class Packer:
         out[...] = nearest_bfloat16(panels)
         return out
 
-    def pack_split(self, b: Array) -> Array:
+    def pack_split(self, b: Array, *, floats: bool = False) -> Array:
         taps, k, n = b.shape
         panels = -(-n // 16)
         strides = (s // b.itemsize for s in b.strides)  # weights are read as they lie
-        out = self._blocks.empty((panels, -(-k // 32), taps, self.terms, 16, 16))
-        fields = {"terms": self.terms, "taps": taps, "k": k, "n": n, **dict(zip(("in_tap", "in_k", "in_n"), strides))}
+        terms, words = (0, 2) if floats else (self.terms, self.terms)
+        out = self._blocks.empty((panels, -(-k // 32), taps, words, 16, 16))
+        fields = {"terms": terms, "taps": taps, "k": k, "n": n, **dict(zip(("in_tap", "in_k", "in_n"), strides))}
         self._pack("pack_split_f32", fields, b, out, panels)
         return out
 

@@ -15,7 +15,7 @@ from ..records import record
 from ..tracked import call
 from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
 from .registry import Lowering, Tensor
-from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of
+from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of, splits_beside
 
 __all__ = ["BETWEEN", "Products", "conv_on_tiles", "is_made", "linear_on_tiles", "product_step", "reading"]
 
@@ -302,17 +302,21 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
     batch, n = out.shape[0], out.shape[3]
     bias = ctx.constant(2)
     r = residual.strides if residual is not None else (0, 0, 0)
+    tiles = reads["oh"] * -(-reads["ow"] // reads["tile_m"])
+    floats = bool(call(splits_beside, terms, p.weights(terms), n, p.blocks, tiles))
     params: dict[str, Any] = {
         "terms": terms, "batch": batch, "n": n, "width": out.shape[2], **reads,
         "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
         "r_batch": r[0], "r_row": r[1], "r_col": r[2], "r_block": 0,
         "taps": len(p.taps), "chunk": p.chunk,
-        "b": ctx.packed((*p.key, terms), lambda: ctx.pack_split(p.b())),
+        "b": ctx.packed((*p.key, 0 if floats else terms), lambda: ctx.pack_split(p.b(), floats=floats)),
+        "floats": int(floats),
         "bias": None if bias is None else vector(ctx, bias, n),
         "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
-    ctx.step("brgemm_split_f32", params, [split, residual], out, units=units, flops=flops, products=p)
+    grain = 2 if floats and reads["split_n"] else 1
+    ctx.step("brgemm_split_f32", params, [split, residual], out, units=units, grain=grain, flops=flops, products=p)
 
 
 def reading(

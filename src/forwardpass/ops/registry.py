@@ -146,8 +146,8 @@ class Lowering(Protocol):
     def pack_half(self, b: Array) -> Array:
         """As `pack_b`, of bfloat16 numbers."""
 
-    def pack_split(self, b: Array) -> Array:
-        """Constant B [taps, K, N] float32 -> tiles of `terms` terms, made by `pack_split_f32`."""
+    def pack_split(self, b: Array, *, floats: bool = False) -> Array:
+        """Constant B [taps, K, N] float32 -> tiles of `terms` terms, or of `floats` alone, made by `pack_split_f32`."""
 
     def pack_winograd(self, w: Array, rows: int, cols: int, columns: int) -> Array:
         """Constant W [3, 3, C, N] float32 -> weights of the products of tiles of rows x cols outputs, in slices of so

@@ -8,7 +8,7 @@ from functools import lru_cache
 from .lower_linear import MOST_KEPT
 from .lower_winograd import pooled_cycles
 
-__all__ = ["BLOCK", "PANEL", "RESIDENT_BYTES", "ROWS", "pays", "pools_faster", "positions_of"]
+__all__ = ["BLOCK", "PANEL", "RESIDENT_BYTES", "ROWS", "pays", "pools_faster", "positions_of", "splits_beside"]
 
 BLOCK = 32
 """Products of a step along K."""
@@ -28,8 +28,14 @@ _WEIGHTS = 0.075
 """Per byte of weights that tiles read."""
 _WEIGHTS_LARGE = 0.055
 """The same for 4 MiB and more, which NumPy asks large pages for."""
+_FLOATS = 0.04
+"""The same for weights that are split beside the products."""
 _WRITE = 0.06
 """Per byte of a result that does not stay in L2."""
+_FLOAT_TILES = 7
+"""Most tiles of pixels of an image beside whose products weights are split: more wait little for weights."""
+_FLOAT_BYTES = 2 << 20
+"""Of terms of weights from which on that pays: fewer stay in L2."""
 _FINISH = 28.0
 """Per tile of sums that goes to memory."""
 _FINISH_3 = 70.0
@@ -76,6 +82,15 @@ def pays(
     return _time(terms, taps, tiles, time, pixels, channels, columns) < most
 
 
+def splits_beside(terms: int, weights: int, n: int, blocks: int, tiles: int) -> bool:
+    """Whether weights, of so many bytes as terms, are float32 numbers in memory that are split beside the products of
+    each image's tiles, which then wait for fewer bytes. Every two panels meet all of the tiles' blocks of channels, so
+    that these have to stay in L2."""
+    if terms != 3 or weights < _FLOAT_BYTES or n % (2 * PANEL):
+        return False
+    return tiles <= _FLOAT_TILES and tiles * ROWS * blocks * BLOCK * 2 * terms <= RESIDENT_BYTES
+
+
 def _write(nbytes: int) -> float:
     return nbytes * _WRITE if nbytes > RESIDENT_BYTES else 0.0
 
@@ -97,6 +112,8 @@ def _time(terms: int, taps: int, tiles: float, time: float, pixels: int, channel
     split = pixels * (blocks * (_SPLIT + terms * _SPLIT_TERM) + (blocks - whole) * _SPLIT_PART)
     weights = taps * blocks * BLOCK * columns * 2 * terms
     wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
+    if splits_beside(terms, weights, columns, blocks, math.ceil(tiles)):
+        wait = weights * 2 / 3 * _FLOATS
     finish = _FINISH_3 if terms == 3 else _FINISH
     return columns // PANEL * (products + tiles * finish) + split + wait
 
