@@ -117,7 +117,7 @@ def test_split_operands_take_the_factors(
 
 def test_parts_of_a_batch_have_their_own_factors(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lower_split, "pays", tiles_always)
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 1 << 14)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 1 << 14)
     graph, data = scaled(rng, (5, 6, 6, 40), 24)
     isa = _native.available_isas()[-1]
     assert kernels(graph, data, on_tiles(isa)).count("split_f32") > 1

@@ -163,7 +163,7 @@ def test_a_batch_in_parts_is_split_by_steps(
     graph = chain(rng, (4, 4, 4, 32), {}, {"kernel": 3, "pads": SAME}, {})
     x = rng.standard_normal((4, 4, 4, 32), dtype=np.float32)
     want = planned(graph, on_tiles(isa)).run([x])[0].tobytes()
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 4 * 3 * 36 * 16)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 4 * 3 * 36 * 16)
     plan = planned(graph, on_tiles(isa))
     assert splits(plan) > 3
     assert plan.run([x])[0].tobytes() == want

@@ -91,7 +91,7 @@ def test_the_bits_of_separate_steps(
 
 
 def test_in_parts_of_an_image(isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 1 << 14)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 1 << 14)
     for size in ((1, 30, 20, 64), (5, 6, 6, 64)):
         plan = check(network(rng, size, 3, activation="Relu"), isa, "float32", monkeypatch)
         assert kernels(plan).count("split_f32") > 1

@@ -173,7 +173,7 @@ def test_neither_batch_nor_threads_change_the_bits(name: str, isa: str, rng: np.
 def test_a_batch_in_parts(together: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, x = conv(rng, (5, 4, 4, 32), 16, 3, pads=[1, 1, 1, 1])
     want = run(graph, x, on_tiles(isa))
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", together * 4 * 3 * 36 * 16)
+    monkeypatch.setattr(lower_split, "PART_BYTES", together * 4 * 3 * 36 * 16)
     plan = make_plan(graph, {"x": x["x"].shape}, on_tiles(isa), {})
     assert kernels(plan).count("brgemm_split_f32") == -(-5 // together)
     assert same_bits(plan.run([x["x"]])[0], want)
@@ -187,7 +187,7 @@ def test_an_image_in_parts(
     graph, x = drawn(name, rng)
     x = {k: v[:1] for k, v in x.items()}
     want = run(graph, x, on_tiles(isa))
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 4 * 200)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 4 * 200)
     monkeypatch.setattr(lower_split, "PART_WEIGHTS", 0.0)
     plan = make_plan(graph, {k: v.shape for k, v in x.items()}, on_tiles(isa, threads), {})
     assert kernels(plan).count("brgemm_split_f32") > 1
@@ -202,7 +202,7 @@ def test_large_weights_are_not_read_for_each_part(
     a, b = rng.standard_normal((256, 64), dtype=np.float32), rng.standard_normal((64, columns), dtype=np.float32)
     graph, x = linear(a, b)
     want = run(graph, x, on_tiles(isa))
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", 24 * 1024)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 24 * 1024)
     plan = make_plan(graph, {k: v.shape for k, v in x.items()}, on_tiles(isa), {})
     assert kernels(plan).count("brgemm_split_f32") == parts
     assert same_bits(plan.run([x[k] for k in graph.inputs])[0], want)

@@ -27,6 +27,8 @@ _WHOLE_TILES = 96
 """Of a panel's weights: as many are summed at once."""
 _CHUNK_TILES = 72
 """The most that are summed from zero where there are more: 72 KiB, so that the operand of some pixels stays in L2."""
+PART_BYTES = 3 << 18
+"""Of a part of a split operand of several terms, whose products meet all weights: more does not stay in L2 then."""
 PART_WEIGHTS = 0.5
 """Of the weights' bytes up to which an image's split operand is not cut in parts, which read all weights each."""
 _L1_BYTES = 24 * 1024
@@ -266,16 +268,16 @@ def _parts(p: Products, terms: int, threads: int) -> list[Products]:
     """Images, or rows of one, whose split operand stays in L2 until it is multiplied; or one that is small beside the
     weights."""
     batch, oh = p.out.shape[:2]
-    images, together, rows = call(_counts, batch, p.words(terms), oh, p.weights(terms), threads)
+    images, together, rows = call(_counts, terms, batch, p.words(terms), oh, p.weights(terms), threads)
     if rows > 1:
         return [p.rows(begin, end) for begin, end in pairwise(oh * i // rows for i in range(rows + 1))]
     cuts = [*(i * together for i in range(images)), batch]
     return [p] if images == 1 else [p.images(begin, end - begin) for begin, end in pairwise(cuts)]
 
 
-def _counts(batch: int, words: int, oh: int, weights: int, threads: int) -> tuple[int, int, int]:
+def _counts(terms: int, batch: int, words: int, oh: int, weights: int, threads: int) -> tuple[int, int, int]:
     """Of a split operand: parts of images, images of each but the last, and parts of rows."""
-    image, most = words // batch, RESIDENT_BYTES // 4 * threads
+    image, most = words // batch, (PART_BYTES if terms > 1 else RESIDENT_BYTES) // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
     whole = batch > 1 or 4 * image <= PART_WEIGHTS * weights
     return -(-batch // together), together, 1 if whole else min(-(-image // most), _MOST_PARTS, oh)
