@@ -3,6 +3,7 @@
 // of operands rounded to bfloat16. Infinities and NaN have one term, so they need no care.
 #include "attention_tile.hpp"
 #include "brgemm_split_step.hpp"
+#include "near_pair.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -33,7 +34,7 @@ class Tile : public QueryTile<Tile> {
   }
 
   void values(std::int64_t key, std::int64_t n, bool started) {
-    split_rows(scores_, stride_, n, weights_);
+    round_weights(n);
     const std::int64_t all = blocks_of(p_.keys), blocks = blocks_of(n), panels = (p_.value + kPairs - 1) / kPairs;
     const std::uint32_t* b = words(v_) + key / kBlock * kTileWords;
     each_block(panels, [&]<int kM, int kN>(std::int64_t row, std::int64_t panel) {
@@ -77,6 +78,23 @@ class Tile : public QueryTile<Tile> {
     for (std::int64_t at = 0; at < n; at += kBlock, out += kMostRows * kPairs) {
       float* to = reinterpret_cast<float*>(out);
       for (std::int64_t i = 0; i < rows_; ++i, to += kPairs) store_block<1>(in + i * row + at, n - at, to, kPairs);
+    }
+  }
+
+  // As split_rows, of weights: they are at most 1, or NaN in rows whose sum is NaN too, and so their result.
+  void round_weights(std::int64_t n) {
+    std::uint32_t* out = weights_;
+    for (std::int64_t at = 0; at < n; at += kBlock, out += kMostRows * kPairs) {
+      tiles_.keep_storing();
+      float* to = reinterpret_cast<float*>(out);
+      const float* in = scores_ + at;
+      for (std::int64_t i = 0; i < rows_; ++i, to += kPairs, in += stride_) {
+        if (n - at < kBlock) {
+          store_block<1>(in, n - at, to, kPairs);
+          continue;
+        }
+        for (int j = 0; j < kPairs; j += kLanes) store(to + j, near_pair(load(in + j), load(in + j + kPairs)));
+      }
     }
   }
 

@@ -74,3 +74,14 @@ def test_few_queries_and_wide_heads_stay_in_float32(isa: str, rng: np.random.Gen
         graph, inputs = form(rng, name)
         plan = make_plan(graph, {k: v.shape for k, v in inputs.items()}, on_tiles(isa, 1, "bfloat16"), {})
         assert "attention_f32" in [step.kernel for step in plan.steps], name
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0xFFC00000])
+def test_a_query_that_is_no_number_has_no_number_for_an_answer(bits: int, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 2, 20, 32), k=(1, 2, 70, 32), v=(1, 2, 70, 32))
+    plain = run(attention(inputs), inputs, isa)["y"]
+    inputs["q"][0, 1, 7, 3] = np.uint32(bits).view(np.float32)
+    found = run(attention(inputs), inputs, isa)["y"]
+    assert np.isnan(found[0, 1, 7]).all()
+    found[0, 1, 7] = plain[0, 1, 7]
+    assert same({"y": found}, {"y": plain})
