@@ -24,6 +24,7 @@ ACTIVATIONS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 BLOCKS = 4
+"""Tests, which share the seeds: two processes may run them at once."""
 
 
 class Grower:
