@@ -20,6 +20,7 @@ __all__ = [
     "MOST_KEPT",
     "PRODUCTS",
     "chunk_length",
+    "cut_by_bytes",
     "cut_of",
     "entries",
     "epilogue",
@@ -50,6 +51,10 @@ _LANES = 16
 _CHAINS = 8
 _WIDE = 5
 """Panels of B per tile of rows up to which threads may share few tiles: each of them then reads all of B."""
+_HEAVIER = 2
+"""Times the bytes of their operand from which weights are cut among threads."""
+_EVEN_PANELS = 16
+"""Per thread, so that shares of them are about even."""
 MOST_KEPT = 256
 """Of the answers to questions that all layers of a size ask."""
 
@@ -196,6 +201,13 @@ def cut_of(tiles: int, panels: int, threads: int) -> tuple[int, int]:
     # Along columns every thread reads all rows, of which the others wrote most.
     even = threads > 1 and tiles >= 2 * threads and tiles % threads == 0
     return (0, tiles) if even and panels <= _WIDE * tiles else (1, panels)
+
+
+def cut_by_bytes(tiles: int, panels: int, threads: int, operand: int, weights: int) -> tuple[int, int]:
+    """As `cut_of`, for products that wait for weights: each thread reads all of them, or all of their operand."""
+    if threads > 1 and weights >= _HEAVIER * operand and panels >= _EVEN_PANELS * threads:
+        return 1, panels
+    return cut_of(tiles, panels, threads)
 
 
 def packed_weights(

@@ -13,7 +13,7 @@ import numpy as np
 from ..graph import Array
 from ..records import record
 from ..tracked import call
-from .lower_linear import MOST_KEPT, chunk_length, cut_of, epilogue, vector
+from .lower_linear import MOST_KEPT, chunk_length, cut_by_bytes, epilogue, vector
 from .registry import Lowering, Tensor
 from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of, splits_beside
 
@@ -330,7 +330,9 @@ def reading(
     pixel = p.pixel or terms * _WORDS
     batch, oh, ow, n = p.out.shape
     rows, count, span, tile_m = call(positions_of, oh, ow, width, steps[0] == steps[1])
-    split_n, units = call(cut_of, batch * rows * -(-count // tile_m), -(-n // PANEL), threads)
+    # Of one term weights are half of float32's, and a thread finds more of what it made itself along rows.
+    read = (4 * p.words(terms), p.weights(terms) if terms > 1 else 0)
+    split_n, units = call(cut_by_bytes, batch * rows * -(-count // tile_m), -(-n // PANEL), threads, *read)
     n_steps = p.blocks * len(p.taps)
     chunk_steps = _chunk_steps(n_steps, terms)
     fields = {
