@@ -93,7 +93,8 @@ class Tile : public QueryTile<Tile> {
           store_block<1>(in, n - at, to, kPairs);
           continue;
         }
-        for (int j = 0; j < kPairs; j += kLanes) store(to + j, near_pair(load(in + j), load(in + j + kPairs)));
+        for (int j = 0; j < kPairs; j += kLanes)
+          store(to + j, from_bits(near_pair(load(in + j), load(in + j + kPairs))));
       }
     }
   }

@@ -43,7 +43,7 @@ struct Loops : Finish {
   float* saved;  // sums of parts of a chunk, by four tiles
 
   Rows rows_at(const Cursor<BrgemmSplitParams>& at) const {
-    const std::int64_t y = at.position() / p.span;
+    const std::int64_t y = at.position() < p.span ? 0 : at.position() / p.span;
     return {a + at.a(),
             residual ? residual + at.batch() * p.r_batch + (at.row() + y) * p.r_row : nullptr,
             c + at.batch() * p.c_batch + (at.row() + y) * p.c_row,
@@ -56,11 +56,11 @@ struct Loops : Finish {
   template <int kTerms, int kM, int kN, class Next>
   void multiply(Block& now, Block& before, const Turn& turn, float* saved, Next& next) const {
     const std::int64_t a_col = p.a_col;
-    const std::uint32_t* b0 = weights<kTerms>(now.parts[0].panel, turn.steps.begin);
+    const std::uint32_t* b0 = weights<kTerms>(now.panel, turn.steps.begin);
     const std::uint32_t* b1 = b0 + b_panel();
-    const std::uint32_t *a0 = now.parts[0].rows.a, *a1 = now.parts[(kM - 1) * kN].rows.a;
+    const std::uint32_t *a0 = now.rows[0].a, *a1 = now.rows[kM - 1].a;
     const Step* const end = steps() + turn.steps.end;
-    for (int i = 0; turn.last && i < kM * kN; ++i) fetch_results(now.parts[i]);
+    for (int m = 0; turn.last && m < kM; ++m) fetch_results(now.rows[m], now.panel, kN);
     if (turn.first) {
       clear_sums<kM * kN>(tiles);
     } else {
@@ -76,11 +76,11 @@ struct Loops : Finish {
         finish_next<kTerms>(before);
       }
     } else if constexpr (kTerms == 1) {
-      // As many parts as a block has tiles.
+      // As many parts as a block has tiles, the longer ones first.
       const Step* at = steps() + turn.steps.begin;
       for (int left = 4; left > 0; --left) {
-        const std::int64_t count = (end - at) / left;
-        multiply_steps<kM, kN>(tiles, a0, a1, a_col, b0, b1, at, count, next);
+        const std::int64_t count = (end - at + left - 1) / left;
+        if (count) multiply_steps<kM, kN>(tiles, a0, a1, a_col, b0, b1, at, count, next);
         at += count;
         b0 += count * kTileWords;
         b1 += count * kTileWords;
@@ -107,16 +107,17 @@ struct Loops : Finish {
 
   // The memory that a tile's results go to, and what is added to them, on their way into L2 while it multiplies.
   // Where the tile goes on in the next row of the output, this misses, and nothing more.
-  void fetch_results(const Part& part) const {
+  void fetch_results(const Rows& rows, std::int64_t panel, int panels) const {
     if constexpr (!kHasTiles) return;
-    const Rows& rows = part.rows;
-    if (p.makes != kInstead) {
-      const float* c = rows.c + rows.x * p.c_col + part.panel * kPairs;
-      for (int i = 0; i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
+    const bool residual = rows.residual != nullptr;
+    if (p.makes == kInstead && !residual) return;
+    for (int n = 0; n < panels; ++n) {
+      const float* c = rows.c + rows.x * p.c_col + (panel + n) * kPairs;
+      for (int i = 0; p.makes != kInstead && i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
+      if (!residual || (p.r_block && n)) continue;  // two panels share a block's lines
+      const float* r = rows.residual + rows.x * p.r_col + residual_at(panel + n);
+      for (int i = 0; i < rows.count; ++i) __builtin_prefetch(r + i * p.r_col, 0, 2);
     }
-    if (rows.residual == nullptr) return;
-    const float* r = rows.residual + rows.x * p.r_col + residual_at(part.panel);
-    for (int i = 0; i < rows.count; ++i) __builtin_prefetch(r + i * p.r_col, 0, 2);
   }
 
   // Tiles of pixels in parts that stay in L2, with all panels, chunk by chunk.
@@ -127,14 +128,20 @@ struct Loops : Finish {
     const std::int64_t tiles_of_part = whole ? p.block : min_of(p.block, kSavedTiles);
     for (std::int64_t first = range.begin; first < range.end; first += tiles_of_part) {
       const Range part = {first, min_of(range.end, first + tiles_of_part)};
+      Cursor<BrgemmSplitParams> at(p, tiles_per_row, first);
+      Rows known[2] = {rows_at(at)};
+      if (part.end - first == 2) {
+        at.next();
+        known[1] = rows_at(at);
+      }
       for (std::int64_t k = 0; k < p.n_steps; k += p.chunk_steps) {
         const Range chunk = {k, min_of(p.n_steps, k + p.chunk_steps)};
         for (std::int64_t panel = panels.begin; panel < panels.end; panel += 2) {
           Ahead next = ahead<kTerms>(part, panels, chunk, panel + 2);
           if (panel + 1 < panels.end) {
-            run_chunk<kTerms, 2>(part, panel, chunk, blocks, next);
+            run_chunk<kTerms, 2>(part, known, panel, chunk, blocks, next);
           } else {
-            run_chunk<kTerms, 1>(part, panel, chunk, blocks, next);
+            run_chunk<kTerms, 1>(part, known, panel, chunk, blocks, next);
           }
         }
       }
@@ -182,12 +189,21 @@ struct Loops : Finish {
 
   // A chunk in parts of even length.
   template <int kTerms, int kN>
-  void run_chunk(Range range, std::int64_t panel, Range chunk, Block (&blocks)[2], Ahead& next) const {
+  void run_chunk(Range range, const Rows (&known)[2], std::int64_t panel, Range chunk, Block (&blocks)[2],
+                 Ahead& next) const {
     const std::int64_t all = chunk.end - chunk.begin;
     const std::int64_t turns = (all + kL1Steps<kTerms> - 1) / kL1Steps<kTerms>, length = (all + turns - 1) / turns;
     for (std::int64_t k = chunk.begin; k < chunk.end; k += length) {
       const Range steps = {k, min_of(chunk.end, k + length)};
-      run_panels<kTerms, kN>(range, panel, {steps, chunk, k == chunk.begin, steps.end == chunk.end}, blocks, next);
+      const Turn turn = {steps, chunk, k == chunk.begin, steps.end == chunk.end};
+      if (range.end - range.begin <= 2) {
+        Block& now = finished(blocks);
+        now.rows[0] = known[0];
+        now.rows[1] = known[1];
+        run_block<kTerms, kN>(now, range.end - range.begin, panel, turn, blocks, saved, next);
+      } else {
+        run_panels<kTerms, kN>(range, panel, turn, blocks, next);
+      }
     }
   }
 
@@ -215,20 +231,39 @@ struct Loops : Finish {
   void run_panels(Range range, std::int64_t panel, const Turn& turn, Block (&blocks)[2], Next& next) const {
     Cursor<BrgemmSplitParams> at(p, tiles_per_row, range.begin);
     float* sums = saved;
-    int free = blocks[0].done < blocks[0].count;  // the one that is finished
     for (std::int64_t i = range.begin; i < range.end; i += 2, sums += 4 * kTileWords) {
-      Block& now = blocks[free];
       if constexpr (Next::kBeside) next.pass(i + 2 >= range.end);
-      const int rows = i + 1 < range.end ? 2 : 1;
-      for (int m = 0; m < rows; ++m, at.next()) {
-        for (int n = 0; n < kN; ++n) now.parts[m * kN + n] = {rows_at(at), panel + n};
-      }
-      if (rows == 2) {
-        multiply<kTerms, 2, kN>(now, blocks[free ^ 1], turn, sums, next);
-      } else {
-        multiply<kTerms, 1, kN>(now, blocks[free ^ 1], turn, sums, next);
-      }
-      free ^= turn.last;
+      Block& now = finished(blocks);
+      const std::int64_t count = min_of(2, range.end - i);
+      for (int m = 0; m < count; ++m, at.next()) now.rows[m] = rows_at(at);
+      run_block<kTerms, kN>(now, count, panel, turn, blocks, sums, next);
+    }
+  }
+
+  static Block& finished(Block (&blocks)[2]) { return blocks[blocks[0].done < blocks[0].count]; }
+
+  // Two or one tiles, whose rows `now` has, with kN panels. Not inlined: the code for all of them is long.
+  template <int kTerms, int kN, class Next>
+  [[gnu::noinline]] void run_block(Block& now, std::int64_t count, std::int64_t panel, const Turn& turn,
+                                   Block (&blocks)[2], float* sums, Next& next) const {
+    Block& before = &now == blocks ? blocks[1] : blocks[0];
+    now.panel = panel;
+    if constexpr (Next::kBeside) {
+      multiply_tiles<kTerms, kN>(now, before, count, turn, sums, next);
+    } else {
+      Next ahead = next;  // in registers: stores between the loads of tiles would hold those up
+      multiply_tiles<kTerms, kN>(now, before, count, turn, sums, ahead);
+      next = ahead;
+    }
+  }
+
+  template <int kTerms, int kN, class Next>
+  [[gnu::always_inline]] void multiply_tiles(Block& now, Block& before, std::int64_t count, const Turn& turn,
+                                             float* sums, Next& next) const {
+    if (count == 2) {
+      multiply<kTerms, 2, kN>(now, before, turn, sums, next);
+    } else {
+      multiply<kTerms, 1, kN>(now, before, turn, sums, next);
     }
   }
 };
@@ -244,7 +279,8 @@ void brgemm_split_f32(const KernelArgs& args, Range range) noexcept {
   const BrgemmSplitParams& p = params_of<BrgemmSplitParams>(args);
   Tiles tiles(static_cast<int>(p.tile_m));
   alignas(64) float saved[2 * kSavedTiles * kTileWords];
-  const Loops loops{{p, static_cast<const std::uint32_t*>(p.b)},
+  alignas(64) const float nothing[kTileWords] = {};
+  const Loops loops{Finish(p, nothing),
                     static_cast<const std::uint32_t*>(args.in[0]),
                     static_cast<const float*>(args.in[1]),
                     static_cast<float*>(args.out),

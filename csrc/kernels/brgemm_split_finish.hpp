@@ -2,9 +2,10 @@
 // What becomes of the sums of brgemm_split: chunks added up, sums that are not finite computed again, epilogues, and
 // the operand of the next product.
 #pragma once
+#include "brgemm_split_block.hpp"
+#include "brgemm_split_join.hpp"
 #include "brgemm_split_step.hpp"
 #include "near_gelu.hpp"
-#include "near_pair.hpp"
 #include "simd.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -14,44 +15,27 @@ namespace {
 constexpr std::int64_t kInstead = 1;
 constexpr std::int64_t kBeside = 2;
 
-// One tile of positions. A position is a pixel of the output, or falls between two rows of it.
-struct Rows {
-  const std::uint32_t* a;
-  const float* residual;  // of the first position's row of pixels, as are c and made; words where there is an r_block
-  float* c;
-  std::uint32_t* made;
-  std::int64_t x;  // in that row
-  int count;
-};
-
-// The part of a tile that is in one row of the output.
-struct Pixels {
-  int first;  // in the tile
-  int count;
-  float* c;
-  const float* residual;
-  std::uint32_t* made;
-};
-
-// One tile of sums: of some positions and a panel.
-struct Part {
-  Rows rows;
-  std::int64_t panel;
-};
-
-// The sums of up to four tiles, that go to C while the next ones multiply.
-struct Block {
-  alignas(64) float sums[4][256];
-  Part parts[4];
-  int panels;  // per tile of positions, side by side in `parts`
-  int count = 0;
-  int done = 0;
-  bool first, last;  // of the chunks of K
-};
-
 struct Finish {
   const BrgemmSplitParams& p;
   const std::uint32_t* b;
+  WordBounds bounds;
+  bool in_words;         // whether they do what the layer asks for
+  const float* nothing;  // the sums of a panel that is missing
+
+  Finish(const BrgemmSplitParams& params, const float* zeros)
+      : p(params),
+        b(static_cast<const std::uint32_t*>(p.b)),
+        bounds(p),
+        in_words(bounded_in_words(p)),
+        nothing(zeros) {}
+
+  static bool bounded_in_words(const BrgemmSplitParams& p) {
+    if (p.terms != 1 || p.makes != kInstead || runs_on_rows(p.activation) || !WordBounds::fit(p)) return false;
+    Finite added;
+    const float* const bias = static_cast<const float*>(p.bias);
+    for (std::int64_t i = 0; bias && i < p.n; i += kLanes) added.see(load_valid(bias + i, p.n - i));
+    return added.all();
+  }
 
   std::int64_t b_step() const { return (p.floats ? 2 : p.terms) * kTileWords; }
   std::int64_t b_panel() const { return p.n_steps * b_step(); }
@@ -66,26 +50,34 @@ struct Finish {
   void finish_next(Block& block) const {
     if (block.done >= block.count) return;
     const int first = block.done;
-    const Part& part = block.parts[first];
+    const Rows& rows = block.rows_of(first);
+    const std::int64_t panel = block.panel_of(first);
     if (!p.makes || !block.last) {
       ++block.done;
-      return finish(part.rows, block.sums[first], part.panel, block.first, block.last);
+      return finish(rows, block.sums[first], panel, block.first, block.last);
     }
     block.done += block.panels;
-    if (joins(block, part) && join<kTerms>(part.rows, block.sums[first], block.sums[first + 1], part.panel)) return;
+    const float* const high = block.panels > 1 ? block.sums[first + 1] : nothing;
+    if (joins<kTerms>(block) && join<kTerms>(rows, block.sums[first], high, panel)) return;
     for (int n = 0; n < block.panels; ++n) {
-      finish_sums(part.rows, block.sums[first + n], part.panel + n, block.first);
+      finish_sums(rows, block.sums[first + n], panel + n, block.first);
       if (p.makes != kBeside) continue;
-      each_row(part.rows, part.panel + n,
+      each_row(rows, panel + n,
                [=, this, sums = block.sums[first + n]](const Pixels& to, int cols) { copy_results(sums, to, cols); });
     }
-    make<kTerms>(part.rows, block.sums[first], block.panels > 1 ? block.sums[first + 1] : nullptr, part.panel);
+    make<kTerms>(rows, block.sums[first], block.panels > 1 ? block.sums[first + 1] : nullptr, panel);
   }
 
-  // Whether two panels become one block of the next product's operand, and nothing else, in one pass.
-  bool joins(const Block& block, const Part& part) const {
-    const bool in_registers = !runs_on_rows(p.activation) || (p.activation == k_gelu && !part.rows.residual);
-    return p.makes == kInstead && block.panels > 1 && p.n >= (part.panel + 2) * kPairs && in_registers;
+  // Whether two panels, or the last one, become one block of the next product's operand, and nothing else, in one pass.
+  // Columns that are missing must stay zeros, and have no float32 residuals.
+  template <int kTerms>
+  bool joins(const Block& block) const {
+    if (p.makes != kInstead) return false;
+    const bool residual = block.rows[0].residual != nullptr, whole = p.n >= (block.panel + 2) * kPairs;
+    if (p.activation == k_gelu) return whole && !residual;
+    if constexpr (kTerms > 1) return whole && !runs_on_rows(p.activation);
+    const bool zeros = p.activation != k_clip || p.alpha <= 0.0f;
+    return in_words && (whole || (zeros && (p.r_block || !residual)));
   }
 
   // The sums of one tile, which are dense, into C, where those of the chunks before are.
@@ -174,54 +166,85 @@ struct Finish {
   // they do it.
   template <int kTerms>
   bool join(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
-    Finite finite;
-    each_row(rows, panel, [=, this, &finite](const Pixels& to, int) {
-      const Bounds bounds(p, kTerms == 1 ? 0x1.fep127f : kInf);
-      const auto bounded = [bounds](Vec x) __attribute__((always_inline)) { return bounds.apply(x); };
-      if (p.activation == k_gelu) {
-        return join_pixels<kTerms, kNothing>(low, high, to, panel, finite,
-                                             [bounds](Vec x) __attribute__((always_inline)) {
-                                               return kTerms == 1 ? bounds.apply(half_gelu(x)) : near_gelu(x);
-                                             });
-      }
-      if (to.residual == nullptr) return join_pixels<kTerms, kNothing>(low, high, to, panel, finite, bounded);
+    if (p.activation == k_gelu) return join_gelu<kTerms>(rows, low, high, panel);
+    const auto add = [&](auto made) {
+      if (rows.residual == nullptr) return join_rows<kTerms, kNothing>(rows, low, high, panel, made);
       if constexpr (kTerms == 1) {
-        if (p.r_block) return join_pixels<kTerms, kWords>(low, high, to, panel, finite, bounded);
+        if (p.r_block) return join_rows<kTerms, kWords>(rows, low, high, panel, made);
       }
-      join_pixels<kTerms, kNumbers>(low, high, to, panel, finite, bounded);
-    });
-    return finite.all();
+      return join_rows<kTerms, kNumbers>(rows, low, high, panel, made);
+    };
+    if constexpr (kTerms == 1) {
+      return add(OneTerm{bounds});
+    } else {
+      const auto act = [most = Bounds(p, kInf)](Vec x) __attribute__((always_inline)) { return most.apply(x); };
+      return add(AllTerms<kTerms, decltype(act)>{act});
+    }
+  }
+
+  template <int kTerms>
+  [[gnu::noinline]] bool join_gelu(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
+    const Bounds most(p);
+    const auto act = [most](Vec x) __attribute__((always_inline)) {
+      return kTerms == 1 ? most.apply(half_gelu(x)) : near_gelu(x);
+    };
+    return join_rows<kTerms, kNothing>(rows, low, high, panel, AllTerms<kTerms, decltype(act)>{act});
   }
 
   enum Added { kNothing, kNumbers, kWords };
 
-  template <int kTerms, Added kAdded, class Act>
-  void join_pixels(const float* low, const float* high, const Pixels& to, std::int64_t panel, Finite& all,
-                   Act act) const {
-    const float* const bias = p.bias ? static_cast<const float*>(p.bias) + panel * kPairs : nullptr;
-    Finite finite = all;
-    const std::int64_t r_col = p.r_col;
-    low += to.first * kPairs;
-    high += to.first * kPairs;
+  // Sums of two panels, and the block that is made of them.
+  struct Pair {
+    const float *low, *high, *residual;
+    float* out;
+  };
+
+  template <int kTerms, Added kAdded, class Made>
+  bool join_rows(const Rows& rows, const float* low, const float* high, std::int64_t panel, const Made& empty) const {
+    constexpr std::int64_t kPixel = kTerms * kPairs;
+    Made made = empty;
+    Pair pair = {low, high, nullptr, reinterpret_cast<float*>(rows.made + panel / 2 * p.made_block) + rows.x * kPixel};
+    if constexpr (kAdded != kNothing) pair.residual = rows.residual + residual_at(panel) + rows.x * p.r_col;
+    std::int64_t x = rows.x;
+    for (std::int64_t left = rows.count; left > 0;) {
+      const std::int64_t count = min_of(left, p.width - x);
+      if (count > 0) join_pixels<kTerms, kAdded>(*this, pair, panel * kPairs, count, made);
+      const std::int64_t positions = p.span - x;
+      left -= positions;
+      pair.low += positions * kPairs;
+      pair.high += positions * kPairs;
+      pair.out += p.made_row - x * kPixel;
+      if constexpr (kAdded != kNothing) pair.residual += p.r_row - x * p.r_col;
+      x = 0;
+    }
+    return made.finite();
+  }
+
+  template <int kTerms, Added kAdded, class Made>
+  FP_INLINE void join_pixels(const Finish& f, const Pair& t, std::int64_t column, std::int64_t count, Made& made) {
+    const float* const bias = f.p.bias ? static_cast<const float*>(f.p.bias) + column : nullptr;
+    const std::int64_t valid = f.p.n - column;
     for (int j = 0; j < kPairs; j += kLanes) {
-      const Vec low_shift = bias ? load(bias + j) : zero(), high_shift = bias ? load(bias + kPairs + j) : zero();
-      const float* r = to.residual + j;
-      float* out = reinterpret_cast<float*>(to.made + panel / 2 * p.made_block) + j;
-      for (int i = 0; i < to.count; ++i, out += kTerms * kPairs) {
-        Vec a = load(low + i * kPairs + j) + low_shift, b = load(high + i * kPairs + j) + high_shift;
+      const Vec low_shift = bias ? load_valid(bias + j, valid - j) : zero();
+      const Vec high_shift = bias ? load_valid(bias + kPairs + j, valid - kPairs - j) : zero();
+      const float *low = t.low + j, *high = t.high + j, *r = t.residual + j;
+      float* out = t.out + j;
+      for (std::int64_t i = 0; i < count; ++i, low += kPairs, high += kPairs, out += kTerms * kPairs) {
+        Vec a = load(low) + low_shift, b = load(high) + high_shift;
         if constexpr (kAdded == kNumbers) {
-          a = a + load(r);
-          b = b + load(r + kPairs);
+          const Vec low_added = load(r), high_added = load(r + kPairs);
+          Made::see(made, low_added, high_added);
+          a = a + low_added;
+          b = b + high_added;
         } else if constexpr (kAdded == kWords) {
           const IVec words = bits(load(r));
           a = a + half(words, 0);
           b = b + half(words, kPairs);
         }
-        if constexpr (kAdded != kNothing) r += r_col;
-        store_near<kTerms>(a, b, act(a), act(b), out, finite);
+        if constexpr (kAdded != kNothing) r += f.p.r_col;
+        Made::put(made, a, b, out);
       }
     }
-    all = finite;
   }
 
   // Calls act(pixels, columns) for each row of pixels that the tile has a part of.

@@ -13,7 +13,8 @@ constexpr int kPixels = kHasTiles ? 7 : 1;
 
 struct Row {
   const DepthwiseBf16Params& q;
-  const Bounds& bounds;
+  const WordBounds& bounds;
+  bool fits;        // the bounds, to what the layer asks for
   const float* in;  // words at the first tap of the first pixel
   const float* weights;
   const float* bias;  // or null
@@ -64,16 +65,19 @@ FP_INLINE void group(const Row& r, std::int64_t first) {
     }
     const Vec low = r.bias ? load(r.bias + j) : zero(), high = r.bias ? load(r.bias + kPairs + j) : zero();
     float* const out = r.out + first * kPairs + j;
-    Finite finite;
+    Largest largest;
 #pragma GCC unroll 8
     for (int p = 0; p < kP; ++p) {
       acc[p][0] = acc[p][0] + low;
       acc[p][1] = acc[p][1] + high;
-      finite.see(acc[p][0]);
-      finite.see(acc[p][1]);
-      store(out + p * kPairs, near_pair(r.bounds.apply(acc[p][0]), r.bounds.apply(acc[p][1])));
+      const IVec words = near_pair(acc[p][0], acc[p][1]);
+      largest.see(words);
+      store(out + p * kPairs, from_bits(r.bounds.apply(words)));
     }
-    if (finite.all()) [[likely]]
+    Finite added;
+    added.see(low);
+    added.see(high);
+    if (r.fits && largest.finite(added)) [[likely]]
       continue;
     Vec sums[kP][2];
     for (int p = 0; p < kP; ++p) {
@@ -109,10 +113,10 @@ RowOf row_for(const DepthwiseBf16Params& q) {
 void depthwise_bf16(const KernelArgs& args, Range range) noexcept {
   const DepthwiseBf16Params& q = params_of<DepthwiseBf16Params>(args);
   const auto compute = row_for(q);
-  const Bounds bounds(q);
+  const WordBounds bounds(q);
   for (std::int64_t i = range.begin; i < range.end; ++i) {
     const std::int64_t y = i % q.oh, plane = i / q.oh, block = plane % q.blocks, image = plane / q.blocks;
-    compute({q, bounds,
+    compute({q, bounds, WordBounds::fit(q),
              static_cast<const float*>(args.in[0]) + image * q.in_batch + block * q.in_block + y * q.stride * q.in_row,
              static_cast<const float*>(q.weights) + block * q.k * q.k * kBlock,
              q.bias ? static_cast<const float*>(q.bias) + block * kBlock : nullptr,

@@ -3,6 +3,7 @@
 // store_terms (terms.hpp) stores, in fewer operations. Whoever uses it looks at the numbers beside, and calls that for
 // the others.
 #pragma once
+#include "halves.hpp"
 #include "terms.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -33,11 +34,55 @@ struct Finite {
   bool all() const { return !any(~(abs(sticky) < set1(kInf))); }
 };
 
-// The pair of the nearest bfloat16 numbers, of two the larger in magnitude, within `Bounds`.
-FP_INLINE Vec near_pair(Vec low, Vec high) {
+// The pair of the nearest bfloat16 numbers, of two the larger in magnitude, where neither overflows: within `Bounds`,
+// or looked at by `Largest`, and no NaN of all bits.
+FP_INLINE IVec near_pair(Vec low, Vec high) {
   const IVec half = iset1(0x8000);
-  return from_bits(high_half(bits(high) + half) | (shift_right<16>(bits(low) + half) & iset1(0xffff)));
+  return upper_halves(bits(low) + half, bits(high) + half);
 }
+
+// Bounds of bfloat16 numbers, which sort as integers do but for the order of those below zero: Relu, Clip from zero or
+// a larger number on, or none. Rounding keeps the order, so that it comes first. Zeros lose their sign, which no sum
+// that begins with zero shows.
+class WordBounds {
+ public:
+  template <class Params>
+  static bool fit(const Params& p) {
+    return p.activation != k_clip || p.alpha >= 0.0f;
+  }
+
+  template <class Params>
+  explicit WordBounds(const Params& p)
+      : low_(twice(p.activation == k_clip   ? p.alpha + 0.0f
+                   : p.activation == k_relu ? 0.0f
+                                            : -0.0f)),
+        high_(p.activation == k_clip && p.beta < kMost ? twice(p.beta) : iset1(0x7fff7fff)) {}
+
+  IVec apply(IVec words) const { return min_halves(high_, max_halves(low_, words)); }
+
+ private:
+  static constexpr float kMost = 0x1.fep127f;
+
+  static IVec twice(float x) {
+    const IVec word = bits(nearest_term(set1(x)));
+    return upper_halves(word, word);
+  }
+
+  IVec low_, high_;
+};
+
+// The largest magnitude of bfloat16 numbers.
+struct Largest {
+  IVec words = iset1(0);
+
+  void see(IVec pair) { words = max_halves(words, pair & iset1(0x7fff7fff)); }
+  // Whether they are finite, and what `both` has seen. An infinity and a NaN have the largest exponent.
+  bool finite(Finite both = {}) const {
+    both.see(from_bits(shift_left<16>(words)));
+    both.see(from_bits(high_half(words)));
+    return both.all();
+  }
+};
 
 // The pairs of all terms of results of `a` and `b`, which have been seen by `finite` if it is `all` afterwards.
 template <int kTerms>
@@ -45,7 +90,7 @@ FP_INLINE void store_near(Vec a, Vec b, Vec low, Vec high, float* out, Finite& f
   if constexpr (kTerms == 1) {
     finite.see(a);
     finite.see(b);
-    store(out, near_pair(low, high));
+    store(out, from_bits(near_pair(low, high)));
   } else {
     Vec low_term = nearest_term(low), high_term = nearest_term(high);
     const Vec low_rest = low - low_term, high_rest = high - high_term;

@@ -6,6 +6,7 @@
 // Tiles take pairs: word i of a block of 32 numbers has number i in its low half and number i + 16 in its high half,
 // which takes no shuffles.
 #pragma once
+#include "halves.hpp"
 #include "kernels.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -35,9 +36,7 @@ FP_INLINE Vec first_term(Vec x, Vec& rest) {
   return term;
 }
 
-FP_INLINE Vec pair_of(Vec low, Vec high) {
-  return from_bits(bits(high) | (shift_right<16>(bits(low)) & iset1(0xffff)));
-}
+FP_INLINE Vec pair_of(Vec low, Vec high) { return from_bits(upper_halves(bits(low), bits(high))); }
 
 // The pairs of the terms of low and high, `stride` words from one term to the next.
 template <int kTerms>

@@ -67,7 +67,8 @@ def step_by_step(graph: Graph, x: np.ndarray, isa: str) -> np.ndarray:
 # Convolutions of 3 x 3 read 32 or 60 channels, of which rows of windows make no fewer blocks: the sums of others that
 # run alone have another order.
 RELU = {"activation": "Relu"}
-RELU6 = {"activation": "Clip", "alpha": 0.0, "beta": 6.0}
+CLIP = {"activation": "Clip"}
+RELU6 = {**CLIP, "alpha": 0.0, "beta": 6.0}
 EACH = {"each": True, "kernel": 3, "pads": SAME}
 EACH5 = {"each": True, "kernel": 5, "pads": WIDE}
 NETWORKS: dict[str, tuple[int, list[dict[str, Any]]]] = {
@@ -95,6 +96,11 @@ NETWORKS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     "pools": (
         8, [{"n": 40}, {"pool": True, "kernel": 3, "pads": SAME, "strides": [2, 2]}, {"n": 16}, {"add": "y1", "n": 40},
             {"pool": True, "kernel": 2}, {"n": 8}],
+    ),
+    "other bounds": (
+        16, [{"n": 40, **CLIP, "alpha": 0.25, "beta": 3.0}, {"n": 48, **CLIP, "alpha": -1.0, "beta": 2.0}, EACH,
+             {"n": 40, **CLIP, "alpha": -2.0, "beta": -1.0}, {"n": 64, **CLIP, "alpha": 0.5, "beta": 1.0},
+             {**EACH, **CLIP, "alpha": -0.5, "beta": 0.5}, {**EACH, **CLIP, "alpha": 0.25, "beta": 0.5}, {"n": 8}],
     ),
 }  # fmt: skip
 
@@ -173,6 +179,37 @@ def test_infinities_and_nan_stay_in_their_windows(value: float, isa: str, rng: n
     assert changed[2:7, 2:7].any()
     changed[2:7, 2:7] = False
     assert not changed.any()
+
+
+@pytest.mark.parametrize("layers", [[{"n": 64}, RELU], [{"n": 64}, RELU6, {"add": "y0", "n": 64}], [{"n": 40}, EACH]])
+@pytest.mark.parametrize("outputs", [["y0"], []])
+def test_a_nan_of_all_bits_is_no_zero(
+    layers: list[dict[str, Any]], outputs: list[str], isa: str, rng: np.random.Generator
+) -> None:
+    """Whose rounding overflows: in a bias, and in a residual that stays float32."""
+    graph = network(rng, 32, *layers, {"n": 8})
+    graph.constants["b0"].view(np.uint32)[3] = 0xFFFFFFFF
+    graph.outputs += outputs
+    x = rng.standard_normal((1, 9, 11, 32), dtype=np.float32)
+    assert np.isnan(planned(graph, x, isa).run([x])[0]).all()
+
+
+@pytest.mark.parametrize("bounds", [{}, RELU, RELU6, {**CLIP, "alpha": 0.25, "beta": 3.0}])
+@pytest.mark.parametrize("n", [64, 40, 16])
+def test_pixels_beside_a_nan_keep_their_bits(
+    n: int, bounds: dict[str, Any], isa: str, rng: np.random.Generator
+) -> None:
+    graph = network(rng, 32, {"n": n, **bounds}, {**EACH, **bounds}, {"n": 64, "add": "y0", **bounds}, {"n": 8})
+    graph.nodes[2].inputs = graph.nodes[2].inputs[:3] if n != 64 else graph.nodes[2].inputs
+    x = rng.standard_normal((1, 9, 11, 32), dtype=np.float32)
+    plan = planned(graph, x, isa)
+    plain = plan.run([x])[0].copy()
+    x[0, 4, 4, 7] = np.nan
+    found = plan.run([x])[0]
+    far = np.ones((9, 11), bool)
+    far[3:6, 3:6] = False
+    assert np.isnan(found[0, 4, 4]).all()
+    assert found[0][far].tobytes() == plain[0][far].tobytes()
 
 
 def test_no_float32_image_has_memory(isa: str, rng: np.random.Generator) -> None:
