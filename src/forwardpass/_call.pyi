@@ -4,6 +4,8 @@ from typing import Any
 from ._native import Program
 from .graph import Array
 
+def kept_bytes() -> int: ...
+
 class Bound:
     owner: Program
     def __init__(
@@ -14,6 +16,7 @@ class Bound:
         release_gil: bool,
         fault: Callable[[int], Exception],
     ) -> None: ...
+    def new_outputs(self) -> list[Array]: ...
     def run(self, inputs: list[Array], outputs: list[Array]) -> None: ...
 
 class Caller:

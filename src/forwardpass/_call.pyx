@@ -2,9 +2,15 @@
 """The hot call path: from a NumPy array to a native run and a new array with as little as possible in between."""
 
 cimport numpy as cnp
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_New
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from libc.string cimport memset, strcpy
+
+import math
+
+import numpy as np
 
 from forwardpass cimport fp_api, fp_model, import_forwardpass
 
@@ -12,9 +18,73 @@ cnp.import_array()
 
 cdef const fp_api* api = import_forwardpass()
 
+cdef extern from "results.hpp" namespace "forwardpass":
+    cdef cppclass ResultPool:
+        ResultPool() except +
+        void* get(size_t) noexcept
+        void put(void*) noexcept
+        void* resize(void*, size_t) noexcept
+        void expect(size_t) noexcept
+        void join() except +
+        void leave() noexcept
+        size_t kept_bytes() noexcept
+    const size_t LEAST "forwardpass::ResultPool::kLeast"
+
+cdef extern from "numpy/arrayobject.h":
+    ctypedef struct PyDataMemAllocator:
+        void* ctx
+        void* (*malloc)(void*, size_t) noexcept
+        void* (*calloc)(void*, size_t, size_t) noexcept
+        void* (*realloc)(void*, void*, size_t) noexcept
+        void (*free)(void*, void*, size_t) noexcept
+
+    ctypedef struct PyDataMem_Handler:
+        char name[127]
+        uint8_t version
+        PyDataMemAllocator allocator
+
+    object PyDataMem_SetHandler(object handler)
+
 cdef enum:
-    MAX_TENSORS = 16
+    MAX_TENSORS = 128
     MAX_RANK = 8
+
+# Where NumPy takes the memory of large results from, and gives it back to. Not destroyed: arrays may live longer than
+# this module.
+cdef ResultPool* pool = new ResultPool()
+cdef PyDataMem_Handler handler
+
+
+cdef void* allocate(void* ctx, size_t size) noexcept:
+    return pool.get(size)
+
+
+cdef void* allocate_zeros(void* ctx, size_t count, size_t size) noexcept:
+    if size and count > <size_t> -1 // size:
+        return NULL
+    cdef void* made = pool.get(count * size)
+    if made is not NULL:
+        memset(made, 0, count * size)
+    return made
+
+
+cdef void* reallocate(void* ctx, void* data, size_t size) noexcept:
+    return pool.resize(data, size)
+
+
+cdef void release(void* ctx, void* data, size_t size) noexcept:
+    pool.put(data)
+
+
+strcpy(handler.name, b"forwardpass_results")
+handler.version = 1
+handler.allocator = PyDataMemAllocator(NULL, allocate, allocate_zeros, reallocate, release)
+cdef object results = PyCapsule_New(&handler, b"mem_handler", NULL)
+
+
+def kept_bytes():
+    """The bytes of results that callers have let go of, kept for the next ones."""
+    return pool.kept_bytes()
 
 
 cdef struct Slot:
@@ -27,7 +97,7 @@ cdef struct Slot:
 cdef class Bound:
     """A native program with the shapes that it was planned for, ready to be called.
 
-    Those with more than 16 inputs or outputs or of a rank over 8 only have `run`, and are not called directly.
+    Those with more than 128 inputs or outputs or of a rank over 8 only have `run`, and are not called directly.
     """
 
     cdef const fp_model* model
@@ -37,8 +107,10 @@ cdef class Bound:
     cdef bint release_gil
     cdef bint direct
     cdef object fault
-    cdef Slot inputs[MAX_TENSORS]
-    cdef Slot outputs[MAX_TENSORS]
+    cdef list types
+    cdef size_t large
+    cdef Slot* inputs
+    cdef Slot* outputs
 
     def __init__(self, owner, inputs, outputs, bint release_gil, fault):
         """Inputs and outputs are pairs of a dtype and a shape; `fault(step)` makes the error of a step whose data are
@@ -51,11 +123,37 @@ cdef class Bound:
         self.release_gil = release_gil
         ranks = [len(shape) for _, shape in (*inputs, *outputs)]
         self.direct = max(self.n_inputs, self.n_outputs) <= MAX_TENSORS and max(ranks) <= MAX_RANK
+        self.types = [*outputs]
+        sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in outputs]
+        large = sum([size for size in sizes if size >= LEAST])
+        if large:
+            pool.join()
+            self.large = large
         if self.direct:
+            self.inputs = <Slot*> PyMem_Calloc(self.n_inputs + self.n_outputs, sizeof(Slot))
+            if self.inputs is NULL:
+                raise MemoryError()
+            self.outputs = self.inputs + self.n_inputs
             for i, (dtype, shape) in enumerate(inputs):
                 fill(&self.inputs[i], dtype, shape)
             for i, (dtype, shape) in enumerate(outputs):
                 fill(&self.outputs[i], dtype, shape)
+
+    def __dealloc__(self):
+        PyMem_Free(self.inputs)
+        if self.large:
+            pool.leave()
+
+    def new_outputs(self):
+        """A list of uninitialised arrays for the outputs. Large ones get the memory that callers have let go of."""
+        if not self.large:
+            return [np.empty(shape, dtype) for dtype, shape in self.types]
+        pool.expect(self.large)
+        before = PyDataMem_SetHandler(results)
+        try:
+            return [np.empty(shape, dtype) for dtype, shape in self.types]
+        finally:
+            PyDataMem_SetHandler(before)
 
     cdef int invoke(self, const void** inputs, void** outputs) except -1:
         cdef int failed
@@ -150,6 +248,12 @@ cdef class Caller:
             if not fits(&bound.inputs[i], x):
                 return self._call(args, kwargs)
             ins[i] = cnp.PyArray_DATA(<cnp.ndarray> x)
+        if bound.large:
+            made = bound.new_outputs()
+            for i in range(bound.n_outputs):
+                outs[i] = cnp.PyArray_DATA(<cnp.ndarray> made[i])
+            bound.invoke(ins, outs)
+            return made[0] if bound.n_outputs == 1 else self.as_result(made)
         if bound.n_outputs == 1:
             y = empty(&bound.outputs[0], outs)
             bound.invoke(ins, outs)

@@ -173,7 +173,7 @@ class Plan(Planned):
 
     def _new_outputs(self) -> list[Array]:
         try:
-            return [np.empty(t.sizes, t.dtype) for t in self.outputs.values()]
+            return self.bound.new_outputs()
         except MemoryError:
             shapes = ", ".join(f"{k}: {t}" for k, t in self.outputs.items())
             raise InputError("not enough memory for the outputs", where=shapes) from None
