@@ -7,7 +7,7 @@
 namespace forwardpass {
 
 inline constexpr int kMaxRank = 6;
-inline constexpr int kMaxInputs = 5;
+inline constexpr int kMaxInputs = 7;
 inline constexpr int kMaxTileRows = 16;
 
 #define PARAMS_BEGIN(Name) struct Name {

@@ -8,24 +8,48 @@
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-// scores[i] of a row = row x K^T for n keys, which lie `stride` apart: squares of K are transposed in registers.
-FP_INLINE void keys_in_place(const float* q, const float* k, std::int64_t stride, std::int64_t head, std::int64_t n,
-                             float* scores) {
-  for (std::int64_t key = 0; key < n; key += kLanes) {
-    const int rows = static_cast<int>(min_of(kLanes, n - key));
+// Keys or values, `stride` apart. Where there is a `to`, they are written there as they are read; past the caches where
+// it `streams`, whole vectors to addresses that suit.
+struct Rows {
+  const float* at;
+  std::int64_t stride;
+  std::int64_t count;
+  float* to;
+  std::int64_t to_stride;
+  bool streams;
+
+  void put(std::int64_t row, std::int64_t column, Vec v, int n) const {
+    float* place = to + row * to_stride + column;
+    if (streams) {
+      stream(place, v);
+    } else {
+      store(place, v, n);
+    }
+  }
+};
+
+// scores[i] of a row = row x K^T: squares of K are transposed in registers.
+FP_INLINE void keys_in_place(const float* q, const Rows& k, std::int64_t head, float* scores) {
+  for (std::int64_t key = 0; key < k.count; key += kLanes) {
+    const int rows = static_cast<int>(min_of(kLanes, k.count - key));
     Vec sum = zero();
     for (std::int64_t at = 0; at < head; at += kLanes) {
       const int columns = static_cast<int>(min_of(kLanes, head - at));
-      const float* from = k + key * stride + at;
+      const float* from = k.at + key * k.stride + at;
       Vec v[kLanes];
       if (rows == kLanes && columns == kLanes) {
 #pragma GCC unroll 16
-        for (int i = 0; i < kLanes; ++i) v[i] = load(from + i * stride);
+        for (int i = 0; i < kLanes; ++i) v[i] = load(from + i * k.stride);
+        if (k.to) {
+#pragma GCC unroll 16
+          for (int i = 0; i < kLanes; ++i) k.put(key + i, at, v[i], kLanes);
+        }
         transpose(v);
 #pragma GCC unroll 16
         for (int i = 0; i < kLanes; ++i) sum = fma(set1(q[at + i]), v[i], sum);
       } else {
-        for (int i = 0; i < kLanes; ++i) v[i] = i < rows ? load(from + i * stride, columns) : zero();
+        for (int i = 0; i < kLanes; ++i) v[i] = i < rows ? load(from + i * k.stride, columns) : zero();
+        for (int i = 0; k.to && i < rows; ++i) k.put(key + i, at, v[i], columns);
         transpose(v);
         for (int i = 0; i < columns; ++i) sum = fma(set1(q[at + i]), v[i], sum);
       }
@@ -34,19 +58,25 @@ FP_INLINE void keys_in_place(const float* q, const float* k, std::int64_t stride
   }
 }
 
-// kVectors vectors of a row (+)= weights x V for n keys. The last one has `last` lanes.
+// kVectors vectors of a row (+)= weights x V from `column` on. The last one has `last` lanes.
 template <int kVectors>
-FP_INLINE void some_values(const float* weights, const float* v, std::int64_t stride, std::int64_t n, int last,
-                           bool started, float* out) {
+FP_INLINE void some_values(const float* weights, const Rows (&v)[2], std::int64_t column, int last, bool started,
+                           float* out) {
   Vec sums[kVectors];
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) sums[j] = zero();
-  for (std::int64_t key = 0; key < n; ++key, v += stride) {
-    const Vec w = set1(weights[key]);
+  for (const Rows& part : v) {
+    const float* row = part.at + column;
+    for (std::int64_t key = 0; key < part.count; ++key, row += part.stride) {
+      const Vec w = set1(*weights++);
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) {
-      const float* at = v + j * kLanes;
-      sums[j] = fma(w, j + 1 < kVectors || last == kLanes ? load(at) : load(at, last), sums[j]);
+      for (int j = 0; j < kVectors; ++j) {
+        const float* at = row + j * kLanes;
+        const int lanes = j + 1 < kVectors ? kLanes : last;
+        const Vec x = lanes == kLanes ? load(at) : load(at, lanes);
+        if (part.to) part.put(key, column + j * kLanes, x, lanes);
+        sums[j] = fma(w, x, sums[j]);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -57,9 +87,8 @@ FP_INLINE void some_values(const float* weights, const float* v, std::int64_t st
   }
 }
 
-// A row of `size` elements (+)= weights x V for n keys, which lie `stride` apart.
-FP_INLINE void values_in_place(const float* weights, const float* v, std::int64_t stride, std::int64_t n,
-                               std::int64_t size, bool started, float* out) {
+// A row of `size` elements (+)= weights x V, of which the second part follows the first.
+FP_INLINE void values_in_place(const float* weights, const Rows (&v)[2], std::int64_t size, bool started, float* out) {
   constexpr int kAtATime = 4;
   for (std::int64_t at = 0; at < size; at += kAtATime * kLanes) {
     const std::int64_t left = size - at;
@@ -67,16 +96,16 @@ FP_INLINE void values_in_place(const float* weights, const float* v, std::int64_
     const int last = static_cast<int>(min_of(kLanes, left - (vectors - 1) * kLanes));
     switch (vectors) {
       case 1:
-        some_values<1>(weights, v + at, stride, n, last, started, out + at);
+        some_values<1>(weights, v, at, last, started, out + at);
         break;
       case 2:
-        some_values<2>(weights, v + at, stride, n, last, started, out + at);
+        some_values<2>(weights, v, at, last, started, out + at);
         break;
       case 3:
-        some_values<3>(weights, v + at, stride, n, last, started, out + at);
+        some_values<3>(weights, v, at, last, started, out + at);
         break;
       default:
-        some_values<4>(weights, v + at, stride, n, last, started, out + at);
+        some_values<4>(weights, v, at, last, started, out + at);
     }
   }
 }

@@ -96,6 +96,9 @@ class QueryTile {
     const std::int64_t tiles = (p.queries + p.rows - 1) / p.rows;
     const std::int64_t head = unit / tiles % p.heads, batch = unit / tiles / p.heads;
     const std::int64_t group = head / (p.heads / p.groups);
+    head_ = head;
+    group_ = group;
+    batch_ = batch;
     first_ = unit % tiles * p.rows;
     rows_ = min_of(p.rows, p.queries - first_);
     stride_ = min_of(kKeys, (p.keys + kVirtualLanes - 1) & -kVirtualLanes);
@@ -233,6 +236,9 @@ class QueryTile {
   }
 
   const AttentionParams& p_;
+  std::int64_t batch_;
+  std::int64_t head_;
+  std::int64_t group_;  // of keys and values
   std::int64_t first_;
   std::int64_t rows_;
   std::int64_t keys_;   // of this batch

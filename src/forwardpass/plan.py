@@ -16,6 +16,7 @@ from .dtypes import name_of
 from .errors import InputError
 from .graph import Array, Graph, Node, TensorType
 from .half_values import halve
+from .kv_cache import copy_in_attention
 from .mean_epilogue import mean_in_epilogues
 from .memory import Buffer
 from .ops import Tensor
@@ -279,7 +280,8 @@ def draft(
 def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     """Decide when and where the steps run, and on which thread."""
     settings = planner.settings
-    steps = mean_in_epilogues(pool_in_epilogues(planner.steps, planner), planner)
+    steps = copy_in_attention(planner.steps)
+    steps = mean_in_epilogues(pool_in_epilogues(steps, planner), planner)
     steps = split_in_epilogues(halve(scale_in_prologues(steps), planner))
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)

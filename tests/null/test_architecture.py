@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "half_values",
             "hybrid",
             "inputs",
+            "kv_cache",
             "mean_epilogue",
             "packing",
             "partition",

@@ -35,6 +35,8 @@ FP_INLINE Vec load(const std::uint16_t* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16))};
 }
 FP_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+FP_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+FP_INLINE void fence() { _mm_sfence(); }
 FP_INLINE void store(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }
 FP_INLINE Vec gather(const float* p, std::int64_t stride) {
   const float* q = p + 4 * stride;

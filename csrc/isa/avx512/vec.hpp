@@ -33,6 +33,8 @@ FP_INLINE Vec load(const std::uint16_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
 }
 FP_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+FP_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
+FP_INLINE void fence() { _mm_sfence(); }
 FP_INLINE void store(float* p, Vec a, int n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 FP_INLINE Vec gather(const float* p, std::int64_t stride) {
   const __m512i step = _mm512_set1_epi64(stride);

@@ -36,6 +36,9 @@ FP_INLINE Vec load(const std::uint16_t* p) {
   return r;
 }
 FP_INLINE void store(float* p, Vec a) { *p = a.v; }
+// Past the caches, to an address that is a multiple of a vector's bytes. Other threads see it after a `fence`.
+FP_INLINE void stream(float* p, Vec a) { *p = a.v; }
+FP_INLINE void fence() {}
 FP_INLINE void store(float* p, Vec a, int n) {
   if (n > 0) *p = a.v;
 }

@@ -42,6 +42,10 @@ _MOST_HEAD = 16 * _BLOCK
 _FEW_ROWS = 4
 _UNBOUNDED = 1 << 40
 """A window that ends nowhere."""
+_NO_PAST = dict.fromkeys(
+    ("past", "past_k_batch", "past_k_group", "past_k_row", "past_v_batch", "past_v_group", "past_v_row", "streams"), 0
+)
+"""Keys and values lie in one place; a plan may say otherwise later (kv_cache.py)."""
 
 
 @record(frozen=True, slots=True)
@@ -149,6 +153,7 @@ def attend(
         "from_end": int(lengths.from_end), "sinks": sinks,
         "rows": rows,
         "tile_m": min(rows, _TILE) if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK),
+        **_NO_PAST,
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
     flops = 2 * batch * heads * queries * keys * (size + value)
