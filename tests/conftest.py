@@ -75,7 +75,7 @@ def exhaustive(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture
 def every_step_split(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share even the smallest step of a plan among the threads."""
-    from forwardpass import partition
+    from forwardpass.plan import partition
 
     monkeypatch.setattr(partition, "_STEP_US", 0.0)
     monkeypatch.setattr(partition, "_PROGRAM_US", 0.0)

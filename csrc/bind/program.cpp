@@ -267,7 +267,7 @@ void bind_program(py::module_& module) {
       },
       py::arg("pieces"), py::arg("threads"),
       "Offsets of pieces (bytes, first step, last step, thread or -1) in an arena, and the arena's bytes.");
-  py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan.py; called through `handle`.")
+  py::class_<BoundProgram>(module, "Program", "A tape of kernels. Built by plan/; called through `handle`.")
       .def(py::init<int, std::shared_ptr<Arenas>>(), py::arg("threads"), py::arg("arenas") = nullptr)
       .def(
           "add_input",

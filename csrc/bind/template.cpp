@@ -207,7 +207,7 @@ class Template {
 
 void bind_template(py::module_& module) {
   py::class_<Template>(module, "Template",
-                       "A program whose numbers are filled in for each set of sizes. See template.py.")
+                       "A program whose numbers are filled in for each set of sizes. See plan/template.py.")
       .def(py::init<py::object>(), py::arg("program"))
       .def("add_field", &Template::add_field, py::arg("step"), py::arg("name"), py::arg("index"), py::arg("value"))
       .def("add_piece", &Template::add_piece, py::arg("bytes"), py::arg("value"), py::arg("first"), py::arg("last"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _native
 from .errors import ConfigError, suggest
-from .planner import Settings
+from .plan.planner import Settings
 
 __all__ = ["PRECISIONS", "choose_isa", "default_threads", "settings"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import UnsupportedError
-from .hybrid import Hybrid
+from .plan.hybrid import Hybrid
 from .run import load
 
 __all__ = ["bind"]

@@ -10,16 +10,16 @@ import numpy as np
 
 from . import __version__, _native
 from .config import PRECISIONS, choose_isa, default_threads
-from .depth_first import Chain
 from .graph import Node
-from .hybrid import Hybrid
 from .ops.lower_linear import PRODUCTS
 from .plan import Plan
+from .plan.depth_first import Chain
+from .plan.hybrid import Hybrid
 from .tabular import Parts, Report
 from .text import aligned, human_bytes
 
 if TYPE_CHECKING:
-    from .planner import Step
+    from .plan.planner import Step
     from .run import Model
 
 __all__ = ["Config", "Explanation", "Steps", "explain", "show_config"]

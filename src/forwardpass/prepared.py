@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from .graph import Array, Graph
 from .passes import optimized_view
-from .planner import Settings
-from .plans import Plans
+from .plan.planner import Settings
+from .plan.plans import Plans
 from .sources import readable
 
 __all__ = ["Prepared", "forget", "of_file"]

@@ -9,9 +9,9 @@ import numpy as np
 
 from .errors import Error
 from .graph import Array, TensorType
-from .hybrid import Hybrid, run_any
 from .ops.evaluate import infer_types
 from .plan import Plan
+from .plan.hybrid import Hybrid, run_any
 from .profile import Profile
 from .tabular import Parts, Report, html_table
 from .text import human_bytes

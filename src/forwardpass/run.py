@@ -18,10 +18,10 @@ from .config import settings
 from .errors import InputError, suggest
 from .formats import npz as npz  # most models are such files, and their load shall import nothing
 from .graph import Array, Graph, TensorType
-from .hybrid import AnyPlan, Hybrid
 from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
 from .ops.evaluate import infer_types
 from .plan import Plan, Settings
+from .plan.hybrid import AnyPlan, Hybrid
 from .prepared import Prepared, of_file
 from .records import record
 from .result import public, result_type

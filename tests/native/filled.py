@@ -13,7 +13,7 @@ from forwardpass.graph import Graph
 from forwardpass.memory import Buffer
 from forwardpass.ops import Tensor
 from forwardpass.plan import Plan, Settings, make_plan
-from forwardpass.template import Filled, make_template
+from forwardpass.plan.template import Filled, make_template
 
 Shapes = Mapping[str, tuple[int, ...]]
 

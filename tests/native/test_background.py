@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import forwardpass as fp
-from forwardpass import _native, packing, planner
+from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
+from forwardpass.plan import packing, planner
 
 F32 = np.dtype("float32")
 ISA = _native.available_isas()[0]

@@ -99,7 +99,8 @@ def test_exit_while_a_daemon_thread_runs(threads: str) -> None:
         import sys, threading
         sys.path[:0] = {sys.path[:]!r}
         import networks
-        from forwardpass import Model, partition
+        from forwardpass import Model
+        from forwardpass.plan import partition
         partition._STEP_US = partition._PROGRAM_US = partition._PART = 0.0
         network = networks.build("cifar cnn")
         model, x = Model(network, threads={threads}), networks.sample(network, 2)
@@ -122,7 +123,8 @@ def test_openmp_that_gives_fewer_threads() -> None:
         import os, sys, numpy as np
         sys.path[:0] = {sys.path[:]!r}
         import networks
-        from forwardpass import Model, partition
+        from forwardpass import Model
+        from forwardpass.plan import partition
         network = networks.build("cifar cnn")
         x = networks.sample(network, 2)
         want = Model(network, threads=1)(x)

@@ -12,10 +12,9 @@ from graphs import Maker
 from planned import plan_of, settings
 
 import forwardpass as fp
-from forwardpass import depth_first
 from forwardpass.graph import Array, Graph, TensorType
 from forwardpass.ops.evaluate import infer_types
-from forwardpass.plan import Plan
+from forwardpass.plan import Plan, depth_first
 
 L2 = 16 << 10
 

@@ -42,7 +42,9 @@ def test_every_path_of_the_layout_exists() -> None:
         assert (ROOT / name).is_dir() if name.endswith("/") else (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("pattern", ["src/forwardpass/*.py", "csrc/core/*.cpp", "csrc/kernels/*.def"])
+@pytest.mark.parametrize(
+    "pattern", ["src/forwardpass/*.py", "src/forwardpass/plan/*.py", "csrc/core/*.cpp", "csrc/kernels/*.def"]
+)
 def test_the_layout_names_every_module(pattern: str) -> None:
     found = {p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern)} - {"src/forwardpass/__main__.py"}
     assert len(found) > 3

@@ -11,9 +11,9 @@ import small_graphs  # noqa: F401 - registers the operator tests.Doubled
 from graphs import Maker, draw
 
 from forwardpass.graph import Graph
-from forwardpass.hybrid import Hybrid
 from forwardpass.ops import evaluate
 from forwardpass.plan import Plan
+from forwardpass.plan.hybrid import Hybrid
 from forwardpass.run import Model
 from tolerance import NETWORK
 

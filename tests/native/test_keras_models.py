@@ -10,7 +10,7 @@ import pytest
 
 import forwardpass as fp
 from forwardpass.builder import LSTM, Input, Sequential
-from forwardpass.hybrid import Hybrid
+from forwardpass.plan.hybrid import Hybrid
 from tolerance import REAL_MODEL
 
 pytest.importorskip("h5py", reason="h5py is not installed (extra [keras])")

@@ -15,7 +15,7 @@ from forwardpass import plan
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops.evaluate import infer_types
 from forwardpass.passes import optimized_view
-from forwardpass.plans import PlanMaker
+from forwardpass.plan.plans import PlanMaker
 
 F32 = np.dtype("float32")
 SETTINGS = settings("scalar")

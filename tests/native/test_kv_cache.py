@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from planned import plan_of
 
-from forwardpass import kv_cache, plan
+from forwardpass import plan
 from forwardpass.graph import Array, Graph, Node, TensorType
+from forwardpass.plan import kv_cache
 
 Data = dict[str, Array]
 HEADS_INSIDE = [0, 2, 1, 3]

@@ -21,9 +21,9 @@ import networks
 from forwardpass.builder import Dense, Input, Sequential
 from forwardpass.errors import ConfigError, InputError
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.hybrid import Hybrid
 from forwardpass.ops import evaluate
 from forwardpass.plan import Plan
+from forwardpass.plan.hybrid import Hybrid
 from forwardpass.run import Model
 from tolerance import NETWORK
 

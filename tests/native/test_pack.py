@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from planned import settings
 
-from forwardpass import packing
 from forwardpass._native import isas, run_kernel
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.plan import make_plan
+from forwardpass.plan import make_plan, packing
 
 PANEL = {i["name"]: i["panel"] for i in isas() if i["available"]}
 

@@ -13,8 +13,8 @@ from test_preprocess import photograph
 
 import forwardpass as fp
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.hybrid import Hybrid
 from forwardpass.labels import Classes, labels_text
+from forwardpass.plan.hybrid import Hybrid
 from forwardpass.preprocess import Preprocessing
 from tolerance import NETWORK
 

@@ -9,11 +9,11 @@ from graphs import Maker, draw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forwardpass import _native, partition
+from forwardpass import _native
 from forwardpass.formats import npz
 from forwardpass.ops import evaluate
 from forwardpass.passes import optimize
-from forwardpass.plan import Plan
+from forwardpass.plan import Plan, partition
 from forwardpass.run import Model
 from tolerance import network_of
 

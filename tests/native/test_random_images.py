@@ -14,7 +14,7 @@ from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate, lower_split
 from forwardpass.passes import optimize
 from forwardpass.plan import Settings, make_plan
-from forwardpass.template import make_template
+from forwardpass.plan.template import make_template
 from tolerance import RANDOM_IMAGES
 
 Shape = tuple[int, int, int]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import forwardpass as fp
-from forwardpass.hybrid import Hybrid
+from forwardpass.plan.hybrid import Hybrid
 from tolerance import REAL_MODEL
 
 pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")

@@ -14,7 +14,7 @@ import pytest
 import forwardpass as fp
 import networks
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.planner import Settings
+from forwardpass.plan.planner import Settings
 from forwardpass.prepared import of_file
 
 F32 = np.dtype("float32")

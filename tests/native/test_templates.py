@@ -21,8 +21,8 @@ from forwardpass.graph import Graph, TensorType
 from forwardpass.ops import Case, Operator
 from forwardpass.passes import optimize
 from forwardpass.plan import Declined, Plan, Settings, make_plan
+from forwardpass.plan.template import make_template
 from forwardpass.run import Model
-from forwardpass.template import make_template
 
 
 def opened(graph: Graph) -> Graph:

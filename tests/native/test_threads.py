@@ -10,7 +10,7 @@ from planned import plan_of
 
 from forwardpass.graph import Array, Graph, Node, TensorType
 from forwardpass.plan import Plan
-from forwardpass.row_windows import Slice
+from forwardpass.plan.row_windows import Slice
 
 pytestmark = pytest.mark.threads
 

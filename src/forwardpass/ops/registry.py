@@ -63,7 +63,7 @@ class Tensor:
 
 
 class Lowering(Protocol):
-    """What planner.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
+    """What plan/planner.py gives to an operator's `lower`: the node's tensors, and a place to put steps."""
 
     @property
     def node(self) -> Node: ...

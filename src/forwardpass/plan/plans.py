@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import _native
-from .cache import Cache
-from .graph import Array, Graph, TensorType
+from .. import _native
+from ..cache import Cache
+from ..graph import Array, Graph, TensorType
+from . import Plan, Settings, make_plan
 from .hybrid import AnyPlan, plan_any
-from .plan import Plan, Settings, make_plan
 from .template import Template, make_template
 
 __all__ = ["PlanMaker", "Plans"]

@@ -9,33 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _native
-from ._call import Bound
+from .. import _native
+from .._call import Bound
+from ..dtypes import name_of
+from ..errors import InputError
+from ..graph import Array, Graph, Node, TensorType
+from ..memory import Buffer
+from ..ops import Tensor
+from ..ops.evaluate import infer_types
+from ..records import field, record
+from ..tracked import is_tracked, total
 from .depth_first import Chain, chains
-from .dtypes import name_of
-from .errors import InputError
-from .graph import Array, Graph, Node, TensorType
 from .half_values import halve
 from .kv_cache import copy_in_attention
 from .mean_epilogue import mean_in_epilogues
-from .memory import Buffer
-from .ops import Tensor
-from .ops.evaluate import infer_types
 from .partition import split
 from .planner import NATIVE, Planner, Settings, Step
 from .pool_epilogue import pool_in_epilogues
-from .records import field, record
 from .residuals import reuse_residuals
 from .row_steps import cut_at_rows
 from .row_windows import Loop, Slice, tape, touch
 from .split_epilogue import split_in_epilogues
 from .split_prologue import scale_in_prologues
 from .sweeps import alternate
-from .tracked import is_tracked, total
 
 if TYPE_CHECKING:
-    from .explanation import Steps
-    from .profile import Profile
+    from ..explanation import Steps
+    from ..profile import Profile
 
 __all__ = ["Declined", "Plan", "Planned", "Settings", "Step", "make_plan"]
 
@@ -72,7 +72,7 @@ class Planned:
 
     def steps_report(self) -> Steps:
         """The steps: printable, and with `to_dataframe`."""
-        from .explanation import Steps
+        from ..explanation import Steps
 
         return Steps(self)  # type: ignore[arg-type]
 

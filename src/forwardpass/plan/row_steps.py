@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from .memory import Buffer
-from .ops import Tensor
-from .ops.activations import ACTIVATIONS
-from .ops.lower_linear import PRODUCTS, sum_length, tile_rows
-from .ops.registry import Lowering
+from ..memory import Buffer
+from ..ops import Tensor
+from ..ops.activations import ACTIVATIONS
+from ..ops.lower_linear import PRODUCTS, sum_length, tile_rows
+from ..ops.registry import Lowering
+from ..records import record
 from .planner import Step
-from .records import record
 
 __all__ = ["Read", "RowStep", "cut_at_rows", "goes_by_rows", "row_step"]
 

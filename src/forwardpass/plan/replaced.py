@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..graph import TensorType
+from ..memory import Buffer
+from ..ops import Tensor
+from . import Plan
 from .depth_first import Chain
-from .graph import TensorType
-from .memory import Buffer
-from .ops import Tensor
-from .plan import Plan
 from .planner import Step
 from .row_steps import RowStep
 from .row_windows import Loop, Slice

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .memory import Buffer
-from .ops import Tensor
-from .ops.lower_linear import PRODUCTS
-from .records import field, record
+from ..memory import Buffer
+from ..ops import Tensor
+from ..ops.lower_linear import PRODUCTS
+from ..records import field, record
+from ..tracked import call, is_tracked
 from .row_steps import RowStep, goes_by_rows, row_step
-from .tracked import call, is_tracked
 
 if TYPE_CHECKING:
     from .planner import Step

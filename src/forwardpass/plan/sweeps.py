@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .ops.lower_linear import PRODUCTS
+from ..ops.lower_linear import PRODUCTS
 
 if TYPE_CHECKING:
     from .planner import Step

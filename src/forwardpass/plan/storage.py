@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer
-from .ops import Operator, Tensor, find
-from .ops.symbolic import as_tracked
-from .tracked import is_tracked, plain
+from ..graph import Array, Graph, Node, TensorType
+from ..memory import Buffer
+from ..ops import Operator, Tensor, find
+from ..ops.symbolic import as_tracked
+from ..tracked import is_tracked, plain
 
 __all__ = ["Storage", "contiguous_strides"]
 

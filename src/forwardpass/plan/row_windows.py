@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ..memory import Buffer
+from ..ops import Tensor
+from ..ops.lower import MAX_RANK
+from ..records import record
+from ..tracked import call
 from .depth_first import Chain
-from .memory import Buffer
-from .ops import Tensor
-from .ops.lower import MAX_RANK
-from .records import record
 from .row_steps import RowStep
-from .tracked import call
 
 if TYPE_CHECKING:
     from .planner import Step

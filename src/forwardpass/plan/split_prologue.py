@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .ops import Tensor
+from ..ops import Tensor
 
 if TYPE_CHECKING:
-    from .memory import Buffer
+    from ..memory import Buffer
     from .planner import Step
 
 __all__ = ["scale_in_prologues"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _native
-from .dtypes import nearest_bfloat16
-from .formats.files import forget
-from .graph import Array, Graph
-from .memory import Blocks, dense, is_dense
+from .. import _native
+from ..dtypes import nearest_bfloat16
+from ..formats.files import forget
+from ..graph import Array, Graph
+from ..memory import Blocks, dense, is_dense
+from ..tracked import is_tracked
 from .storage import contiguous_strides
-from .tracked import is_tracked
 
 __all__ = ["Packer"]
 

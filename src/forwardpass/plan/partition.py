@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .tracked import call, is_tracked
+from ..tracked import call, is_tracked
 
 if TYPE_CHECKING:
     from .planner import Step

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import name_of
-from .graph import Array, Graph, Node, TensorType
-from .memory import Buffer, dense, is_dense
-from .ops import Operator, Tensor, find
-from .ops.lower import copy_step
-from .ops.registry import FLOAT
-from .ops.symbolic import elements_of
+from ..dtypes import name_of
+from ..graph import Array, Graph, Node, TensorType
+from ..memory import Buffer, dense, is_dense
+from ..ops import Operator, Tensor, find
+from ..ops.lower import copy_step
+from ..ops.registry import FLOAT
+from ..ops.symbolic import elements_of
+from ..records import field, record
+from ..tracked import call, is_tracked
 from .packing import Packer
-from .records import field, record
 from .storage import Storage
-from .tracked import call, is_tracked
 
 __all__ = ["NATIVE", "Planner", "Settings", "Step"]
 

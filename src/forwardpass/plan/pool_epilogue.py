@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .ops import Tensor
-from .ops.lower_stem import runs
-from .ops.lower_winograd import Scheme, blocks
-from .ops.registry import Lowering
+from ..ops import Tensor
+from ..ops.lower_stem import runs
+from ..ops.lower_winograd import Scheme, blocks
+from ..ops.registry import Lowering
 
 if TYPE_CHECKING:
     from .planner import Step

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .ops import Tensor
-from .ops.lower import transposed
-from .tracked import call, total
+from ..ops import Tensor
+from ..ops.lower import transposed
+from ..tracked import call, total
 
 if TYPE_CHECKING:
     from .planner import Step

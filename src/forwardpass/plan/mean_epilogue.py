@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .ops import Tensor
-from .ops.lower import collapse, dims
-from .ops.registry import Lowering
+from ..ops import Tensor
+from ..ops.lower import collapse, dims
+from ..ops.registry import Lowering
 
 if TYPE_CHECKING:
     from .planner import Step

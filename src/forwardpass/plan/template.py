@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from . import _native
-from ._call import Bound
+from .. import _native
+from .._call import Bound
+from ..errors import Error
+from ..graph import Array, Graph, TensorType
+from ..memory import Buffer
+from ..tracked import Trace, Tracked, is_tracked, plain
+from . import Declined, Plan, Settings, bind, build, draft, finish, in_arena, place
 from .depth_first import Chain
-from .errors import Error
-from .graph import Array, Graph, TensorType
-from .memory import Buffer
-from .plan import Declined, Plan, Settings, bind, build, draft, finish, in_arena, place
 from .planner import Step
 from .replaced import replace
 from .row_windows import Slice
-from .tracked import Trace, Tracked, is_tracked, plain
 
 __all__ = ["Template", "make_template"]
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .cache import Cache
-from .graph import Array, Graph, Node, TensorType, Value
-from .ops import find
-from .ops.evaluate import evaluate_node, type_of
-from .passes import optimize
-from .plan import Declined, Plan, Planned
+from ..cache import Cache
+from ..graph import Array, Graph, Node, TensorType, Value
+from ..ops import find
+from ..ops.evaluate import evaluate_node, type_of
+from ..passes import optimize
+from . import Declined, Plan, Planned
 
 if TYPE_CHECKING:
-    from .profile import Profile
+    from ..profile import Profile
 
 __all__ = ["AnyPlan", "Hybrid", "plan_any", "run_any"]
 

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .ops import Tensor
-from .ops.split_cost import BLOCK
+from ..ops import Tensor
+from ..ops.split_cost import BLOCK
 
 if TYPE_CHECKING:
-    from .memory import Buffer
+    from ..memory import Buffer
     from .planner import Step
 
 __all__ = ["INSTEAD", "WORDS", "split_in_epilogues"]

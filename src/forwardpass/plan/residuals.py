@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .memory import Buffer
-from .ops import Tensor
+from ..memory import Buffer
+from ..ops import Tensor
 
 if TYPE_CHECKING:
     from .depth_first import Chain

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Array
-from .memory import Buffer
-from .ops import Tensor
-from .ops.lower_split import BETWEEN, reading
-from .ops.split_cost import BLOCK, ROWS
+from ..graph import Array
+from ..memory import Buffer
+from ..ops import Tensor
+from ..ops.lower_split import BETWEEN, reading
+from ..ops.split_cost import BLOCK, ROWS
+from ..records import record
 from .planner import Planner, Step
-from .records import record
 from .split_epilogue import INSTEAD, WORDS
 
 __all__ = ["halve"]
