@@ -21,9 +21,8 @@ def network() -> Network:
     file = path("digits_cnn.npz")
     with np.load(file, allow_pickle=False) as w:
 
-        def conv(name: str) -> Conv:  # the file's kernels are ONNX's: [filters, inputs, height, width]
-            kernel = np.ascontiguousarray(w[f"{name}/kernel"].transpose(2, 3, 1, 0))
-            return Conv(kernel, w[f"{name}/bias"], "relu", "same")
+        def conv(name: str) -> Conv:  # the file's kernels are channels-last: it was saved after the passes
+            return Conv(w[f"{name}/kernel_hwio"], w[f"{name}/bias"], "relu", "same")
 
         def dense(name: str, activation: str) -> Dense:
             return Dense(w[f"{name}/kernel"], w[f"{name}/bias"], activation)
