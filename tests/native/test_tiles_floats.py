@@ -132,6 +132,27 @@ def test_choice_is_of_large_weights_and_few_pixels(
         assert not any(any(floats(make_plan(graph, {"x": (batch, rows, 512)}, p, {}))) for p in precisions)
 
 
+def test_parts_of_an_image_choose_as_the_whole(
+    isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image is split in parts of its rows, two are not; and terms that are made beside products are other ones."""
+    monkeypatch.undo()
+    monkeypatch.setattr(lower_split, "pays", tiles_always)
+    monkeypatch.setattr(split_cost, "_FLOAT_BYTES", 0)
+    monkeypatch.setattr(lower_split, "PART_BYTES", 1 << 14)
+    monkeypatch.setattr(lower_split, "PART_WEIGHTS", 0)
+    graph, x = conv(rng, (1, 12, 12, 64), 32, 3, pads=[1, 1, 1, 1])
+    want = None
+    for batch, threads in ((1, 1), (1, 2), (2, 1)):
+        images = np.repeat(x["x"], batch, 0)
+        plan = make_plan(graph, {"x": images.shape}, on_tiles(isa, threads), {})
+        assert set(floats(plan)) == {0}
+        assert len(floats(plan)) > 1
+        found = plan.run([images])[0][:1]
+        want = found if want is None else want
+        assert same_bits(found, want)
+
+
 def test_numbers_are_packed_as_they_are(isa: str, rng: np.random.Generator) -> None:
     b = rng.standard_normal((2, 33, 32), dtype=np.float32)
     packed = np.full((2, 2, 2, 32, 16), np.nan, np.float32)

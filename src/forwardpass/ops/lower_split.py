@@ -304,8 +304,10 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
     batch, n = out.shape[0], out.shape[3]
     bias = ctx.constant(2)
     r = residual.strides if residual is not None else (0, 0, 0)
-    tiles = reads["oh"] * -(-reads["ow"] // reads["tile_m"])
-    floats = bool(call(splits_beside, terms, p.weights(terms), n, p.blocks, tiles))
+    # Of the whole image: in how many parts it is split depends on the batch and the threads, and bits must not.
+    oh, ow = (p.whole or out).shape[1:3]
+    rows, count, _, tile_m = call(positions_of, oh, ow, p.padded[1], p.steps[0] == p.steps[1])
+    floats = bool(call(splits_beside, terms, p.weights(terms), n, p.blocks, rows * -(-count // tile_m)))
     params: dict[str, Any] = {
         "terms": terms, "batch": batch, "n": n, "width": out.shape[2], **reads,
         "c_batch": out.strides[0], "c_row": out.strides[1], "c_col": out.strides[2],
