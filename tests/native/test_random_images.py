@@ -11,7 +11,7 @@ from planned import settings, tiles_always
 
 from forwardpass import _native
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops import evaluate, lower_split
+from forwardpass.ops import evaluate, lower_split, split_cost
 from forwardpass.passes import optimize
 from forwardpass.plan import Settings, make_plan
 from forwardpass.plan.template import make_template
@@ -147,6 +147,9 @@ def check(seed: int, patch: pytest.MonkeyPatch) -> None:
     isa, precision = grower.one_of(*_native.available_isas()), grower.one_of(*RANDOM_IMAGES)
     if grower.number(0, 2):
         patch.setattr(lower_split, "pays", tiles_always)
+        patch.setattr(split_cost, "_FLOAT_BYTES", grower.one_of(0, 0, 1 << 21))
+        patch.setattr(lower_split, "PART_BYTES", grower.one_of(1 << 13, 1 << 15, 3 << 18))
+        patch.setattr(lower_split, "PART_WEIGHTS", grower.one_of(0, 0.5))
     patch.setattr(lower_split, "RESIDENT_BYTES", grower.one_of(1 << 14, 1 << 16, 1 << 20))
     tiles, l2, batch = bool(grower.number(0, 4)), grower.one_of(0, 1 << 15, 1 << 17), grower.number(2, 5)
     packed: dict[Any, Any] = {}
