@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..records import record
 from ..tracked import integer
 from .registry import FLOAT, Lowering, Tensor
 
@@ -16,6 +17,7 @@ __all__ = [
     "GRAIN",
     "MAX_RANK",
     "TOO_MANY",
+    "Convolution",
     "binary_step",
     "broadcast_strides",
     "collapse",
@@ -43,6 +45,32 @@ COPIES = {1: "copy_x8", 2: "copy_x16", 4: "copy_f32", 8: "copy_x64"}
 GRAIN = 64
 """Elements at which the range of an element-wise kernel may be cut: whole vectors on every ISA, and whole
 cache lines, so that two threads seldom write the same one."""
+
+
+@record(slots=True, eq=False)
+class Convolution:
+    """What an nhwc.Conv of two spatial dimensions reads and writes.
+
+    Attributes
+    ----------
+    x
+        The images [batch, height, width, channels].
+    w
+        The weights [rows, columns, channels of a group, outputs].
+    out, residual
+        [batch, rows, columns, outputs]; the second is added to the first.
+    pads
+        Zeros around the images: top, left, bottom, right.
+    chunk
+        The length of the sums of FMA.
+    """
+
+    x: Tensor
+    w: Tensor
+    out: Tensor
+    residual: Tensor | None
+    pads: tuple[int, int, int, int]
+    chunk: int
 
 
 def dims(values: Iterable[int]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Array
 from ..tracked import call
-from .lower import GRAIN, binary_step, copy_step, dims, dtype_reason, given, transposed
+from .lower import GRAIN, Convolution, binary_step, copy_step, dims, dtype_reason, given, transposed
 from .lower_linear import brgemm_units, entries, epilogue, packed_weights, rows_of, sum_length, tile_rows, vector
 from .lower_pixels import MOST_CHANNELS as MOST_OF_PIXELS
 from .lower_pixels import pixels_on_tiles
@@ -41,8 +41,8 @@ def lower_conv(ctx: Lowering) -> str | None:
     if ctx.attributes["channels_first"]:
         x = transposed(x, (0, 2, 3, 1))
         x.strides = (*x.strides[:3], 1 if x.shape[3] == 1 else x.strides[3])
-    pads, chunk = (top, left, bottom, right), sum_length(w.size // w.shape[3])
-    if scale is None and _on_first_layers(ctx, x, w, out, residual, pads, chunk):
+    conv = Convolution(x, w, out, residual, (top, left, bottom, right), sum_length(w.size // w.shape[3]))
+    if scale is None and _on_first_layers(ctx, conv):
         return None
     if x.strides[3] != 1:
         copy = ctx.temporary(x.shape)
@@ -54,9 +54,10 @@ def lower_conv(ctx: Lowering) -> str | None:
         scaled = ctx.temporary(x.shape)
         binary_step(ctx, "mul_f32", x, scale, scaled)
         x = scaled
-    if conv_on_tiles(ctx, x, w, out, residual, pads, chunk):
+    conv.x = x
+    if conv_on_tiles(ctx, conv):
         return None
-    image = ctx.padded(x, pads)
+    image = ctx.padded(x, conv.pads)
     offset = image.offset - top * image.strides[1] - left * image.strides[2]
     start = Tensor(image.buffer, image.shape, image.strides, offset)
     groups, channels, m = int(ctx.attributes["group"]), x.shape[3], w.shape[3]
@@ -67,23 +68,15 @@ def lower_conv(ctx: Lowering) -> str | None:
     return _brgemm(ctx, start, w, out, residual, groups)
 
 
-def _on_first_layers(
-    ctx: Lowering,
-    x: Tensor,
-    w: Tensor,
-    out: Tensor,
-    residual: Tensor | None,
-    pads: tuple[int, int, int, int],
-    chunk: int,
-) -> bool:
+def _on_first_layers(ctx: Lowering, c: Convolution) -> bool:
     """By the kernels that read an image as the caller gave it."""
-    channels, n = w.shape[2:]
+    channels, n = c.w.shape[2:]
     if int(ctx.attributes["group"]) != 1 or (channels > MOST_OF_PIXELS and n > MOST_OF_PLANES):
         return False  # none of them: most layers shall not have to ask each
     return (
-        on_planes(ctx, x, w, out, residual, pads)
-        or pixels_on_tiles(ctx, x, w, out, residual, pads, chunk)
-        or on_stem(ctx, x, w, out, residual)
+        on_planes(ctx, c.x, c.w, c.out, c.residual, c.pads)
+        or pixels_on_tiles(ctx, c)
+        or on_stem(ctx, c.x, c.w, c.out, c.residual)
     )
 
 

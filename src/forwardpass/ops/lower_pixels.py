@@ -8,8 +8,9 @@ import numpy as np
 
 from ..graph import Array
 from ..tracked import call
+from .lower import Convolution
 from .lower_split import Products, is_made, product_step, reading
-from .registry import Lowering, Tensor
+from .registry import Lowering
 from .split_cost import ROWS
 
 __all__ = ["MOST_CHANNELS", "pixels_on_tiles"]
@@ -24,18 +25,11 @@ _NUMBERS = np.arange(_PIXELS * MOST_CHANNELS).reshape(-1, 2).T.reshape(-1)
 """Number of a block -> pixel and channel: words have the first of two channels in their low half."""
 
 
-def pixels_on_tiles(
-    ctx: Lowering,
-    x: Tensor,
-    w: Tensor,
-    out: Tensor,
-    residual: Tensor | None,
-    pads: tuple[int, int, int, int],
-    chunk: int,
-) -> bool:
+def pixels_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     """nhwc.Conv of an image of two to four channels, in planes or in pixels, where that pays: a row of a window is one
     step of products."""
-    kh, kw, channels, _ = w.shape
+    x, out = c.x, c.out
+    kh, kw, channels, _ = c.w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     one = ctx.terms == 1 and int(ctx.attributes["group"]) == 1 and not ctx.attributes["pooled"]
@@ -44,15 +38,15 @@ def pixels_on_tiles(
     weights = ctx.constant(1)
     assert weights is not None
     # No block ends behind its row: zero weights times what is no number, of another image or an earlier call, are NaN.
-    top, left, bottom, right = pads
+    top, left, bottom, right = c.pads
     right = call(max, right, (out.shape[2] - 1) * sw + _PIXELS - left - x.shape[2])
     pads = (top, left, bottom, right)
     taps = [(i * dh, 0) for i in range(kh)]
     valid = sum(
         1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // MOST_CHANNELS < kw and at % MOST_CHANNELS < channels
     )
-    p = Products(x, pads, taps, (sh, sw), out, residual, (ctx.node.inputs[1], "tiles of pixels"),
-                 lambda: _blocks(weights), chunk, out, _WORDS, valid)  # fmt: skip
+    p = Products(x, pads, taps, (sh, sw), out, c.residual, (ctx.node.inputs[1], "tiles of pixels"),
+                 lambda: _blocks(weights), c.chunk, out, _WORDS, valid)  # fmt: skip
     if is_made(ctx, x) or not p.pays(1, made=True):
         return False
     height, width = p.padded

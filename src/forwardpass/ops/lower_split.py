@@ -13,6 +13,7 @@ import numpy as np
 from ..graph import Array
 from ..records import record
 from ..tracked import call
+from .lower import Convolution
 from .lower_linear import MOST_KEPT, chunk_length, cut_by_bytes, epilogue, vector
 from .registry import Lowering, Tensor
 from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of, splits_beside
@@ -126,19 +127,12 @@ class Products:
         return bool(call(pays, terms, len(self.taps), self.steps[0] == self.steps[1], made, *image))
 
 
-def conv_on_tiles(
-    ctx: Lowering,
-    x: Tensor,
-    w: Tensor,
-    out: Tensor,
-    residual: Tensor | None,
-    pads: tuple[int, int, int, int],
-    chunk: int,
-) -> bool:
+def conv_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     """nhwc.Conv with two spatial dimensions and constant weights on tiles, where that pays."""
+    x, out, pads = c.x, c.out, c.pads
     if not ctx.terms or int(ctx.attributes["group"]) != 1 or 0 in out.shape:
         return False
-    kh, kw, channels, n = w.shape
+    kh, kw, channels, n = c.w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     pooled = ctx.attributes["pooled"] and (kh, kw, sh, sw, dh, dw) == (3, 3, 1, 1, 1, 1)
@@ -147,7 +141,7 @@ def conv_on_tiles(
         return bool(pooled and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
 
     made = is_made(ctx, x)
-    if not made and _rows_on_tiles(ctx, x, w, out, residual, pads, chunk, pools):
+    if not made and _rows_on_tiles(ctx, c, pools):
         return True
     weights = ctx.constant(1)
     assert weights is not None
@@ -158,23 +152,15 @@ def conv_on_tiles(
     taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
-    p = Products(x, pads, taps, (sh, sw), out, residual, key, lambda: weights.reshape(shape), chunk)
+    p = Products(x, pads, taps, (sh, sw), out, c.residual, key, lambda: weights.reshape(shape), c.chunk)
     return p.pays(ctx.terms, made=made) and not pools() and _lowered(ctx, p)
 
 
-def _rows_on_tiles(
-    ctx: Lowering,
-    x: Tensor,
-    w: Tensor,
-    out: Tensor,
-    residual: Tensor | None,
-    pads: tuple[int, int, int, int],
-    chunk: int,
-    unless: Callable[[], bool],
-) -> bool:
+def _rows_on_tiles(ctx: Lowering, c: Convolution, unless: Callable[[], bool]) -> bool:
     """As `conv_on_tiles`, with rows of windows for pixels, where they have fewer blocks of channels. `unless` is
     asked last."""
-    kh, kw, channels, n = w.shape
+    x, out, pads = c.x, c.out, c.pads
+    kh, kw, channels, n = c.w.shape
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     fewer = dw == 1 and -(-kw * channels // BLOCK) < kw * -(-channels // BLOCK)
@@ -185,7 +171,7 @@ def _rows_on_tiles(
     shape = (kh, kw * channels, n)
     p = Products(
         _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
-        out, residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), chunk,
+        out, c.residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), c.chunk,
     )  # fmt: skip
     if not p.pays(ctx.terms) or unless():
         return False
