@@ -23,7 +23,7 @@ import forwardpass as fp  # noqa: E402
 from cases import graph_of  # noqa: E402
 from forwardpass.formats.onnx import import_model  # noqa: E402
 from forwardpass.formats.onnx.ranks import shapes_of  # noqa: E402
-from forwardpass.graph import Graph  # noqa: E402
+from forwardpass.graph import PRIVATE_DOMAINS, Graph  # noqa: E402
 from forwardpass.ops import infer_types, load_all, registry  # noqa: E402
 from networks import NETWORKS, build, sample  # noqa: E402
 from onnx_graphs import Drawn, onnx_graphs  # noqa: E402
@@ -33,7 +33,7 @@ GRAPHS = int(os.environ.get("FORWARDPASS_RANDOM_GRAPHS", "2000")) // 10
 PER_TEST = 50
 
 load_all()
-OPERATORS = [o for o in registry.values() if o.cases and o.domain not in ("nhwc", "fused")]
+OPERATORS = [o for o in registry.values() if o.cases and o.domain not in PRIVATE_DOMAINS]
 
 UNCHECKED = {
     ("STFT", "odd window"): "takes the length of the window for the number of its frequencies",

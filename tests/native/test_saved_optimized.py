@@ -21,7 +21,7 @@ from forwardpass.data import digits, path
 from forwardpass.errors import Error
 from forwardpass.formats import npz
 from forwardpass.formats.onnx import import_model
-from forwardpass.graph import Graph
+from forwardpass.graph import PRIVATE_DOMAINS, Graph
 from forwardpass.ops.evaluate import evaluate, is_pure
 from networks import NETWORKS, build, sample
 from onnx_graphs import Drawn, onnx_graphs
@@ -89,7 +89,7 @@ def test_the_embedded_networks_are_saved_so() -> None:
     for name in ("digits_cnn.npz", "digits_mlp.npz"):
         model = fp.load(path(name))
         assert not model.log.fired()
-        assert {n.domain for n in model.graph.nodes} & {"nhwc", "fused"}
+        assert PRIVATE_DOMAINS & {n.domain for n in model.graph.nodes}
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
