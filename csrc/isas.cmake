@@ -43,7 +43,8 @@ foreach(isa_file ${isa_files})
   add_library(kernels_${isa} OBJECT ${sources} ${own_sources})
   target_compile_definitions(kernels_${isa} PRIVATE FORWARDPASS_ISA=${isa})
   target_include_directories(kernels_${isa} PRIVATE ${isa_dir} ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels)
-  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti)
+  # Kernels throw nothing and call nothing that throws, so that tables for unwinding would be dead weight in the wheel.
+  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables)
   target_link_libraries(kernels_${isa} PRIVATE fp_options)
   # After fp_options, so that an ISA can switch a warning off.
   target_compile_options(kernels_${isa} PRIVATE ${ISA_FLAGS})
