@@ -216,15 +216,16 @@ struct Loops : Finish {
   // the first two.
   template <int kTerms>
   Ahead ahead(Range part, Range panels, Range chunk, std::int64_t panel) const {
-    if ((panels.end - panels.begin) * b_panel() <= kResidentWords) return {b, 0, 0};
-    std::int64_t step = chunk.begin;
+    if ((panels.end - panels.begin) * b_panel() <= kResidentWords) return {b, 0, 0, 0};
+    Range coming = chunk;
     if (panel >= panels.end) {
       panel = panels.begin;
-      step = chunk.end < p.n_steps ? chunk.end : 0;
+      coming = chunk_at(chunk.end < p.n_steps ? chunk.end : 0);
     }
     const std::int64_t lines = kTerms * kTileWords / kPairs;  // of a step
     const std::int64_t passes = (part.end - part.begin + 1) / 2;
-    return {weights<kTerms>(panel, step), panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes};
+    return {weights<kTerms>(panel, coming.begin), panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes,
+            (coming.end - coming.begin) * lines / Ahead::kStreams * kPairs};
   }
 
   template <int kTerms, int kN, class Next>

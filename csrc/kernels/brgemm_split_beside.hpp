@@ -55,7 +55,8 @@ class Beside {
     count_ = now.count;
     next_ = next;
     const std::int64_t lines = then.count * kFloatWords / kPairs, steps = passes * now.count;
-    ahead_ = {b_ + then.panel * panel_words_ + then.step * kFloatWords, panel_words_, (lines + steps - 1) / steps};
+    ahead_ = {b_ + then.panel * panel_words_ + then.step * kFloatWords, panel_words_, (lines + steps - 1) / steps,
+              lines / Ahead::kStreams * kPairs};
   }
 
   void pass(bool last) { last_ = last; }

@@ -61,7 +61,7 @@ struct Layer {
     } else {
       clear_sums<kPanels>(tiles);
     }
-    Ahead nothing{nullptr, 0, 0};
+    Ahead nothing{nullptr, 0, 0, 0};
     const std::uint32_t *b0 = panel(at), *b1 = panel(at + kPanels - 1);
     for (std::int64_t k = 0; k < blocks; ++k, b0 += kTerms * kTileWords, b1 += kTerms * kTileWords) {
       const std::uint32_t* now = a + k * kTerms * kPairs;
