@@ -131,6 +131,15 @@ def between_tiles(kernel: str) -> list[Case]:
     return [case(3, 1), case(3, 2), case(5, 1), case(5, 2)]
 
 
+def means_of_tiles(kernel: str) -> list[Case]:
+    side, blocks = 7, 40
+    c = blocks * 32
+    params = {
+        "batch": 1, "blocks": blocks, "h": side, "w": side, "c": c, "in_block": side * side * 16, "in_row": side * 16,
+    }  # fmt: skip
+    return [direct(kernel, f"{side}x{side}x{c}", params, [operand(blocks, side)], (c,), blocks)]
+
+
 def unary(kernel: str) -> list[Case]:
     x = normal(ELEMENTS)
     if kernel in ("log_f32", "sqrt_f32"):
@@ -237,7 +246,8 @@ BLOCKS: tuple[tuple[str, Callable[[str], list[Case]]], ...] = (
     ("taps", pack_split),
     ("terms", linear_split),
     ("in_k", pack),
-    ("in_block", between_tiles),
+    ("out_block", between_tiles),
+    ("in_block", means_of_tiles),
     ("weights", depthwise),
     ("count_include_pad", pool),
     ("scale_stride", scale_shift),

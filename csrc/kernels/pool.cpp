@@ -3,6 +3,7 @@
 // of operations depends on the place of the window alone. Vectors run over channels, which every tap has
 // dense.
 #include "lanes.hpp"
+#include "pool_mean.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
@@ -19,19 +20,6 @@ struct Window {
   std::int64_t cols;
 };
 
-// What is done to a fold of a window. `scale` is the number of taps, or its inverse where that is exact: then
-// the product and the quotient are the same number, and the product is many times faster.
-struct Divisor {
-  Vec scale;
-  bool inverse;
-};
-
-Divisor divisor_of(std::int64_t taps) {
-  const bool power_of_two = (taps & (taps - 1)) == 0;
-  const float n = static_cast<float>(taps);
-  return {set1(power_of_two ? 1.0f / n : n), power_of_two};
-}
-
 // `empty` is the value of a window without a tap inside the image, of which `taps` count: nothing is at most
 // minus infinity, and a mean of nothing is not a number.
 struct MaxPool {
@@ -44,7 +32,7 @@ struct MaxPool {
 struct AveragePool {
   using Fold = SumFold;
   FP_INLINE float empty(std::int64_t taps) { return 0.0f / static_cast<float>(taps); }
-  FP_INLINE Vec finish(Vec a, const Divisor& d) { return d.inverse ? a * d.scale : a / d.scale; }
+  FP_INLINE Vec finish(Vec a, const Divisor& d) { return Divisor::apply(d, a); }
   static constexpr bool kAnyOrder = false;
 };
 
@@ -208,7 +196,7 @@ struct Row {
       for (std::int64_t i = 0; i < count; ++i) fill(to + i * q.out_col, q.c, Pool::empty(counted));
       return;
     }
-    const Divisor d = divisor_of(counted);
+    const Divisor d(counted);
     const std::int64_t step = q.stride_w * q.in_col;
     const bool threes = w.rows == 3 && w.cols == 3;
     if (w.rows == 2 && w.cols == 2) {

@@ -12,6 +12,7 @@ from planned import on_tiles, tiles_always
 
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_split
+from forwardpass.ops.lower_split import BETWEEN
 from forwardpass.plan import Plan, make_plan
 
 SAME, WIDE = [1, 1, 1, 1], [2, 2, 2, 2]
@@ -24,15 +25,16 @@ def always_on_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def network(rng: np.random.Generator, channels: int, *layers: dict[str, Any]) -> Graph:
     """Layers one after another, of `n` outputs, a `kernel`, attributes, and the values that they read (`x`) and add
-    (`add`): y-1 is the input. `each` makes a layer depthwise, `pool` a pool of it."""
+    (`add`): y-1 is the input. `each` makes a layer depthwise, `pool` a pool of that name."""
     nodes, constants, width = [], {}, {"y-1": channels}
     for k, layer in enumerate(layers):
-        a = {"kernel": 1, "n": 32, "x": f"y{k - 1}", "add": "", "each": False, "pool": False, **layer}
+        a = {"kernel": 1, "n": 32, "x": f"y{k - 1}", "add": "", "each": False, "pool": "", **layer}
         kernel, n, x, add, each, pool = (a.pop(name) for name in ("kernel", "n", "x", "add", "each", "pool"))
         y, c = f"y{k}", width[x]
         width[y] = c if each or pool else n
         if pool:
-            nodes.append(Node("MaxPool", [x], [y], {"kernel_shape": [kernel, kernel], **a}, "nhwc"))
+            window = {} if pool.startswith("Global") else {"kernel_shape": [kernel, kernel]}
+            nodes.append(Node(pool, [x], [y], {**window, **a}, "nhwc"))
             continue
         constants[f"w{k}"] = rng.standard_normal((kernel, kernel, 1 if each else c, width[y]), dtype=np.float32)
         constants[f"b{k}"] = rng.standard_normal(width[y], dtype=np.float32)
@@ -71,6 +73,8 @@ CLIP = {"activation": "Clip"}
 RELU6 = {**CLIP, "alpha": 0.0, "beta": 6.0}
 EACH = {"each": True, "kernel": 3, "pads": SAME}
 EACH5 = {"each": True, "kernel": 5, "pads": WIDE}
+LARGEST = {"pool": "MaxPool"}
+MEAN = {"pool": "AveragePool"}
 NETWORKS: dict[str, tuple[int, list[dict[str, Any]]]] = {
     "a residual": (32, [RELU, {"kernel": 3, "pads": SAME}, {"add": "y0", **RELU}, {"n": 8}]),
     "residuals in a row, and odd channels": (
@@ -94,8 +98,17 @@ NETWORKS: dict[str, tuple[int, list[dict[str, Any]]]] = {
         16, [{"n": 40}, {**EACH, "strides": [2, 2]}, EACH5, {"n": 40, "add": "y1"}, {"n": 8}],
     ),
     "pools": (
-        8, [{"n": 40}, {"pool": True, "kernel": 3, "pads": SAME, "strides": [2, 2]}, {"n": 16}, {"add": "y1", "n": 40},
-            {"pool": True, "kernel": 2}, {"n": 8}],
+        8, [{"n": 40}, {**LARGEST, "kernel": 3, "pads": SAME, "strides": [2, 2]}, {"n": 16}, {"add": "y1", "n": 40},
+            {**LARGEST, "kernel": 2}, {"n": 8}],
+    ),
+    "averages": (
+        8, [{"n": 40}, {**MEAN, "kernel": 3, "pads": SAME}, {"n": 16}, {"add": "y1", "n": 40},
+            {**MEAN, "kernel": 3, "pads": [1, 0, 1, 1], "strides": [2, 2], "count_include_pad": 1, "ceil_mode": 1},
+            {**MEAN, "kernel": 2}, {"n": 8}],
+    ),
+    "a mean": (16, [{"n": 72, **RELU}, {"pool": "GlobalAveragePool"}]),
+    "the mean of few pixels": (
+        16, [{"n": 40}, {**LARGEST, "kernel": 4, "strides": [2, 2]}, {"pool": "GlobalAveragePool"}],
     ),
     "other bounds": (
         16, [{"n": 40, **CLIP, "alpha": 0.25, "beta": 3.0}, {"n": 48, **CLIP, "alpha": -1.0, "beta": 2.0}, EACH,
@@ -119,7 +132,7 @@ def test_the_bits_are_those_of_rounded_values(name: str, batch: int, isa: str, r
     plan = planned(graph, x, isa)
     splits = [s for s in plan.steps if s.kernel == "split_f32" and not s.params["border_only"]]
     assert len(splits) == 1  # of the image
-    assert kernels(plan) <= {"split_f32", "brgemm_split_f32", "depthwise_bf16", "max_pool_bf16"}
+    assert kernels(plan) <= {"split_f32", "brgemm_split_f32", "mean_bf16", *BETWEEN.values()}
     assert plan.run([x])[0].tobytes() == want.tobytes()
 
 
@@ -136,6 +149,20 @@ def test_parts_of_a_concatenation(widths: tuple[int, int], joined: bool, isa: st
     plan = planned(graph, x, isa)
     assert ("max_pool_bf16" in kernels(plan)) == joined
     assert plan.run([x])[0].tobytes() == step_by_step(graph, x, isa).tobytes()
+
+
+def test_a_mean_beside_a_border(isa: str, rng: np.random.Generator) -> None:
+    """Of an image that a convolution reads with zeros around it."""
+    graph = network(rng, 32, {"n": 60}, {"pool": "GlobalAveragePool"}, {"x": "y0", "kernel": 3, "pads": SAME})
+    x = rng.standard_normal((2, 9, 11, 32), dtype=np.float32)
+    want = step_by_step(graph, x, isa)
+    graph.outputs.append("y1")
+    plan = planned(graph, x, isa)
+    assert "mean_bf16" in kernels(plan)
+    found = plan.run([x])
+    np.testing.assert_array_equal(found[0], want)
+    graph.outputs = ["y1"]
+    np.testing.assert_array_equal(found[1], step_by_step(graph, x, isa))
 
 
 @pytest.mark.threads
@@ -168,7 +195,7 @@ def test_what_others_read_stays_float32(isa: str, rng: np.random.Generator) -> N
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_infinities_and_nan_stay_in_their_windows(value: float, isa: str, rng: np.random.Generator) -> None:
-    pool = {"pool": True, "kernel": 3, "pads": SAME}
+    pool = {**LARGEST, "kernel": 3, "pads": SAME}
     graph = network(rng, 32, {}, pool, EACH, {})
     x = rng.standard_normal((1, 9, 11, 32), dtype=np.float32)
     plan = planned(graph, x, isa)

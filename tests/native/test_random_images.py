@@ -117,6 +117,9 @@ class Grower:
         size = self.number(4, 12)
         while len(self.nodes) < size:
             self.grow()
+        if not self.number(0, 3):
+            last = self.nodes[-1].outputs[0]
+            self.emit("nhwc.GlobalAveragePool", [last], (1, 1, self.values[last][2]))
         outputs = [n.outputs[0] for n in self.nodes[-1 - self.number(0, 1) :]]
         shape = ("N", *self.values["x"])
         made = Graph({"x": TensorType(np.dtype(np.float32), shape)}, outputs, self.nodes, self.constants)

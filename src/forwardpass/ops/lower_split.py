@@ -20,7 +20,11 @@ from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, 
 
 __all__ = ["BETWEEN", "Products", "conv_on_tiles", "is_made", "linear_on_tiles", "product_step", "reading"]
 
-BETWEEN = {"depthwise_f32": "depthwise_bf16", "max_pool_f32": "max_pool_bf16"}
+BETWEEN = {
+    "depthwise_f32": "depthwise_bf16",
+    "max_pool_f32": "max_pool_bf16",
+    "average_pool_f32": "average_pool_bf16",
+}
 """Kernels of float32 images -> those of what products of one term read and write."""
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""

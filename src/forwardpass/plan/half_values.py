@@ -14,6 +14,7 @@ from ..ops import Tensor
 from ..ops.lower_split import BETWEEN, reading
 from ..ops.split_cost import BLOCK, ROWS
 from ..records import record
+from .mean_epilogue import is_mean_of
 from .planner import Planner, Step
 from .split_epilogue import INSTEAD, WORDS
 
@@ -22,6 +23,9 @@ __all__ = ["halve"]
 _SIDES = (("h", "pad_top"), ("w", "pad_left"))
 _CHEAP = (None, "relu", "clip")
 """Activations that depthwise_bf16 has."""
+
+_POOLS = frozenset({"max_pool_f32", "average_pool_f32"})
+_PADS = ("pad_top", "pad_left", "pad_bottom", "pad_right")
 
 Pads = tuple[int, int, int, int]
 
@@ -174,11 +178,11 @@ def _made_by_one(steps: Sequence[Step], written: Sequence[int]) -> Tensor | None
 
 
 def _plain_window(s: Step) -> bool:
-    """Whether depthwise_bf16 or max_pool_bf16 can do what a step does."""
+    """Whether depthwise_bf16 or a pool in bfloat16 can do what a step does."""
     p = s.params
     if p["dilation_h"] != 1 or p["dilation_w"] != 1:
         return False
-    if s.kernel == "max_pool_f32":
+    if s.kernel in _POOLS:
         inside = ((p[f"o{d}"] - 1) * p[f"stride_{d}"] < p[f"i{d}"] + p[pad] for d, pad in _SIDES)
         return all(inside) and all(p[pad] < p[f"k{d}"] for d, pad in _SIDES)
     square = p["kh"] == p["kw"] and p["kh"] in (3, 5) and p["stride_h"] == p["stride_w"] and p["stride_h"] in (1, 2)
@@ -198,6 +202,8 @@ def _reads(steps: Sequence[Step], k: int, index: int, v: _Value) -> bool:
         return p is not None and product.node.qualified == "nhwc.Conv" and p.x.buffer is x.buffer and _fits(p.x, v)
     if s.kernel == "brgemm_split_f32":
         return index == 1 and s.node.qualified == "nhwc.Conv" and s.params["terms"] == 1 and _fits(x, v, exact=True)
+    if s.kernel == "reduce_mean_f32":
+        return is_mean_of(v.image, s) and s.output.strides[-1] == 1
     if s.kernel in BETWEEN and index == 0:
         same = x.shape == v.image.shape and x.strides == v.image.strides
         return same and _plain_window(s) and (s.kernel == "depthwise_f32" or x.offset == v.image.offset)
@@ -282,7 +288,7 @@ def _border(v: _Value, writer: Step) -> Step:
     batch, h, w, c = v.image.shape
     fields = {
         "terms": 1, "batch": batch, "h": h, "w": w, "c": c, "in_batch": 0, "in_row": 0, "in_col": 0,
-        **dict(zip(("pad_top", "pad_left", "pad_bottom", "pad_right"), v.pads)), "border_only": 1, "pixels": 0,
+        **dict(zip(_PADS, v.pads)), "border_only": 1, "pixels": 0,
     }  # fmt: skip
     assert v.memory is not None
     output = Tensor(v.memory, (v.memory.size,), (1,))
@@ -334,8 +340,8 @@ def _read_between(steps: Sequence[Step], k: int, v: _Value, ctx: Planner) -> Non
         "in_block": block,
         "in_row": row,
     }
-    if s.kernel == "max_pool_f32":
-        kept = ("ih", "iw", "oh", "ow", "kh", "kw", "stride_h", "stride_w", "pad_top", "pad_left")
+    if s.kernel in _POOLS:
+        kept = ("ih", "iw", "oh", "ow", "kh", "kw", "stride_h", "stride_w", *_PADS, "count_include_pad")
         s.inputs = [v.tensor()]
     else:
         kept = ("oh", "ow", "activation")
@@ -367,10 +373,23 @@ def _write_between(s: Step, v: _Value) -> None:
     s.grain = 1
 
 
+def _read_mean(steps: Sequence[Step], k: int, v: _Value, ctx: Planner) -> None:
+    s = steps[k]
+    images, height, width, channels = v.image.shape
+    batch, block, row = v.strides
+    s.params = {
+        "batch": images, "blocks": v.blocks, "h": height, "w": width, "c": channels,
+        "in_batch": batch, "in_block": block, "in_row": row, "out_batch": s.output.strides[0],
+    }  # fmt: skip
+    s.kernel, s.inputs, s.units, s.grain = "mean_bf16", [v.tensor()], images * v.blocks, 1
+
+
 _READ: dict[str, Callable[[Sequence[Step], int, _Value, Planner], None]] = {
     "split_f32": _read_operand, "brgemm_split_f32": _read_residual,
-    "depthwise_f32": _read_between, "max_pool_f32": _read_between,
+    "depthwise_f32": _read_between, "max_pool_f32": _read_between, "average_pool_f32": _read_between,
+    "reduce_mean_f32": _read_mean,
 }  # fmt: skip
 _WRITE: dict[str, Callable[[Step, _Value], None]] = {
-    "brgemm_split_f32": _write_operand, "depthwise_f32": _write_between, "max_pool_f32": _write_between,
+    "brgemm_split_f32": _write_operand,
+    "depthwise_f32": _write_between, "max_pool_f32": _write_between, "average_pool_f32": _write_between,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from ..ops.registry import Lowering
 if TYPE_CHECKING:
     from .planner import Step
 
-__all__ = ["mean_in_epilogues"]
+__all__ = ["is_mean_of", "mean_in_epilogues"]
 
 _KERNELS = frozenset({"depthwise_f32"})
 
@@ -36,12 +36,13 @@ def _producer(steps: Sequence[Step], k: int) -> int | None:
     for at in range(k - 1, -1, -1):
         s = steps[at]
         if s.output.buffer is x.buffer and s.kernel != "halo_f32":
-            return at if s.kernel in _KERNELS and len(s.inputs) == 1 and _whole(s.output, steps[k]) else None
+            return at if s.kernel in _KERNELS and len(s.inputs) == 1 and is_mean_of(s.output, steps[k]) else None
     return None
 
 
-def _whole(out: Tensor, mean: Step) -> bool:
-    """Whether a step takes the means of images [N, H, W, C] over all of their pixels, and of nothing else."""
+def is_mean_of(out: Tensor, mean: Step) -> bool:
+    """Whether a `reduce_mean_f32` step takes the means of images [N, H, W, C] over all of their pixels, and of nothing
+    else."""
     x, y, p = mean.inputs[0], mean.output, mean.params
     assert x is not None
     if (x.offset, x.shape, x.strides) != (out.offset, out.shape, out.strides) or len(out.shape) != 4 or not out.size:
