@@ -10,6 +10,7 @@ from ..cache import Cache
 from ..graph import Array, Graph, TensorType
 from . import Plan, Settings, make_plan
 from .hybrid import AnyPlan, plan_any
+from .known_types import KnownTypes
 from .template import Template, make_template
 
 __all__ = ["PlanMaker", "Plans"]
@@ -52,7 +53,7 @@ class PlanMaker:
         self, graph: Graph, settings: Settings, packed: dict[Any, Array], declared: Mapping[str, TensorType]
     ) -> None:
         self.graph, self.settings, self.packed, self._declared = graph, settings, packed, declared
-        self._types = _known_types(graph, declared)
+        self._types = KnownTypes(graph, declared)
         self.planned = self.filled = 0
         self._arenas = _native.Arenas()
         self._templates: list[Template] = []
@@ -72,9 +73,7 @@ class PlanMaker:
         return self._by_template(key, shapes) or plan_any(self.graph, shapes, self._plan)
 
     def _plan(self, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
-        types = self._types if graph is self.graph else None  # not those of a part of it
-        if types is not None and any(types[k].shape != s for k, s in shapes.items()):
-            types = None
+        types = self._types(shapes) if graph is self.graph else None  # not those of a part of it
         return make_plan(graph, shapes, self.settings, self.packed, self._arenas, types, self._declared)
 
     def _by_template(self, key: Key, shapes: Mapping[str, tuple[int, ...]]) -> AnyPlan | None:
@@ -89,15 +88,3 @@ class PlanMaker:
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
         return template(key)
-
-
-def _known_types(graph: Graph, declared: Mapping[str, TensorType]) -> dict[str, TensorType] | None:
-    """The types of all values of the graph; None where a shape is not known, or where values may follow from shapes
-    alone."""
-    if not all(declared[i].is_known for i in graph.inputs):
-        return None
-    if any(declared[n.outputs[0]].dtype.kind in "iub" for n in graph.nodes if n.outputs[0]):
-        return None
-    names = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs if o)]
-    types = {name: declared[name] for name in names}
-    return types if all(t.is_known for t in types.values()) else None
