@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/arena.hpp"
 #include "../core/background.hpp"
 #include "../core/place.hpp"
 #include "../core/table.hpp"
@@ -205,6 +206,13 @@ KernelCall make_winograd(std::int64_t rows, std::int64_t cols, py::object weight
   return call;
 }
 
+// The CRC-32 of the bytes of a range, which may be a file's that nobody has read yet.
+void check(const KernelArgs& args, Range range) noexcept {
+  static const Crc32Fn crc = find_crc32(*select_isa("").isa->table);
+  fetch(args.in[0], static_cast<std::size_t>(range.end));
+  *static_cast<std::uint32_t*>(args.out) = crc(args.in[0], range.end, 0);
+}
+
 // Kernels without a wait, which find no fault. What they work on lives until a wait for them.
 class PyBackground {
  public:
@@ -218,6 +226,24 @@ class PyBackground {
   void start(KernelCall call) {
     calls_.push_back(std::move(call));
     background_.run(calls_.back().fn, calls_.back().args, calls_.back().range);
+  }
+
+  // `out` becomes the CRC-32 of bytes, of a file for instance.
+  void crc32(py::object data, py::object out) {
+    const TensorView place = view_of(out, true);
+    const bool fits = place.type == k_type_uint32 && place.rank == 1 && place.shape[0] == 1;
+    if (!fits) throw py::value_error("no place for a CRC-32");
+    KernelCall call;
+    Py_buffer bytes;
+    if (PyObject_GetBuffer(data.ptr(), &bytes, PyBUF_SIMPLE) != 0) throw py::error_already_set();
+    call.fn = &check;
+    call.args.in[0] = bytes.buf;
+    call.args.out = place.data;
+    call.range = {0, bytes.len};
+    PyBuffer_Release(&bytes);
+    call.inputs = {std::move(data)};
+    call.output = std::move(out);
+    start(std::move(call));
   }
 
   void wait() {
@@ -305,6 +331,7 @@ void bind_program(py::module_& module) {
       .def(py::init<>())
       .def("run_kernel", &PyBackground::run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"),
            py::arg("inputs"), py::arg("output"), py::arg("begin"), py::arg("end"))
+      .def("crc32", &PyBackground::crc32, py::arg("data"), py::arg("out"))
       .def("wait", &PyBackground::wait)
       .def("wait_for", &PyBackground::wait_for, py::arg("count"),
            "Returns when so many have run: how many have run since the last `wait`.");

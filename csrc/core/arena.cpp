@@ -62,12 +62,18 @@ void unmap(std::byte* data, std::size_t bytes) { munmap(data, bytes); }
 
 void give_back(std::byte* data, std::size_t bytes) { madvise(data, bytes, MADV_DONTNEED); }
 
+void map_pages(std::byte* data, std::size_t bytes) {
+  constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ
+  madvise(data, bytes, kPopulateRead);
+}
+
 #else
 
 std::byte* map_zeros(std::size_t) { return nullptr; }
 std::size_t mapped_bytes(std::size_t) { return 0; }
 void unmap(std::byte*, std::size_t) {}
 void give_back(std::byte*, std::size_t) {}
+void map_pages(std::byte*, std::size_t) {}
 
 #endif
 
@@ -99,6 +105,11 @@ Arena::~Arena() {
 void forget(void* data, std::size_t bytes) noexcept {
   const std::size_t before = -reinterpret_cast<std::uintptr_t>(data) % kPage;
   if (bytes > before + kPage) give_back(static_cast<std::byte*>(data) + before, (bytes - before) / kPage * kPage);
+}
+
+void fetch(const void* data, std::size_t bytes) noexcept {
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(data) % kPage;
+  map_pages(static_cast<std::byte*>(const_cast<void*>(data)) - before, bytes + before);
 }
 
 }  // namespace forwardpass

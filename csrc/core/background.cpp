@@ -17,6 +17,7 @@ void Background::run(KernelFn fn, const KernelArgs& args, Range range) {
       thread_ = std::thread(&Background::work, this);
     } catch (const std::system_error&) {
       run_once(fn, args, range);
+      ++begun_;
       ++done_;
       return;
     }
@@ -27,14 +28,15 @@ void Background::run(KernelFn fn, const KernelArgs& args, Range range) {
 void Background::wait() noexcept {
   if (thread_.joinable()) {
     {
-      const std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       last_ = true;
+      changed_.notify_one();
+      while (begun_ < tasks_.size()) run_next(lock);
     }
-    changed_.notify_one();
     thread_.join();
   }
   tasks_.clear();
-  done_ = 0;
+  begun_ = done_ = 0;
 }
 
 std::size_t Background::wait(std::size_t count) noexcept {
@@ -43,17 +45,21 @@ std::size_t Background::wait(std::size_t count) noexcept {
   return done_;
 }
 
+void Background::run_next(std::unique_lock<std::mutex>& lock) noexcept {
+  const Task task = tasks_[begun_++];
+  lock.unlock();
+  run_once(task.fn, task.args, task.range);
+  lock.lock();
+  ++done_;
+  ran_.notify_one();
+}
+
 void Background::work() noexcept {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [&] { return done_ < tasks_.size() || last_; });
-    if (done_ == tasks_.size()) return;
-    const Task task = tasks_[done_];
-    lock.unlock();
-    run_once(task.fn, task.args, task.range);
-    lock.lock();
-    ++done_;
-    ran_.notify_one();
+    changed_.wait(lock, [&] { return begun_ < tasks_.size() || last_; });
+    if (begun_ == tasks_.size()) return;
+    run_next(lock);
   }
 }
 

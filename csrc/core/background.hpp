@@ -22,7 +22,7 @@ class Background {
   // The kernel runs soon, or now where the system gives no thread. What `args` points at stays there until `wait`.
   void run(KernelFn fn, const KernelArgs& args, Range range);
 
-  // Returns when all of them have run.
+  // Returns when all of them have run. The caller runs some of those that have not begun.
   void wait() noexcept;
 
   // Returns when the first `count` have run; how many have run since the last `wait` for all.
@@ -36,12 +36,14 @@ class Background {
   };
 
   void work() noexcept;
+  void run_next(std::unique_lock<std::mutex>& lock) noexcept;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::condition_variable ran_;
   std::vector<Task> tasks_;
-  std::size_t done_ = 0;
+  std::size_t begun_ = 0;
+  std::size_t done_ = 0;  // the first ones, before `wait` for all
   bool last_ = false;
   std::thread thread_;
 };

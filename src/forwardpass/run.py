@@ -78,7 +78,9 @@ class Model(Caller, Around):
         self.settings = settings(threads, precision, isa)
         if isinstance(graph, _File):
             self._file = os.path.abspath(os.fsdecode(graph.path))
-            self.graph, self._prepared = of_file(graph.path, self.settings, graph.read)
+            self.graph, self._prepared = of_file(
+                graph.path, self.settings, partial(graph.read, threads=self.settings.threads)
+            )
         else:
             self.graph = as_graph(graph)
             self._prepared = Prepared(self.graph, self.settings)
@@ -329,7 +331,7 @@ class _File:
     """A file in the place of a graph."""
 
     path: str | os.PathLike[str]
-    read: Callable[[], Graph]
+    read: Callable[..., Graph]
 
 
 def _like(graph: Any, settings: Settings) -> Model:

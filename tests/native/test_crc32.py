@@ -90,3 +90,66 @@ def test_without_the_native_module_zlib_does_it() -> None:
     code = "from forwardpass.formats import archive; import sys, zlib; assert archive._crc32() is zlib.crc32"
     subprocess.run([sys.executable, "-c", code + "; assert 'forwardpass._native' not in sys.modules"], check=True)
     assert archive._crc32() is _native.crc32
+
+
+def wide(path: Path) -> bytes:
+    """A file with members large enough for another thread, and small ones."""
+    rng = np.random.default_rng(3)
+    arrays = {f"w{k}": rng.standard_normal(size, dtype=np.float32) for k, size in enumerate((20_000, 7, 33_333))}
+    nodes = [Node("Mul", [f"w{k}", "x"], [f"y{k}"]) for k in range(len(arrays))]
+    graph = Graph({"x": TensorType(np.dtype("float32"), (1,))}, [f"y{k}" for k in range(len(arrays))], nodes, arrays)
+    npz.write(graph, path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 4096, 70_001])
+def test_another_thread_finds_the_same(size: int) -> None:
+    data = memoryview(np.random.default_rng(size).bytes(size + 3))[3:]
+    sums = np.zeros(30, np.uint32)
+    background = _native.Background()
+    for k in range(len(sums)):
+        background.crc32(data[k:], sums[k : k + 1])
+    background.wait()
+    assert sums.tolist() == [zlib.crc32(data[k:]) for k in range(len(sums))]
+    with pytest.raises(ValueError, match="CRC-32"):
+        background.crc32(data, np.zeros(1, np.float32))
+    with pytest.raises((TypeError, BufferError)):
+        background.crc32(data.toreadonly()[::-1][:2] if size > 1 else 5, sums[:1])  # type: ignore[arg-type]
+
+
+def test_files_are_checked_by_another_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.npz"
+    wide(path)
+    made: list[int] = []
+    native = _native.Background
+    monkeypatch.setattr(_native, "Background", lambda: made.append(1) or native())
+    one, two = (npz.read(path, threads=t) for t in (1, 2))
+    assert len(made) == 1
+    assert all(np.array_equal(one.constants[k], two.constants[k]) for k in one.constants)
+    npz.read(path, verify=False, threads=2)
+    assert len(made) == 1
+
+
+def test_damage_is_refused_alike_by_two_threads(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    data = wide(path)
+    rng = np.random.default_rng(4)
+    starts = [k for k in range(len(data)) if data[k : k + 2] == b"PK" or data[k : k + 6] == b"\x93NUMPY"]
+    places = [int(rng.choice(starts)) + int(rng.integers(0, 130)) for _ in range(150)]
+    places += [int(k) for k in rng.integers(0, len(data), 50)]
+    refused = 0
+    for place in places:
+        changed = bytearray(data)
+        changed[min(place, len(data) - 1)] ^= 1 << int(rng.integers(8))
+        path.unlink()
+        path.write_bytes(changed)
+        said = []
+        for threads in (1, 2):
+            try:
+                npz.read(path, threads=threads)
+                said.append("")
+            except fp.FileError as error:
+                said.append(str(error))
+        assert said[0] == said[1]
+        refused += bool(said[0])
+    assert refused > 100

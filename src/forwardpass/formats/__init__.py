@@ -49,7 +49,7 @@ _HINTS = {
 """Suffix -> what to do with such a file."""
 
 
-def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any = None) -> Graph:
+def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any = None, threads: int = 1) -> Graph:
     """Read a model file of any format that this version knows.
 
     Parameters
@@ -60,6 +60,8 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any
         Check the checksums of the weights, where the format has them.
     inputs
         The shapes of the inputs, for a format that does not say them: TorchScript.
+    threads
+        That may work for it, where it is large and of a format whose reader uses them.
 
     Raises
     ------
@@ -79,9 +81,11 @@ def load_graph(path: str | os.PathLike[str], *, verify: bool = True, inputs: Any
         readable = ", ".join(f"*{s}" for s in READERS)
         hint = _HINTS.get(suffix, _WEIGHTS_HINT if suffix in WEIGHTS else "")
         raise UnsupportedError("this format is not read", where=text, expected=readable, got=f"{kind} file", hint=hint)
-    options = {} if inputs is None else {"inputs": inputs}
+    options: dict[str, Any] = {} if inputs is None else {"inputs": inputs}
     if options and READERS[suffix] not in _ASKING:
         raise InputError("the file says the shapes of its inputs itself", where=text, expected="no inputs")
+    if READERS[suffix] == "npz":
+        options["threads"] = threads
     module = import_module(f".{READERS[suffix]}", __name__)
     graph: Graph = module.read(path, verify=verify, **options)
     return graph

@@ -12,12 +12,16 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from mmap import mmap
 from struct import Struct
 from typing import Any
 
+import numpy as np
+
 from ..errors import FileError
+from ..graph import Array
 from ..records import record
 from .files import fetch, mapped
 
@@ -116,6 +120,7 @@ class Archive:
         self.path = os.fsdecode(path)
         self._map = mapped(self.path) if data is None else data
         self._crc32 = _crc32()
+        self._ahead: frozenset[str] = frozenset()  # members at whose checksums another thread looks
         self.members: dict[str, Member] = {}
         first, count, end = self._locate()
         self._index(first, count, end)
@@ -261,6 +266,7 @@ class Archive:
         """
         m = self.members[name]
         data = memoryview(self._map)[m.offset : m.offset + m.stored]
+        verify = verify and name not in self._ahead
         if verify and m.stored >= _FETCHED and isinstance(self._map, mmap):
             fetch(self._map, m.offset, m.stored)
         if m.deflated:
@@ -271,10 +277,43 @@ class Archive:
                 raise self._error(f"damaged compressed data ({excerpt(e)})", name) from e
             if len(data) != m.size or not inflate.eof or inflate.unused_data:
                 raise self._error("damaged compressed data", name, expected=f"{m.size} bytes")
-        crc = self._crc32(data) if verify else m.crc
-        if crc != m.crc:
-            raise self._error("the data is damaged", name, expected=f"CRC-32 {m.crc:08x}", got=f"{crc:08x}")
+        if verify:
+            self._check(m, self._crc32(data))
         return data
+
+    def _check(self, m: Member, crc: int) -> None:
+        if crc != m.crc:
+            raise self._error("the data is damaged", m.name, expected=f"CRC-32 {m.crc:08x}", got=f"{crc:08x}")
+
+    @contextmanager
+    def checked_ahead(self) -> Iterator[None]:
+        """Have another thread look at the checksums of large members meanwhile; `data` then gives them unchecked.
+
+        Raises
+        ------
+        FileError
+            At the end, or in place of another one: one of them is wrong.
+        """
+        native = sys.modules.get("forwardpass._native")
+        large = [m for m in self.members.values() if m.stored >= _FETCHED and not m.deflated]
+        if native is None or not large or not isinstance(self._map, mmap):
+            yield
+            return
+        whole, sums, background = memoryview(self._map), np.empty(len(large), np.uint32), native.Background()
+        for k, m in enumerate(large):
+            background.crc32(whole[m.offset : m.offset + m.stored], sums[k : k + 1])
+        self._ahead = frozenset(m.name for m in large)
+        try:
+            yield
+        except FileError:
+            self._check_all(background, large, sums)
+            raise
+        self._check_all(background, large, sums)
+
+    def _check_all(self, background: Any, large: list[Member], sums: Array) -> None:
+        background.wait()
+        for m, crc in zip(large, sums.tolist()):
+            self._check(m, crc)
 
 
 def archive_bytes(members: Iterable[tuple[str, Sequence[Any]]]) -> bytes:

@@ -23,7 +23,7 @@ LISTED_BASE = 1 << 20
 """So many elements of arrays, and one for each byte of the file, may become elements of lists."""
 
 
-def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
+def read(path: str | os.PathLike[str], *, verify: bool = True, threads: int = 1) -> Graph:
     """Read a model.
 
     Parameters
@@ -34,6 +34,8 @@ def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     verify
         Check the CRC-32 of every array; False saves reading all weights before the first run. `graph.json` is
         always checked.
+    threads
+        More than one: checksums may be looked at by another thread.
 
     Returns
     -------
@@ -46,7 +48,11 @@ def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     FileError
         The file cannot be read, is damaged, unsafe, of a newer version, or no model.
     """
-    return _graph(Archive(path), verify)
+    archive = Archive(path)
+    if not verify or threads == 1:
+        return _graph(archive, verify)
+    with archive.checked_ahead():
+        return _graph(archive, verify)
 
 
 def from_bytes(data: bytes, *, verify: bool = True) -> Graph:
