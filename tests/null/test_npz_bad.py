@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from bad_models import BAD_MODELS, edited, same_graph, small_graph
 from refusals import cheap_refusal
 
 from forwardpass.errors import Error, FileError
-from forwardpass.formats import archive, load_graph, npz
+from forwardpass.formats import archive, load_graph, npz, places
 from forwardpass.graph import Graph
 
 
@@ -212,3 +213,18 @@ def test_bad_files_in_little_memory(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", ["plain", 'a "quoted" [one]', "{[", "]}", "\\", '\\"[', '"', '""[', "]]]]", "é["])
+def test_depth_is_that_of_brackets_outside_of_text(text: str, rng: np.random.Generator) -> None:
+    value: Any = text
+    for _ in range(60):
+        value = [text, value] if rng.random() < 0.5 else {text: value, "b": [text] if rng.random() < 0.1 else 1}
+        deepest = levels_of(value)
+        assert places.depth(json.dumps(value).encode()) == deepest
+        assert places.depth(places.text(value).encode()) == deepest
+
+
+def levels_of(value: Any) -> int:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return max(map(levels_of, inside), default=0) + isinstance(value, (dict, list))

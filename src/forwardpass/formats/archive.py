@@ -80,6 +80,8 @@ def unsafe_name(name: str) -> str:
 
     A safe name is a relative path that stays inside its folder on every system.
     """
+    if name.replace(".", "_").isidentifier() and name.isascii() and name[0] != ".":
+        return ""
     if not name:
         return "it is empty"
     if not name.isprintable() and any(c < " " or c == "\x7f" for c in name):
@@ -158,16 +160,16 @@ class Archive:
         return first, count, end
 
     def _index(self, at: int, count: int, end: int) -> None:
+        whole, fixed = self._map, _CENTRAL.size
         for _ in range(count):
-            if at + _CENTRAL.size > end:
+            if at + fixed > end:
                 raise self._error("damaged central directory", expected=f"{count} entries")
-            fields = _CENTRAL.unpack_from(self._map, at)
-            name_end = at + _CENTRAL.size + fields[10]
+            fields = _CENTRAL.unpack_from(whole, at)
+            name_end = at + fixed + fields[10]
             extra_end = name_end + fields[11]
             if fields[0] != b"PK\1\2" or extra_end + fields[12] > end:
                 raise self._error("damaged central directory", got=f"a bad entry at byte {at}")
-            raw = self._map[at + _CENTRAL.size : name_end]
-            member = self._member(raw, fields, self._map[name_end:extra_end])
+            member = self._member(whole[at + fixed : name_end], fields, whole[name_end:extra_end])
             if member.name in self.members:
                 raise self._error("the entry is there twice", member.name)
             if not (member.name.endswith("/") and member.size == 0):
@@ -228,11 +230,10 @@ class Archive:
         offset: int = name_at + name_length + extra_length
         if fields[0] != b"PK\3\4" or self._map[name_at : name_at + name_length] != raw:
             raise self._error("damaged entry", name, expected=f"its local header at byte {header}")
-        extra = self._map[name_at + name_length : offset]
         if flags & _DESCRIPTOR:
             crc, stored, size = central[2:]
-        else:
-            size, stored = self._widen(extra, [size, stored], name)
+        elif size == _M32 or stored == _M32:
+            size, stored = self._widen(self._map[name_at + name_length : offset], [size, stored], name)
         if (flags, method, crc, stored, size) != central:
             raise self._error("the local header and the central directory disagree", name)
         return offset

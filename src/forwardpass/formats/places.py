@@ -19,6 +19,7 @@ INT64 = 1 << 63
 
 _LONG, _AS_ZEROS = b"0" * 19, bytes.maketrans(b"123456789", b"0" * 9)
 _CHUNK = 1 << 16
+_NO_MARKS = bytes(set(range(256)) - set(b'"[{]}'))
 _NO_BRACKETS, _AS_STEPS = bytes(set(range(256)) - set(b"[{]}")), bytes.maketrans(b"[{]}", b"\1\1\xff\xff")
 _TEXT = frozenset({str})
 _LONG_PLACE = 400
@@ -129,7 +130,7 @@ def parse(data: memoryview, where: str) -> Any:
         # To look at every number in Python takes long, and only those of so many digits need it.
         decoder = _CAREFUL if _LONG in raw.translate(_AS_ZEROS) else _PLAIN
         value = decoder.decode(string)
-        if "\\u" in string:  # a half of a surrogate pair alone is no text
+        if b"\\" in raw and "\\u" in string:  # a half of a surrogate pair alone is no text
             text(value).encode()
         return value
     except (ValueError, RecursionError) as e:
@@ -139,6 +140,10 @@ def parse(data: memoryview, where: str) -> Any:
 def depth(data: bytes) -> int:
     """How deep objects and lists nest: found without recursion, since the parser recurses on the C stack."""
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")  # of the escapes, these could hide the end of a string
+    # Between brackets outside of strings there are even numbers of quotes: mostly none of these is left then.
+    marks = plain.translate(None, _NO_MARKS).replace(b'""', b"")
+    if b'"' not in marks:
+        plain = marks
     deepest = level = inside = 0
     for at in range(0, len(plain), _CHUNK):  # whose pieces take little memory, however many there are
         pieces = plain[at : at + _CHUNK].split(b'"')

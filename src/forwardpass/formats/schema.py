@@ -47,6 +47,9 @@ _TOP_FIELDS = _BODY_FIELDS | {"format", "schema", "private"}
 _NODE_FIELDS = frozenset({"op", "inputs", "outputs", "domain", "name", "attributes"})
 _INPUT_FIELDS = frozenset({"name", "dtype", "shape", "container"})
 _ARRAY_FIELDS = frozenset({"dtype", "shape", "entry"})
+_PLAIN_FIELDS = frozenset({"dtype", "shape"})
+_PLAIN_TYPES = {name: dtype for name, dtype in TYPES.items() if dtype.kind in "biuf"}
+"""Those that are stored as they are."""
 _TEXT_FIELDS = frozenset({"dtype", "shape", "text"})
 _TYPE_FIELDS = frozenset({"dtype", "shape", "container"})
 _PLAIN, _SIZE = frozenset({bool, int, float, str, type(None)}), frozenset({int})
@@ -169,7 +172,8 @@ class _Reader:
         if "attributes" in fields:
             place = item["attributes"]
             for k, v in place.fields.items():
-                attributes[k] = v if type(v) in _PLAIN else self._attribute(Place(v, place, k))
+                plain = type(v) in _PLAIN or (type(v) is list and _PLAIN.issuperset(map(type, v)))
+                attributes[k] = v if plain else self._attribute(Place(v, place, k))
         domain = item.text_of("domain") if "domain" in fields else ""
         self.private |= domain in PRIVATE_DOMAINS
         name = item.text_of("name") if "name" in fields else ""
@@ -178,6 +182,10 @@ class _Reader:
     # ---- arrays. One that is missing is None until `finish` reports all of them.
 
     def _constant(self, item: Place, name: str) -> Any:
+        array = self._arrays.get(name)
+        if array is not None and name not in self._used and _declares(item.value, array):
+            self._used.add(name)
+            return array
         if item.fields.get("dtype") == "string":
             return _text(item)
         declared = _type(item, _ARRAY_FIELDS)
@@ -269,6 +277,17 @@ class _Reader:
         if array.dtype.kind != "i" or (array.size and not 0 <= array.min() <= array.max() < len(texts)):
             raise FileError("not indices into the text", where=where, expected=f"int64, 0 to {len(texts) - 1}")
         return [texts[k] for k in array.tolist()]
+
+
+def _declares(fields: Any, array: Array) -> bool:
+    """Whether a constant is declared as most are, with the type that its array has. Of others somebody else says what
+    is wrong."""
+    if type(fields) is not dict or fields.keys() != _PLAIN_FIELDS or type(fields["dtype"]) is not str:
+        return False
+    shape = fields["shape"]
+    if type(shape) is not list or not _SIZE.issuperset(map(type, shape)):
+        return False
+    return _PLAIN_TYPES.get(fields["dtype"]) == array.dtype and tuple(shape) == array.shape
 
 
 def _verify(graph: Graph, item: Place) -> None:

@@ -16,11 +16,12 @@ from .registry import Attributes, Case, Constants, Types, operator
 
 EPILOGUE = {"activation": "", "alpha": 0.0, "beta": 0.0}
 """Attributes of every operator with an epilogue, and their defaults."""
+_ACTIVATIONS = ("", *ACTIVATIONS)
 
 
 def check_epilogue(attributes: Attributes) -> None:
     """Raise GraphError unless the epilogue's attributes are valid."""
-    shapes.choice(attributes, "activation", ("", *ACTIVATIONS))
+    shapes.choice(attributes, "activation", _ACTIVATIONS)
     shapes.number(attributes, "alpha")
     shapes.number(attributes, "beta")
 

@@ -63,9 +63,9 @@ def _infer_conv(attributes: Attributes, types: Types, constants: Constants) -> l
 def _check_scale(attributes: Attributes, types: Types, image: tuple[Dim, ...], kernel: list[int] | None) -> None:
     """Raise GraphError unless the factors at input 4 are absent, or one per channel of each image or of all, of a
     convolution that they commute with."""
-    found = shapes.at(types, 4)
-    if found is None:
+    if len(types) < 5 or types[4] is None:
         return
+    found = types[4]
     if len(image) != 4 or tuple(kernel or ()) != (1, 1) or attributes["group"] != 1 or any(attributes["pads"] or ()):
         raise GraphError("only a convolution of 1 x 1 pixels, without groups and pads, has input scale")
     shape = shapes.rank_of(found, "scale", 4, 4)

@@ -111,7 +111,7 @@ def fold(
 
 
 def _sizes(attributes: Attributes, rank: int, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
-    if any(k < 1 for k in kernel):
+    if min(kernel, default=1) < 1:
         raise GraphError("attribute 'kernel_shape' is wrong", expected="integers of at least 1", got=str(list(kernel)))
     strides = shapes.integers(attributes, "strides", rank, least=1, default=1)
     dilations = shapes.integers(attributes, "dilations", rank, least=1, default=1)
@@ -142,6 +142,14 @@ def window(attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int]
     GraphError
         Attributes of the wrong length or sign, or a window that does not fit into the image.
     """
+    strides, dilations, before, after, out = _placed(attributes, spatial, kernel, ceil_mode)
+    return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(before), tuple(after), tuple(out))
+
+
+def _placed(
+    attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int], ceil_mode: bool
+) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """Strides, dilations, pads before and behind the image, and counts of windows."""
     rank = len(spatial)
     strides, dilations, pads = _sizes(attributes, rank, kernel)
     auto = shapes.choice(attributes, "auto_pad", AUTO_PAD) if "auto_pad" in attributes else "NOTSET"
@@ -159,7 +167,7 @@ def window(attributes: Attributes, spatial: Sequence[int], kernel: Sequence[int]
         before[axis] = small if auto == "SAME_UPPER" else total - small
         after[axis] = total - before[axis]
         out.append(count)
-    return Window(tuple(kernel), tuple(strides), tuple(dilations), tuple(before), tuple(after), tuple(out))
+    return strides, dilations, before, after, out
 
 
 def output_sizes(
@@ -168,7 +176,7 @@ def output_sizes(
     """The output's spatial sizes, None where the input's is unknown. Raises as `window`."""
     known = tuple(d for d in spatial if isinstance(d, int))
     if len(known) == len(spatial):
-        return window(attributes, known, kernel, ceil_mode=ceil_mode).out
+        return tuple(_placed(attributes, known, kernel, ceil_mode)[-1])
     # Where a size is unknown, one that every window fits into: the attributes are checked all the same.
     dilations = shapes.integers(attributes, "dilations", len(spatial), default=1)
     large = max([1, *((k - 1) * d + 1 for k, d in zip(kernel, dilations))])

@@ -14,12 +14,15 @@ from ..graph import Graph, Node
 __all__ = ["round_attributes"]
 
 _FLOAT32 = Struct("f")
+_PLAIN = frozenset({int, str, type(None)})
 
 
 def round_attributes(graph: Graph) -> None:
     """Round the numbers of a graph's nodes, and of the bodies in them, which are replaced where they change."""
     for node in graph.nodes:
         for name, value in node.attributes.items():
+            if type(value) in _PLAIN:
+                continue
             made = _rounded(value)
             if made is not value:
                 node.attributes[name] = made
