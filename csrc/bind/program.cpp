@@ -213,6 +213,8 @@ void check(const KernelArgs& args, Range range) noexcept {
   *static_cast<std::uint32_t*>(args.out) = crc(args.in[0], range.end, 0);
 }
 
+void let_go(const KernelArgs& args, Range range) noexcept { forget(args.out, static_cast<std::size_t>(range.end)); }
+
 // Kernels without a wait, which find no fault. What they work on lives until a wait for them.
 class PyBackground {
  public:
@@ -243,6 +245,17 @@ class PyBackground {
     PyBuffer_Release(&bytes);
     call.inputs = {std::move(data)};
     call.output = std::move(out);
+    start(std::move(call));
+  }
+
+  void forget(py::object array) {
+    const TensorView view = view_of(array);
+    if (!view.contiguous()) return;
+    KernelCall call;
+    call.fn = &let_go;
+    call.args.out = view.data;
+    call.range = {0, view.nbytes().value_or(0)};
+    call.output = std::move(array);
     start(std::move(call));
   }
 
@@ -332,6 +345,7 @@ void bind_program(py::module_& module) {
       .def("run_kernel", &PyBackground::run_kernel, py::arg("isa"), py::arg("name"), py::arg("params"),
            py::arg("inputs"), py::arg("output"), py::arg("begin"), py::arg("end"))
       .def("crc32", &PyBackground::crc32, py::arg("data"), py::arg("out"))
+      .def("forget", &PyBackground::forget, py::arg("array"), "As the module's function.")
       .def("wait", &PyBackground::wait)
       .def("wait_for", &PyBackground::wait_for, py::arg("count"),
            "Returns when so many have run: how many have run since the last `wait`.");

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import Error, FileError, suggest
 from ..graph import Array
 
-__all__ = ["fetch", "first_bytes", "forget", "mapped", "naming", "opened"]
+__all__ = ["fetch", "file_of", "first_bytes", "forget", "mapped", "naming", "opened"]
 
 _POPULATE_READ = 22
 """MADV_POPULATE_READ of Linux, which the standard library does not name."""
@@ -114,18 +114,24 @@ def forget(value: Any, *, whole_file: bool = False) -> bool:
     bool
         Whether it is such an array.
     """
-    if not isinstance(value, np.ndarray) or value.nbytes < _LARGE or not value.size:
-        return False
-    base: Any = value
-    while isinstance(base, np.ndarray):
-        base = base.base
-    data = base.obj if isinstance(base, memoryview) else base
-    if not isinstance(data, mmap.mmap) or data not in _maps or not hasattr(mmap, "MADV_DONTNEED"):
+    data = file_of(value)
+    if data is None or not hasattr(mmap, "MADV_DONTNEED"):
         return False
     first, end = (0, len(data)) if whole_file else _pages(value, data)
     with suppress(OSError):
         data.madvise(mmap.MADV_DONTNEED, first, end - first)
     return True
+
+
+def file_of(value: Any) -> mmap.mmap | None:
+    """The file that is `mapped` of a large array; None for others."""
+    if not isinstance(value, np.ndarray) or value.nbytes < _LARGE or not value.size:
+        return None
+    base: Any = value
+    while isinstance(base, np.ndarray):
+        base = base.base
+    data = base.obj if isinstance(base, memoryview) else base
+    return data if isinstance(data, mmap.mmap) and data in _maps else None
 
 
 def _pages(value: Array, data: mmap.mmap) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _native
 from ..dtypes import nearest_bfloat16
-from ..formats.files import forget
+from ..formats.files import file_of, forget
 from ..graph import Array, Graph
 from ..memory import Blocks, dense, is_dense
 from ..tracked import is_tracked
@@ -93,10 +93,15 @@ class Packer:
 
     def settle(self) -> None:
         """Wait for the weights that are being packed, and give them to the model."""
+        file = None if self._large or self._background is None else file_of(self._source)
+        if file is not None and self._background is not None:
+            # Beside the last packing, which may read some pages of it again.
+            self._background.forget(np.frombuffer(file, np.uint8))
         self._wait()
         for array in self._blocks.unused():
             _native.forget(array)
-        forget(self._source, whole_file=True)
+        if file is None:
+            forget(self._source, whole_file=True)
         self._packed.update(self._fresh)
 
     def _packer(self, out: Array) -> _native.Background | None:
