@@ -19,6 +19,9 @@ constexpr std::int64_t kStreamBytes = 320 * 1024;
 constexpr std::int64_t kStreamTiles = 16;
 // Products along K whose weights a tile meets at once: those of a few panels and a tile's rows of A fit into L1.
 constexpr std::int64_t kDepth = 256;
+// Weights of a thread that come from beyond L2, and how far ahead of their use those of few rows are fetched from
+// there: two pages, as the hardware's own fetching ends with each page.
+constexpr std::int64_t kFarBytes = 3 << 19, kFarAhead = 8192;
 // Chains of additions that hide the latency of an FMA.
 constexpr int kChains = 8;
 
@@ -47,6 +50,10 @@ constexpr Tiles<Weight> make_tiles() {
 
 template <class Weight>
 constexpr Tiles<Weight> kTiles = make_tiles<Weight>();
+
+// Tiles of one panel whose weights are far, by rows.
+template <class Weight>
+constexpr TileFn<Weight> kFarTiles[kRowsThatFetch - 1] = {&tile<1, 1, true>, &tile<2, 1, true>, &tile<3, 1, true>};
 
 template <class Weight>
 struct Loops {
@@ -168,6 +175,25 @@ struct Loops {
     return {t.chunks.end == p.n_chunks ? panels * t.b_panel : (begin[2] + depth) * kPanel, depth};
   }
 
+  // A tile of few rows that waits for memory: panel by panel, so that the weights are one stream.
+  bool far(Range tiles, Range range) const {
+    return tiles.end - tiles.begin == 1 && p.ow < kRowsThatFetch &&
+           kBytes * kPanel * p.k * (range.end - range.begin) >= kFarBytes;
+  }
+
+  void run_far(Range tiles, Range range) const {
+    Tile<Weight> t = common(range, {0, p.n_chunks});
+    const Cursor<BrgemmParams> at(p, tiles_per_row, tiles.begin);
+    t.ahead_step = kBytes * kPanel;
+    for (std::int64_t panel = range.begin; panel < range.end; ++panel) {
+      t.bias = bias ? bias + panel * kPanel : nullptr;
+      t.cols = columns({panel, panel + 1});
+      move(t, at, panel);
+      t.ahead = reinterpret_cast<const char*>(t.b) + kFarAhead;
+      kFarTiles<Weight>[at.rows() - 1](t);
+    }
+  }
+
   // A single row of few columns, with the chunks in parallel. Needs one entry per chunk.
   bool narrow(Range tiles) const {
     return tiles.end - tiles.begin == 1 && p.ow == 1 && panels <= kChains / 2 && p.n_chunks > 1 &&
@@ -207,6 +233,8 @@ void brgemm(const KernelArgs& args, Range range) {
   for (std::int64_t g = 0; g < p.groups; ++g) {
     if (loops.narrow(tiles)) {
       loops.run_narrow(tiles, panels);
+    } else if (loops.far(tiles, panels)) {
+      loops.run_far(tiles, panels);
     } else {
       loops.run(tiles, panels);
     }

@@ -44,7 +44,7 @@ using TileFn = void (*)(const Tile<Weight>&) noexcept;
 
 // acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
 // from every fourth one's pointer, so that the addresses fit into the general registers. Returns what to fetch next.
-template <int kM, int kPanels, class Weight>
+template <int kM, int kPanels, bool kFetches, class Weight>
 FP_INLINE const char* multiply(const Tile<Weight>& t, std::int64_t chunk, const char* ahead,
                                Vec (&acc)[kM][kPanels * kPanelVectors]) {
   constexpr int kV = kPanels * kPanelVectors;
@@ -71,11 +71,12 @@ FP_INLINE const char* multiply(const Tile<Weight>& t, std::int64_t chunk, const 
     const Weight* const last = panels[0] + entry[1] * kPanel;
 #pragma GCC unroll 2
     while (panels[0] != last) {
-      // Tiles of few rows wait for loads alone: another one per panel would only keep them longer.
-      if constexpr (kM >= kRowsThatFetch) {
+      if constexpr (kFetches) {
 #pragma GCC unroll 8
         for (int j = 0; j < kPanels; ++j) prefetch_far(ahead + j * ahead_panel);
         ahead += ahead_step;
+        // Behind a load that waits for memory it would come too late, so the compiler may not put it there.
+        if constexpr (kM < kRowsThatFetch) asm volatile("" ::: "memory");
       }
       Vec bv[kV];
 #pragma GCC unroll 16
@@ -219,7 +220,8 @@ FP_INLINE void write(const Tile<Weight>& t, bool first, bool last, Vec (&acc)[kM
   if (last && runs_on_rows(t.p->activation)) activate_rows(t, kM);
 }
 
-template <int kM, int kPanels, class Weight>
+// Tiles of few rows wait for loads alone: where their weights are near, another one per panel would only keep them.
+template <int kM, int kPanels, bool kFetches = kM >= kRowsThatFetch, class Weight>
 void tile(const Tile<Weight>& t) noexcept {
   constexpr int kV = kPanels * kPanelVectors;
   const char* ahead = t.ahead;
@@ -230,7 +232,7 @@ void tile(const Tile<Weight>& t) noexcept {
 #pragma GCC unroll 16
       for (int j = 0; j < kV; ++j) acc[i][j] = zero();
     }
-    ahead = multiply<kM, kPanels>(t, chunk, ahead, acc);
+    ahead = multiply<kM, kPanels, kFetches>(t, chunk, ahead, acc);
     const bool first = chunk == 0, last = chunk + 1 == t.p->n_chunks;
     if (t.cols == kV * kLanes) {
       write<true>(t, first, last, acc);

@@ -39,6 +39,8 @@ PRODUCTS = [
     Product(29, 700, 200, residual=True),  # many weights: panels outside
     Product(15, 333, 520, length=176),  # several sums
     Product(1, 40, 300, length=104),  # one row, its sums in parallel
+    Product(2, 1003, 400, length=136, residual=True),  # few rows of weights that L2 does not keep: panel by panel
+    Product(3, 700, 600, length=200, activation="relu"),
     Product(7, 0, 8),
     Product(5, 9, 0, residual=True),
 ]
