@@ -204,6 +204,17 @@ def test_usual_lstm(batch: int, hidden: int, direction: str) -> None:
             assert np.ascontiguousarray(want[..., row : row + 1, :]).tobytes() == got.tobytes(), f"row {row}"
 
 
+@pytest.mark.parametrize("op", ["GRU", "LSTM"])
+@pytest.mark.parametrize("hidden", [5, 32])
+def test_all_gates_far_from_zero(op: str, hidden: int) -> None:
+    """Each gate and the candidate at 0, -80 and 80, with all of the others: no exponential meets another as infinity."""
+    inputs = np.array(np.meshgrid(*[[-80.0, 0.0, 80.0]] * GATES[op], indexing="ij"), np.float32)
+    arrays = draw(op, 2, 3 ** GATES[op], GATES[op], hidden, absent="bp")
+    arrays["x"][:] = inputs.reshape(GATES[op], -1).T
+    arrays["w"][0] = np.eye(GATES[op]).repeat(hidden, axis=0)  # a gate's product is its number of the input
+    check(op, arrays, **({"linear_before_reset": 1} if op == "GRU" else {}))
+
+
 @pytest.mark.parametrize(("op", "attributes"), VARIANTS)
 @pytest.mark.parametrize("hidden", [5, 32])
 def test_denormal_states_are_zero(op: str, attributes: dict[str, Any], hidden: int, isa: str) -> None:
