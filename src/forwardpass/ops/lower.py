@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Array
 from ..records import record
 from ..tracked import integer
 from .registry import FLOAT, Lowering, Tensor
@@ -66,7 +67,7 @@ class Convolution:
     """
 
     x: Tensor
-    w: Tensor
+    w: Array
     out: Tensor
     residual: Tensor | None
     pads: tuple[int, int, int, int]

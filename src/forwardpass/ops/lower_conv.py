@@ -29,9 +29,9 @@ def lower_conv(ctx: Lowering) -> str | None:
     """nhwc.Conv. The image's border is in memory: the planner's halo, or a padded copy."""
     if reason := dtype_reason(ctx):
         return reason
-    x, w, out = given(ctx, 0), given(ctx, 1), ctx.output()
+    x, w, out = given(ctx), ctx.constant(1), ctx.output()
     residual, scale = ctx.input(3), ctx.input(4)
-    if ctx.constant(1) is None or (ctx.constant(2) is None and ctx.input(2) is not None):
+    if w is None or (ctx.constant(2) is None and ctx.input(2) is not None):
         return "the weights are not constant"
     if residual is not None and residual.shape != out.shape:
         return "the residual is broadcast"
@@ -100,7 +100,7 @@ def _scales_weights(height: int, width: int, outputs: int) -> bool:
 def _brgemm(
     ctx: Lowering,
     x: Tensor,
-    w: Tensor,
+    w: Array,
     out: Tensor,
     residual: Tensor | None,
     groups: int,
@@ -108,26 +108,24 @@ def _brgemm(
 ) -> str | None:
     kh, kw, per_group, m = w.shape
     sh, sw = _steps(ctx, "strides")
-    weights = ctx.constant(1)
-    assert weights is not None
     k = kh * kw * per_group
     products(
         ctx, x, out, residual,
         steps=(x.strides[0], x.strides[1] * sh, x.strides[2] * sw),
-        segments=_segments(x, w, groups, _steps(ctx, "dilations")),
+        segments=_segments(x, w.shape, groups, _steps(ctx, "dilations")),
         groups=groups,
         key=("b", ctx.node.inputs[1], groups),
         b=lambda: (
-            weights.reshape(1, kh * kw, per_group, m)
+            w.reshape(1, kh * kw, per_group, m)
             if groups == 1
-            else weights.reshape(k, groups, m // groups).transpose(1, 0, 2)
+            else w.reshape(k, groups, m // groups).transpose(1, 0, 2)
         ),
         scale=scale,
     )  # fmt: skip
     return None
 
 
-def _volumes(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> str | None:
+def _volumes(ctx: Lowering, x: Tensor, w: Array, out: Tensor, residual: Tensor | None) -> str | None:
     """Convolution with depth: products of windows in a padded copy."""
     a, groups = ctx.attributes, int(ctx.attributes["group"])
     strides, dilations = a["strides"] or (1, 1, 1), a["dilations"] or (1, 1, 1)
@@ -142,18 +140,15 @@ def _volumes(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor 
         x = copy
     m = w.shape[-1]
     inner = Tensor(x.buffer, x.shape[1:], x.strides[1:], x.offset)
-    slices = _segments(inner, Tensor(w.buffer, w.shape[1:], w.strides[1:]), groups, dilations[1:])
+    slices = _segments(inner, w.shape[1:], groups, dilations[1:])
     depth = [z * dilations[0] * x.strides[1] for z in range(w.shape[0])]
-    value = ctx.constant(1)
-    assert value is not None
-    weights = value
     products(
         ctx, x, out, residual,
         steps=(x.strides[0], *(s * step for s, step in zip(strides, x.strides[1:]))),
         segments=[(z + offset, length) for z in depth for offset, length in slices],
         groups=groups,
         key=("b", ctx.node.inputs[1], groups),
-        b=lambda: weights.reshape(-1, groups, m // groups).transpose(1, 0, 2),
+        b=lambda: w.reshape(-1, groups, m // groups).transpose(1, 0, 2),
     )  # fmt: skip
     return None
 
@@ -253,29 +248,28 @@ def _image(tensor: Tensor, index: int, stride: int | None) -> Tensor:
     return Tensor(tensor.buffer, tensor.shape[1:], tensor.strides[1:], tensor.offset + index * step)
 
 
-def _segments(x: Tensor, w: Tensor, groups: int, dilations: tuple[int, int]) -> list[tuple[int, int]]:
+def _segments(x: Tensor, weights: tuple[int, ...], groups: int, dilations: tuple[int, int]) -> list[tuple[int, int]]:
     """The runs of the image that one output reads: a row of the window where its pixels are neighbours in memory,
     else one pixel."""
-    kh, kw, per_group, _ = w.shape
+    kh, kw, per_group, _ = weights
     dh, dw = dilations
     if groups == 1 and dw == 1 and x.strides[2] == per_group:
         return [(y * dh * x.strides[1], kw * per_group) for y in range(kh)]
     return [(y * dh * x.strides[1] + i * dw * x.strides[2], per_group) for y in range(kh) for i in range(kw)]
 
 
-def _depthwise(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor) -> str | None:
+def _depthwise(ctx: Lowering, x: Tensor, w: Array, out: Tensor) -> str | None:
     kh, kw, _, c = w.shape
     (sh, sw), (dh, dw) = _steps(ctx, "strides"), _steps(ctx, "dilations")
     batch, oh, ow, _ = out.shape
-    weights, bias = ctx.constant(1), ctx.constant(2)
-    assert weights is not None
+    bias = ctx.constant(2)
     params: dict[str, Any] = {
         "batch": batch, "oh": oh, "ow": ow, "c": c, "kh": kh, "kw": kw,
         "in_batch": x.strides[0], "in_row": x.strides[1], "in_col": x.strides[2],
         "stride_h": sh, "stride_w": sw, "dilation_h": dh, "dilation_w": dw,
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "weights": ctx.packed(
-            ("depthwise", ctx.node.inputs[1]), lambda: np.ascontiguousarray(weights.reshape(kh, kw, c))
+            ("depthwise", ctx.node.inputs[1]), lambda: np.ascontiguousarray(w.reshape(kh, kw, c))
         ),
         "bias": None if bias is None else vector(ctx, bias, c),
         **epilogue(ctx),

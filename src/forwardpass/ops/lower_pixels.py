@@ -35,8 +35,6 @@ def pixels_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     one = ctx.terms == 1 and int(ctx.attributes["group"]) == 1 and not ctx.attributes["pooled"]
     if not one or not out.size or not 1 < channels <= MOST_CHANNELS or not 1 < kw <= _PIXELS or dw != 1:
         return False
-    weights = ctx.constant(1)
-    assert weights is not None
     # No block ends behind its row: zero weights times what is no number, of another image or an earlier call, are NaN.
     top, left, bottom, right = c.pads
     right = call(max, right, (out.shape[2] - 1) * sw + _PIXELS - left - x.shape[2])
@@ -46,7 +44,7 @@ def pixels_on_tiles(ctx: Lowering, c: Convolution) -> bool:
         1 << k for k, at in enumerate(_NUMBERS.tolist()) if at // MOST_CHANNELS < kw and at % MOST_CHANNELS < channels
     )
     p = Products(x, pads, taps, (sh, sw), out, c.residual, (ctx.node.inputs[1], "tiles of pixels"),
-                 lambda: _blocks(weights), c.chunk, out, _WORDS, valid)  # fmt: skip
+                 lambda: _blocks(c.w), c.chunk, out, _WORDS, valid)  # fmt: skip
     if is_made(ctx, x) or not p.pays(1, made=True):
         return False
     height, width = p.padded

@@ -52,7 +52,7 @@ def few_outputs(attributes: Attributes, weights: tuple[int, ...]) -> bool:
 
 
 def on_planes(
-    ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None, pads: tuple[int, int, int, int]
+    ctx: Lowering, x: Tensor, w: Array, out: Tensor, residual: Tensor | None, pads: tuple[int, int, int, int]
 ) -> bool:
     """nhwc.Conv of an image [N, H, W, C] with any strides, where `planes_f32` takes it."""
     if residual is not None or not out.size or not few_outputs(ctx.attributes, w.shape):
@@ -69,8 +69,7 @@ def on_planes(
     length = call(_length, block, kw, sw)
     slot = (kh * sw * channels + MOST_OUTPUTS) * length
     workspace = ctx.temporary((ctx.threads * slot,))
-    weights, bias = ctx.constant(1), ctx.constant(2)
-    assert weights is not None
+    bias = ctx.constant(2)
     k, columns = kh * kw * channels, _columns(n)
     params: dict[str, Any] = {
         "batch": batch, "oh": height, "ow": width, "c": channels, "n": n, "kh": kh, "kw": kw,
@@ -79,7 +78,7 @@ def on_planes(
         "in_channel": start.strides[3],
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "chunk": sum_length(k), "offsets": call(_offsets, kw, channels, sw, length),
-        "b": ctx.packed(("planes", ctx.node.inputs[1]), lambda: _filled(weights.reshape(k, n), columns)),
+        "b": ctx.packed(("planes", ctx.node.inputs[1]), lambda: _filled(w.reshape(k, n), columns)),
         "columns": columns,
         "bias": None if bias is None else vector(ctx, bias, n),
         "block": block, "length": length, "workspace": slot, **epilogue(ctx),

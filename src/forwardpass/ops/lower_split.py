@@ -147,8 +147,6 @@ def conv_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     made = is_made(ctx, x)
     if not made and _rows_on_tiles(ctx, c, pools):
         return True
-    weights = ctx.constant(1)
-    assert weights is not None
     if kh == kw == 1 and not any(pads):  # only the pixels that are read
         shape4 = (x.shape[0], *out.shape[1:3], channels)
         x = Tensor(x.buffer, shape4, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
@@ -156,7 +154,7 @@ def conv_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
     key = (ctx.node.inputs[1], "tiles")
     shape = (kh * kw, channels, n)
-    p = Products(x, pads, taps, (sh, sw), out, c.residual, key, lambda: weights.reshape(shape), c.chunk)
+    p = Products(x, pads, taps, (sh, sw), out, c.residual, key, lambda: c.w.reshape(shape), c.chunk)
     return p.pays(ctx.terms, made=made) and not pools() and _lowered(ctx, p)
 
 
@@ -170,12 +168,10 @@ def _rows_on_tiles(ctx: Lowering, c: Convolution, unless: Callable[[], bool]) ->
     fewer = dw == 1 and -(-kw * channels // BLOCK) < kw * -(-channels // BLOCK)
     if not fewer or x.strides[2] != channels:
         return False
-    weights = ctx.constant(1)
-    assert weights is not None
     shape = (kh, kw * channels, n)
     p = Products(
         _window_rows(x, pads, kw, sw, out.shape[2]), (0, 0, 0, 0), [(i * dh, 0) for i in range(kh)], (sh, 1),
-        out, c.residual, (ctx.node.inputs[1], "tiles of rows"), lambda: weights.reshape(shape), c.chunk,
+        out, c.residual, (ctx.node.inputs[1], "tiles of rows"), lambda: c.w.reshape(shape), c.chunk,
     )  # fmt: skip
     if not p.pays(ctx.terms) or unless():
         return False

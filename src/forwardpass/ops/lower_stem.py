@@ -36,7 +36,7 @@ def is_stem(attributes: Attributes, weights: tuple[int, ...]) -> bool:
     return plain and fits and n > 0 and edge <= _MOST_EDGE
 
 
-def on_stem(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> bool:
+def on_stem(ctx: Lowering, x: Tensor, w: Array, out: Tensor, residual: Tensor | None) -> bool:
     """nhwc.Conv of an image [N, H, W, C] with any strides, where `stem_f32` takes it."""
     if residual is not None or not out.size or not is_stem(ctx.attributes, w.shape):
         return False
@@ -52,8 +52,7 @@ def on_stem(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor |
     if height == 1 and dense and not any(ctx.attributes["pads"] or ()):
         return False
     k = kh * kw * channels
-    weights, bias = ctx.constant(1), ctx.constant(2)
-    assert weights is not None
+    bias = ctx.constant(2)
     params: dict[str, Any] = {
         "batch": batch, "ih": x.shape[1], "iw": x.shape[2], "oh": height, "ow": width, "n": n, "k": k,
         "kh": kh, "kw": kw, "stride_h": sh, "stride_w": sw, "pad_top": top, "pad_left": left,
@@ -61,7 +60,7 @@ def on_stem(ctx: Lowering, x: Tensor, w: Tensor, out: Tensor, residual: Tensor |
         "planes": 1 if dense else channels, "depth": channels if dense else 1,
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "offsets": call(_offsets, *w.shape[:3], *x.strides[1:]),
-        "b": ctx.packed(("b", ctx.node.inputs[1], 1), lambda: ctx.pack_b(weights.reshape(1, k, n))),
+        "b": ctx.packed(("b", ctx.node.inputs[1], 1), lambda: ctx.pack_b(w.reshape(1, k, n))),
         "bias": None if bias is None else vector(ctx, bias, n),
         **epilogue(ctx), **runs(ctx, w.shape, sw, dense, width, pooled=0),
     }  # fmt: skip

@@ -7,6 +7,7 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ..graph import Array
 from ..tracked import call
 from .lower_linear import MAX_CHUNK, entries, epilogue, sum_length, tile_rows, vector
 from .registry import Lowering, Tensor
@@ -124,7 +125,7 @@ def pooled_cycles(height: int, width: int, channels: int, n: int) -> float:
     return tiles * (weights / 32 / _PRODUCTS + _TRANSFORM[way.taps] * (channels + n) / 16) + wait
 
 
-def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: Tensor | None) -> bool:
+def on_winograd(ctx: Lowering, start: Tensor, w: Array, out: Tensor, residual: Tensor | None) -> bool:
     """nhwc.Conv of an image whose border is in memory from `start` on, where Winograd's way applies and pays."""
     a = ctx.attributes
     plain = tuple(a["strides"] or (1, 1)) == (1, 1) == tuple(a["dilations"] or (1, 1)) and int(a["group"]) == 1
@@ -136,8 +137,7 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
     if found is None:
         return False
     rows, cols, length = found
-    weights, bias = ctx.constant(1), ctx.constant(2)
-    assert weights is not None
+    bias = ctx.constant(2)
     tiles = out.shape[0] * -(-height // rows) * -(-width // cols)
     table, chunks = entries([(0, channels)], length)
     slice_ = min(_SLICE, -(-n // ctx.panel) * ctx.panel)
@@ -151,7 +151,7 @@ def on_winograd(ctx: Lowering, start: Tensor, w: Tensor, out: Tensor, residual: 
         "out_batch": out.strides[0], "out_row": out.strides[1], "out_col": out.strides[2],
         "r_batch": strides[0], "r_row": strides[1], "r_col": strides[2],
         "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-        "b": ctx.packed(key, lambda: ctx.pack_winograd(weights, rows, cols, slice_)),
+        "b": ctx.packed(key, lambda: ctx.pack_winograd(w, rows, cols, slice_)),
         "bias": None if bias is None else vector(ctx, bias, n),
         "slice": slice_, "pooled": 0, **fields, **epilogue(ctx),
     }  # fmt: skip

@@ -78,8 +78,14 @@ class Step:
     @property
     def nbytes(self) -> int:
         """Bytes of its operands, packed weights included."""
-        tensors: int = sum(t.buffer.itemsize * t.size for t in [*self.inputs, self.output] if t is not None)
-        return tensors + sum(v.nbytes for v in self.params.values() if isinstance(v, np.ndarray))
+        nbytes: int = self.output.buffer.itemsize * self.output.size
+        for t in self.inputs:
+            if t is not None:
+                nbytes += t.buffer.itemsize * t.size
+        for v in self.params.values():
+            if type(v) is np.ndarray:
+                nbytes += v.nbytes
+        return nbytes
 
 
 def _working(*ends: int) -> int:
