@@ -6,8 +6,7 @@
 // a term can overflow where the number would not. It is computed again in float32 from the sums of the terms, in the
 // order of brgemm_f32. Infinities and NaN stay in a sum, so none is missed.
 #include "brgemm_split_beside.hpp"
-#include "brgemm_split_finish.hpp"
-#include "brgemm_split_step.hpp"
+#include "brgemm_split_spread.hpp"
 #include "cursor.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
@@ -25,6 +24,10 @@ constexpr std::int64_t kSavedTiles = 32;
 // Steps of 0.3 us.
 template <int kTerms>
 constexpr std::int64_t kAwakeSteps = kTerms == 3 ? 2 : 4;
+
+// Whether products of so many tiles of sums have the rows of the block before spread among them.
+template <int kTerms, int kTiles>
+constexpr bool kSpreads = kHasTiles && kTerms == 3 && kTiles == 4;
 
 // A part of the steps of a chunk.
 struct Turn {
@@ -86,7 +89,7 @@ struct Loops : Finish {
         b1 += count * kTileWords;
         finish_next<kTerms>(before);
       }
-    } else {
+    } else if (!(kSpreads<kTerms, kM * kN> && spreads(*this, before))) {
       for (const Step* s = steps() + turn.steps.begin; s != end; ++s) {
         if ((s - steps()) % kAwakeSteps<kTerms> == 0) tiles.keep_storing();
         multiply_step<kTerms, kM, kN>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, next);
@@ -94,6 +97,8 @@ struct Loops : Finish {
         b1 += kTerms * kTileWords;
         finish_next<kTerms>(before);
       }
+    } else if constexpr (kSpreads<kTerms, kM * kN>) {
+      multiply_spread(now, before, turn, next);
     }
     if (!turn.last) return store_sums<kM * kN>(tiles, saved);
     finish_all<kTerms>(before);
@@ -103,6 +108,41 @@ struct Loops : Finish {
     now.panels = kN;
     now.first = turn.chunk.begin == 0;
     now.last = turn.chunk.end == p.n_steps;
+  }
+
+  // The steps of `multiply`, with all of the block before among them.
+  void multiply_spread(Block& now, Block& before, const Turn& turn, Ahead& next) const {
+    if (p.makes == 0) {
+      before.rows[0].residual ? steps_and(now, before, turn, next, SpreadResults<true>(*this, before))
+                              : steps_and(now, before, turn, next, SpreadResults<false>(*this, before));
+    } else if (p.activation == k_gelu) {
+      const auto act = [](Vec x) __attribute__((always_inline)) { return near_gelu(x); };
+      steps_and(now, before, turn, next, SpreadJoin<3, decltype(act)>(*this, before, act));
+    } else {
+      const auto act = [most = Bounds(p, kInf)](Vec x) __attribute__((always_inline)) { return most.apply(x); };
+      steps_and(now, before, turn, next, SpreadJoin<3, decltype(act)>(*this, before, act));
+    }
+  }
+
+  template <class Rest>
+  [[gnu::noinline]] void steps_and(const Block& now, Block& before, const Turn& turn, Ahead& ahead, Rest of) const {
+    const std::int64_t a_col = p.a_col;
+    const std::uint32_t* b0 = weights<3>(now.panel, turn.steps.begin);
+    const std::uint32_t* b1 = b0 + b_panel();
+    const std::uint32_t *a0 = now.rows[0].a, *a1 = now.rows[1].a;
+    const Step* const end = steps() + turn.steps.end;
+    Ahead next = ahead;
+    Rest rest = of;
+    Spread<Rest> both{next, rest};
+    for (const Step* s = steps() + turn.steps.begin; s != end; ++s) {
+      if ((s - steps()) % kAwakeSteps<3> == 0) tiles.keep_storing();
+      multiply_step<3, 2, 2>(tiles, a0 + s->offset, a1 + s->offset, a_col, b0, b1, both);
+      b0 += 3 * kTileWords;
+      b1 += 3 * kTileWords;
+    }
+    while (!rest.done()) rest.step();
+    if (rest.finite()) before.done = before.count;
+    ahead = next;
   }
 
   // The memory that a tile's results go to, and what is added to them, on their way into L2 while it multiplies.
