@@ -112,9 +112,13 @@ struct Loops : Finish {
 
   // The steps of `multiply`, with all of the block before among them.
   void multiply_spread(Block& now, Block& before, const Turn& turn, Ahead& next) const {
-    if (p.makes == 0) {
-      before.rows[0].residual ? steps_and(now, before, turn, next, SpreadResults<true>(*this, before))
-                              : steps_and(now, before, turn, next, SpreadResults<false>(*this, before));
+    const bool adds = before.last && before.rows[0].residual;
+    if (p.makes == 0 && before.first) {
+      adds ? steps_and(now, before, turn, next, SpreadResults<false, true>(*this, before))
+           : steps_and(now, before, turn, next, SpreadResults<false, false>(*this, before));
+    } else if (p.makes == 0) {
+      adds ? steps_and(now, before, turn, next, SpreadResults<true, true>(*this, before))
+           : steps_and(now, before, turn, next, SpreadResults<true, false>(*this, before));
     } else if (p.activation == k_gelu) {
       const auto act = [](Vec x) __attribute__((always_inline)) { return near_gelu(x); };
       steps_and(now, before, turn, next, SpreadJoin<3, decltype(act)>(*this, before, act));

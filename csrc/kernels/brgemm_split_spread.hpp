@@ -9,10 +9,10 @@ namespace {
 
 // The rows of two tiles of pixels, one after another.
 struct RowsLeft {
-  const float* sums;  // of the first panel; those of the second follow its tile
-  int left, after;    // in this tile, and in the one behind it
+  float* sums;      // of the first panel; those of the second follow its tile
+  int left, after;  // in this tile, and in the one behind it
 
-  explicit RowsLeft(const Block& block) : sums(block.sums[0]), left(block.rows[0].count), after(block.rows[1].count) {
+  explicit RowsLeft(Block& block) : sums(block.sums[0]), left(block.rows[0].count), after(block.rows[1].count) {
     first_ = left;
   }
   // Returns whether the next tile begins.
@@ -36,7 +36,7 @@ constexpr std::int64_t kFetched = 4;  // rows before their turn, into L1
 template <int kTerms, class Act>
 class SpreadJoin {
  public:
-  SpreadJoin(const Finish& f, const Block& block, const Act& act) : rows_(block), made_{act} {
+  SpreadJoin(const Finish& f, Block& block, const Act& act) : rows_(block), made_{act} {
     const float* const bias = static_cast<const float*>(f.p.bias);
     const std::int64_t column = block.panel * kPairs;
     low_ = bias ? load(bias + column) : zero();
@@ -67,15 +67,18 @@ class SpreadJoin {
   AllTerms<kTerms, Act> made_;
 };
 
-// What Finish::finish does, for a block whose rows are dense.
-template <bool kAdds>
+// What Finish::finish does, for a block whose rows are dense: kOld where C has the sums of the chunks before, kAdds
+// where a residual is added.
+template <bool kOld, bool kAdds>
 class SpreadResults {
  public:
-  SpreadResults(const Finish& f, const Block& block) : rows_(block), bounds_(f.p, kInf) {
-    const float* const bias = static_cast<const float*>(f.p.bias);
+  SpreadResults(const Finish& f, Block& block) : rows_(block), bounds_(f.p, kInf), block_(block) {
     const std::int64_t column = block.panel * kPairs;
-    low_ = bias ? load(bias + column) : zero();
-    high_ = bias ? load(bias + column + kPairs) : zero();
+    if (block.last && f.p.bias) {
+      low_ = load(static_cast<const float*>(f.p.bias) + column);
+      high_ = load(static_cast<const float*>(f.p.bias) + column + kPairs);
+    }
+    if (!block.last) bounds_ = {set1(-kInf), set1(kInf)};
     c_col_ = f.p.c_col;
     r_col_ = f.p.r_col;
     const Rows &first = block.rows[0], &second = block.rows[1];
@@ -88,10 +91,18 @@ class SpreadResults {
 
   [[gnu::always_inline]] void step() {
     if (rows_.left == 0) return;
-    const Vec low = load(rows_.sums), high = load(rows_.sums + kTileWords);
-    finite_.see(low);
-    finite_.see(high);
-    Vec a = low + low_, b = high + high_;
+    float* const sums = rows_.sums;
+    Vec a = load(sums), b = load(sums + kTileWords);
+    if constexpr (kOld) {
+      a = load(c_) + a;
+      b = load(c_ + kPairs) + b;
+      store(sums, a);
+      store(sums + kTileWords, b);
+    }
+    finite_.see(a);
+    finite_.see(b);
+    a = a + low_;
+    b = b + high_;
     if constexpr (kAdds) {
       a = a + load(r_);
       b = b + load(r_ + kPairs);
@@ -107,13 +118,20 @@ class SpreadResults {
     if constexpr (kAdds) r_ = r_behind_;
   }
   bool done() const { return rows_.left == 0; }
-  bool finite() const { return finite_.all(); }
+
+  // Sums of some chunks that are not finite come to those of all. Else the block has those of all now.
+  bool finite() const {
+    if (!block_.last || finite_.all()) return true;
+    block_.first = true;
+    return false;
+  }
 
  private:
   RowsLeft rows_;
-  Vec low_, high_;
+  Vec low_ = zero(), high_ = zero();
   Bounds bounds_;
   Finite finite_;
+  Block& block_;
   std::int64_t c_col_, r_col_;
   float *c_, *c_behind_;
   const float *r_ = nullptr, *r_behind_ = nullptr;
@@ -130,7 +148,7 @@ inline bool is_dense(const Finish& f, const Rows& rows) {
 
 // Whether SpreadJoin or SpreadResults can finish all of a block: two tiles of pixels and two panels.
 inline bool spreads(const Finish& f, const Block& block) {
-  if (block.done > 0 || block.count < 4 || !block.first || !block.last) return false;
+  if (block.done > 0 || block.count < 4) return false;
   if (!is_dense(f, block.rows[0]) || !is_dense(f, block.rows[1])) return false;
   if (f.p.makes) return f.joins<3>(block) && !block.rows[0].residual;
   return f.p.n >= (block.panel + 2) * kPairs && !runs_on_rows(f.p.activation) && f.p.r_block == 0;

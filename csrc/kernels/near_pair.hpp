@@ -19,6 +19,7 @@ struct Bounds {
     low = set1(from > -most ? from : -most);
     high = set1(to < most ? to : most);
   }
+  Bounds(Vec from, Vec to) : low(from), high(to) {}
 
   Vec apply(Vec x) const { return min(high, max(low, x)); }
 };
