@@ -15,11 +15,10 @@ namespace {
 // Of weights that stay in L2, so that nothing needs to fetch them ahead.
 constexpr std::int64_t kResidentWords = 512 * 1024 / 4;
 
-// Steps whose weights of two panels stay in L1 while pixels pass by, and the most tiles of pixels that do until the
-// next steps. Three or six products of a step hide what their operands take from L2.
+// Steps whose weights of two panels stay in L1 while pixels pass by. Three or six products of a step hide what their
+// operands take from L2.
 template <int kTerms>
 constexpr std::int64_t kL1Steps = kTerms == 1 ? 16 : 1 << 30;
-constexpr std::int64_t kSavedTiles = 32;
 
 // Steps of 0.3 us.
 template <int kTerms>
@@ -154,7 +153,7 @@ struct Loops : Finish {
   void fetch_results(const Rows& rows, std::int64_t panel, int panels) const {
     if constexpr (!kHasTiles) return;
     const bool residual = rows.residual != nullptr;
-    if (p.makes == kInstead && !residual) return;
+    if ((p.makes == kInstead && !residual) || past.on) return;
     for (int n = 0; n < panels; ++n) {
       const float* c = rows.c + rows.x * p.c_col + (panel + n) * kPairs;
       for (int i = 0; p.makes != kInstead && i < rows.count; ++i) __builtin_prefetch(c + i * p.c_col, 0, 2);
@@ -177,6 +176,7 @@ struct Loops : Finish {
       if (part.end - first == 2) {
         at.next();
         known[1] = rows_at(at);
+        known[1].place = 1;
       }
       for (std::int64_t k = 0; k < p.n_steps; k += p.chunk_steps) {
         const Range chunk = {k, min_of(p.n_steps, k + p.chunk_steps)};
@@ -280,7 +280,10 @@ struct Loops : Finish {
       if constexpr (Next::kBeside) next.pass(i + 2 >= range.end);
       Block& now = finished(blocks);
       const std::int64_t count = min_of(2, range.end - i);
-      for (int m = 0; m < count; ++m, at.next()) now.rows[m] = rows_at(at);
+      for (int m = 0; m < count; ++m, at.next()) {
+        now.rows[m] = rows_at(at);
+        now.rows[m].place = i - range.begin + m;
+      }
       run_block<kTerms, kN>(now, count, panel, turn, blocks, sums, next);
     }
   }
@@ -325,22 +328,30 @@ void brgemm_split_f32(const KernelArgs& args, Range range) noexcept {
   Tiles tiles(static_cast<int>(p.tile_m));
   alignas(64) float saved[2 * kSavedTiles * kTileWords];
   alignas(64) const float nothing[kTileWords] = {};
-  const Loops loops{Finish(p, nothing),
+  alignas(64) float last[kSavedTiles * kTileWords];
+  const std::int64_t tiles_per_row = (p.ow + p.tile_m - 1) / p.tile_m;
+  const Range all_tiles = {0, p.batch * p.oh * tiles_per_row};
+  const Range all_panels = {0, (p.n + kPairs - 1) / kPairs};
+  const Range pixels = p.split_n ? all_tiles : range;
+  const Range panels = p.split_n ? range : all_panels;
+  const Loops loops{Finish(p, args.in[1], Stream(p, args.out, panels, last), nothing),
                     static_cast<const std::uint32_t*>(args.in[0]),
                     static_cast<const float*>(args.in[1]),
                     static_cast<float*>(args.out),
                     made_by(p, args),
-                    (p.ow + p.tile_m - 1) / p.tile_m,
+                    tiles_per_row,
                     tiles,
                     saved};
-  const Range all_tiles = {0, p.batch * p.oh * loops.tiles_per_row};
-  const Range all_panels = {0, (p.n + kPairs - 1) / kPairs};
-  const Range pixels = p.split_n ? all_tiles : range;
-  const Range panels = p.split_n ? range : all_panels;
-  if (p.floats) return loops.run_beside(pixels, panels);
-  if (p.terms == 3) return loops.run<3>(pixels, panels);
-  if (p.terms == 2) return loops.run<2>(pixels, panels);
-  loops.run<1>(pixels, panels);
+  if (p.floats) {
+    loops.run_beside(pixels, panels);
+  } else if (p.terms == 3) {
+    loops.run<3>(pixels, panels);
+  } else if (p.terms == 2) {
+    loops.run<2>(pixels, panels);
+  } else {
+    loops.run<1>(pixels, panels);
+  }
+  if (loops.past.on) fence();
 }
 
 }  // namespace forwardpass::FORWARDPASS_ISA

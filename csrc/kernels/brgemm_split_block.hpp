@@ -14,6 +14,7 @@ struct Rows {
   std::uint32_t* made;
   std::int64_t x;  // in that row
   int count;
+  std::int64_t place = 0;  // of the tile, among those that meet all panels before the next ones do
 };
 
 // The part of a tile that is in one row of the output.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What becomes of the sums of brgemm_split: chunks added up, sums that are not finite computed again, epilogues, and
-// the operand of the next product.
+// What becomes of the sums of brgemm_split: chunks added up, epilogues, and the operand of the next product.
 #pragma once
-#include "brgemm_split_block.hpp"
+#include "brgemm_split_alone.hpp"
 #include "brgemm_split_join.hpp"
 #include "brgemm_split_step.hpp"
 #include "near_gelu.hpp"
@@ -15,19 +14,12 @@ namespace {
 constexpr std::int64_t kInstead = 1;
 constexpr std::int64_t kBeside = 2;
 
-struct Finish {
-  const BrgemmSplitParams& p;
-  const std::uint32_t* b;
+struct Finish : Alone {
   WordBounds bounds;
-  bool in_words;         // whether they do what the layer asks for
-  const float* nothing;  // the sums of a panel that is missing
+  bool in_words;  // whether they do what the layer asks for
 
-  Finish(const BrgemmSplitParams& params, const float* zeros)
-      : p(params),
-        b(static_cast<const std::uint32_t*>(p.b)),
-        bounds(p),
-        in_words(bounded_in_words(p)),
-        nothing(zeros) {}
+  Finish(const BrgemmSplitParams& params, const void* residual, const Stream& stream, const float* zeros)
+      : Alone(params, residual, stream, zeros), bounds(params), in_words(bounded_in_words(params)) {}
 
   static bool bounded_in_words(const BrgemmSplitParams& p) {
     if (p.terms != 1 || p.makes != kInstead || runs_on_rows(p.activation) || !WordBounds::fit(p)) return false;
@@ -36,10 +28,6 @@ struct Finish {
     for (std::int64_t i = 0; bias && i < p.n; i += kLanes) added.see(load_valid(bias + i, p.n - i));
     return added.all();
   }
-
-  std::int64_t b_step() const { return (p.floats ? 2 : p.terms) * kTileWords; }
-  std::int64_t b_panel() const { return p.n_steps * b_step(); }
-  const Step* steps() const { return static_cast<const Step*>(p.steps); }
 
   template <int kTerms>
   void finish_all(Block& block) const {
@@ -52,6 +40,11 @@ struct Finish {
     const int first = block.done;
     const Rows& rows = block.rows_of(first);
     const std::int64_t panel = block.panel_of(first);
+    if (alone && p.n >= (panel + block.panels) * kPairs) {
+      block.done += block.panels;
+      for (int n = 0; n < block.panels; ++n) finish_alone(rows, block.sums[first + n], panel + n);
+      return;
+    }
     if (!p.makes || !block.last) {
       ++block.done;
       return finish(rows, block.sums[first], panel, block.first, block.last);
@@ -247,33 +240,6 @@ struct Finish {
     }
   }
 
-  // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
-  template <class Act>
-  void each_row(const Rows& rows, std::int64_t panel, Act act) const {
-    const std::int64_t column = panel * kPairs;
-    const int cols = static_cast<int>(min_of(kPairs, p.n - column));
-    float* c_row = rows.c + column;
-    const float* r_row = rows.residual ? rows.residual + residual_at(panel) : nullptr;
-    std::uint32_t* made_row = rows.made;
-    std::int64_t x = rows.x;
-    for (int i = 0; i < rows.count;) {
-      const int count = static_cast<int>(min_of(rows.count - i, max_of(p.width - x, 0)));
-      if (count > 0) {
-        act(Pixels{i, count, c_row + x * p.c_col, r_row ? r_row + x * p.r_col : nullptr,
-                   made_row ? made_row + x * p.terms * kPairs : nullptr},
-            cols);
-      }
-      i += static_cast<int>(p.span - x);
-      x = 0;
-      c_row += p.c_row;
-      if (r_row) r_row += p.r_row;
-      if (made_row) made_row += p.made_row;
-    }
-  }
-
-  // From a pixel's residual to that of a panel's columns.
-  std::int64_t residual_at(std::int64_t panel) const { return p.r_block ? panel / 2 * p.r_block : panel * kPairs; }
-
   // A chunk's sums onto those of the chunks before, in C.
   void add_chunk(const float* sums, const Pixels& to, bool first, int cols) const {
     for (int i = 0; i < to.count; ++i) {
@@ -331,55 +297,6 @@ struct Finish {
         }
       }
     }
-  }
-
-  // Puts what brgemm_f32 would have summed in place of the sums that are not finite.
-  [[gnu::noinline]] void repair(const Rows& rows, float* sums, std::int64_t panel) const {
-    const std::int64_t cols = min_of(kPairs, p.n - panel * kPairs);
-    for (int i = 0; i < rows.count; ++i) {
-      for (int j = 0; j < cols; j += kLanes) {
-        float* at = sums + i * kPairs + j;
-        const Vec y = load(at);
-        const Mask bad = ~(abs(y) <= set1(0x1.fffffep127f));
-        if (any(bad)) store(at, select(bad, exact(rows.a + i * p.a_col, panel, j), y));
-      }
-    }
-  }
-
-  // kLanes columns of a row of the product as brgemm_f32 sums them: the taps one after another.
-  Vec exact(const std::uint32_t* row, std::int64_t panel, int column) const {
-    Vec total = zero(), sum = zero();
-    const std::uint32_t* tiles_of_panel = b + panel * b_panel() + column;
-    const std::int64_t taps = p.taps, blocks = p.n_steps / taps;
-    std::int64_t count = 0;
-    bool first = true;
-    for (std::int64_t i = 0; i < p.n_steps; ++i) {
-      const std::int64_t s = i % blocks * taps + i / blocks;
-      const std::uint32_t* tile = tiles_of_panel + s * b_step();
-      const std::int64_t valid = steps()[s].valid;
-      for (std::int64_t k = 0; k < kBlock && valid >> k; ++k) {
-        if (!(valid >> k & 1)) continue;
-        Vec x = zero(), w = zero();
-        for (std::int64_t t = p.terms - 1; t >= 0; --t) {
-          const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
-          x = x + half(iset1(static_cast<std::int32_t>(*word)), k);
-          if (p.floats) continue;
-          w = w + half(bits(load(reinterpret_cast<const float*>(tile + t * kTileWords + k % kPairs * kPairs))), k);
-        }
-        if (p.floats) w = load(reinterpret_cast<const float*>(tile + k * kPairs));
-        sum = fma(x, w, sum);
-        if (++count < p.chunk && !(i + 1 == p.n_steps && valid >> (k + 1) == 0)) continue;
-        total = first ? sum : total + sum;
-        sum = zero();
-        first = false;
-        count = 0;
-      }
-    }
-    return total;
-  }
-
-  FP_INLINE Vec half(IVec words, std::int64_t k) {
-    return from_bits(k < kPairs ? shift_left<16>(words) : high_half(words));
   }
 };
 

@@ -40,6 +40,8 @@ _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
+_STREAMED_BYTES = 2 << 20
+"""Of a result of the graph from which on it goes past the caches: smaller ones may stay there."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
 
@@ -302,6 +304,7 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
         "b": ctx.packed((*p.key, 0 if floats else terms), lambda: ctx.pack_split(p.b(), floats=floats)),
         "floats": int(floats),
         "bias": None if bias is None else vector(ctx, bias, n),
+        "streams": call(_streams, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
         "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
@@ -331,6 +334,10 @@ def reading(
         "block": _together(p, terms, steps, (rows, count, tile_m), chunk_steps),
     }  # fmt: skip
     return fields, units
+
+
+def _streams(nbytes: int) -> int:
+    return int(nbytes >= _STREAMED_BYTES)
 
 
 @lru_cache(maxsize=MOST_KEPT)
