@@ -82,6 +82,7 @@ struct Loops : Finish {
       const Step* at = steps() + turn.steps.begin;
       for (int left = 4; left > 0; --left) {
         const std::int64_t count = (end - at + left - 1) / left;
+        if (left == 2 && count) tiles.keep_storing();
         if (count) multiply_steps<kM, kN>(tiles, a0, a1, a_col, b0, b1, at, count, next);
         at += count;
         b0 += count * kTileWords;
