@@ -176,7 +176,7 @@ def test_neither_batch_nor_threads_nor_parts_change_the_bits(
     graph = network(rng, channels, *layers)
     x = rng.standard_normal((3, 9, 11, channels), dtype=np.float32)
     want = planned(graph, x[2:], isa).run([x[2:]])[0]
-    monkeypatch.setattr(lower_split, "RESIDENT_BYTES", together)
+    monkeypatch.setattr(lower_split, "PART_BYTES_ONCE", together)
     for threads in (1, 2, 3):
         assert planned(graph, x, isa, threads).run([x])[0][2:].tobytes() == want.tobytes()
         assert planned(graph, x[2:], isa, threads).run([x[2:]])[0].tobytes() == want.tobytes()

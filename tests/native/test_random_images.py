@@ -154,6 +154,7 @@ def check(seed: int, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(lower_split, "PART_BYTES", grower.one_of(1 << 13, 1 << 15, 3 << 18))
         patch.setattr(lower_split, "PART_WEIGHTS", grower.one_of(0, 0.5))
     patch.setattr(lower_split, "RESIDENT_BYTES", grower.one_of(1 << 14, 1 << 16, 1 << 20))
+    patch.setattr(lower_split, "PART_BYTES_ONCE", grower.one_of(1 << 13, 1 << 15, 1 << 19))
     patch.setattr(lower_split, "_STREAMED_BYTES", grower.one_of(0, 1 << 21))
     tiles, l2, batch = bool(grower.number(0, 4)), grower.one_of(0, 1 << 15, 1 << 17), grower.number(2, 5)
     packed: dict[Any, Any] = {}

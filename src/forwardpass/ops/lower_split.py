@@ -34,6 +34,9 @@ _CHUNK_TILES = 72
 """The most that are summed from zero where there are more: 72 KiB, so that the operand of some pixels stays in L2."""
 PART_BYTES = 3 << 18
 """Of a part of a split operand of several terms, whose products meet all weights: more does not stay in L2 then."""
+PART_BYTES_ONCE = 1 << 19
+"""The same of one term, whose products wait longer for what is not in L2. A quarter where no more are weights, which
+then stay there too."""
 PART_WEIGHTS = 0.5
 """Of the weights' bytes up to which an image's split operand is not cut in parts, which read all weights each."""
 _L1_BYTES = 24 * 1024
@@ -265,7 +268,8 @@ def _parts(p: Products, terms: int, threads: int) -> list[Products]:
 
 def _counts(terms: int, batch: int, words: int, oh: int, weights: int, threads: int) -> tuple[int, int, int]:
     """Of a split operand: parts of images, images of each but the last, and parts of rows."""
-    image, most = words // batch, (PART_BYTES if terms > 1 else RESIDENT_BYTES) // 4 * threads
+    part = PART_BYTES if terms > 1 else PART_BYTES_ONCE if weights > PART_BYTES_ONCE else PART_BYTES_ONCE // 4
+    image, most = words // batch, part // 4 * threads
     together = max(1, most // image, -(-batch // _MOST_PARTS))
     whole = batch > 1 or 4 * image <= PART_WEIGHTS * weights
     return -(-batch // together), together, 1 if whole else min(-(-image // most), _MOST_PARTS, oh)
