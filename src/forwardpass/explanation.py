@@ -88,7 +88,7 @@ class Explanation(Steps):
             self.fallbacks = {n.label: reason for n, reason in plan.reasons.items()}
 
     def parts(self) -> Parts:
-        lines = ["passes", *(f"  {line}" for line in str(self.log).splitlines()), ""]
+        lines = ["passes", *(f"  {line}" for line in (str(self.log) or "nothing to do").splitlines()), ""]
         if self.fallbacks:
             lines += ["nodes that run by their NumPy definition"]
             lines += [*(f"  {k}: {v}" for k, v in self.fallbacks.items()), ""]

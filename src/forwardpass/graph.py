@@ -129,6 +129,8 @@ class Graph:
         Name -> array, or a scalar of NumPy: weights and other fixed values. Arrays may be read-only memory maps.
     metadata
         Free text that travels with the model (author, labels, source).
+    optimized_by
+        The version of this package of which a file says that its passes made the graph. A copy has none: it may change.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Graph:
         self.constants: dict[str, Array] = dict(constants or {})
         self.name = name
         self.metadata = dict(metadata or {})
+        self.optimized_by = ""
 
     def copy(self) -> Graph:
         """A graph whose nodes can be changed without changing this one; arrays are shared."""

@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from .graph import Array, Graph
-from .passes import optimized_view
+from .passes import passed
 from .plan.planner import Settings
 from .plan.plans import Plans
 from .sources import readable
@@ -35,10 +35,9 @@ class Prepared:
 
     def __init__(self, graph: Graph, settings: Settings) -> None:
         self.graph = graph
-        view, self.log = optimized_view(readable(graph))
-        self.optimized = view.graph
+        self.optimized, types, self.log = passed(readable(graph))
         self.packed: dict[Any, Array] = {}
-        self.plans = Plans(self.optimized, settings, self.packed, view.types())
+        self.plans = Plans(self.optimized, settings, self.packed, types)
 
 
 _alive: WeakValueDictionary[Any, Prepared] = WeakValueDictionary()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from . import __version__
 from .formats import npz
+from .graph import Graph
 from .passes import optimize
 from .sources import as_graph, readable
 
-__all__ = ["save"]
+__all__ = ["marked", "save"]
 
 
 def save(model: Any, path: str | os.PathLike[str], *, optimized: bool = False) -> None:
@@ -34,4 +36,11 @@ def save(model: Any, path: str | os.PathLike[str], *, optimized: bool = False) -
         The file cannot be written.
     """
     graph = as_graph(model)
-    npz.write(optimize(readable(graph))[0] if optimized else graph, path)
+    npz.write(marked(optimize(readable(graph))[0]) if optimized else graph, path)
+
+
+def marked(graph: Graph) -> Graph:
+    """A copy of a graph as the passes of this version left it, whose file will say so."""
+    copy = graph.copy()
+    copy.optimized_by = __version__
+    return copy

@@ -16,6 +16,7 @@ pytest.importorskip("onnx", reason="onnx is not installed (extra [test])")
 from exported import same_bits
 
 import forwardpass as fp
+from forwardpass import passes
 from forwardpass.cli import main
 from forwardpass.data import digits, path
 from forwardpass.errors import Error
@@ -23,6 +24,7 @@ from forwardpass.formats import npz
 from forwardpass.formats.onnx import import_model
 from forwardpass.graph import PRIVATE_DOMAINS, Graph
 from forwardpass.ops.evaluate import evaluate, is_pure
+from forwardpass.passes import optimized_view
 from networks import NETWORKS, build, sample
 from onnx_graphs import Drawn, onnx_graphs
 from tolerance import NETWORK
@@ -87,9 +89,71 @@ def test_random_graphs(tmp_path: Path) -> None:
 def test_the_embedded_networks_are_saved_so() -> None:
     """They load sooner, and this fails where an operator that they hold got another revision."""
     for name in ("digits_cnn.npz", "digits_mlp.npz"):
+        assert npz.read(path(name)).optimized_by == fp.__version__
         model = fp.load(path(name))
-        assert not model.log.fired()
+        assert not fp.Model(model.graph).log.fired(), "the passes have nothing left to do"
         assert PRIVATE_DOMAINS & {n.domain for n in model.graph.nodes}
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """The graphs that the passes are given."""
+    seen: list[Graph] = []
+
+    def walked(graph: Graph, *args: Any, **more: Any) -> Any:
+        seen.append(graph)
+        return optimized_view(graph, *args, **more)
+
+    monkeypatch.setattr(passes, "optimized_view", walked)
+    return seen
+
+
+def test_the_passes_are_left_out(tmp_path: Path, walks: list[Graph]) -> None:
+    network = build("branches")
+    x = sample(network, 3)
+    fp.save(network, tmp_path / "m.npz", optimized=True)
+    walks.clear()
+    model = fp.load(tmp_path / "m.npz")
+    found = model(x)
+    assert not walks
+    assert not model.log
+    copy = fp.Model(model.graph)
+    assert len(walks) == 1, "a copy may have been changed"
+    same_bits([found, found], [copy(x), fp.Model(network)(x)])
+
+
+@pytest.mark.parametrize("version", ["", "0.0.9", "1"])
+def test_those_of_another_version_are_not(version: str, tmp_path: Path, walks: list[Graph]) -> None:
+    network = build("cifar cnn")
+    graph = network.graph()
+    graph.optimized_by = version
+    npz.write(graph, tmp_path / "m.npz")
+    assert npz.read(tmp_path / "m.npz").optimized_by == version
+    model = fp.load(tmp_path / "m.npz")
+    assert len(walks) == 1
+    assert model.log.fired()
+
+
+def test_what_only_claims_to_be_optimised_is_right_too(tmp_path: Path) -> None:
+    network = build("branches")
+    x = sample(network, 2)
+    graph = network.graph()
+    graph.optimized_by = fp.__version__
+    npz.write(graph, tmp_path / "m.npz")
+    np.testing.assert_allclose(fp.load(tmp_path / "m.npz")(x), fp.Model(network)(x), **NETWORK)
+
+
+def test_a_version_is_text(tmp_path: Path) -> None:
+    graph = build("mlp 8-5-1").graph()
+    graph.optimized_by = "x"
+    npz.write(graph, tmp_path / "m.npz")
+
+    def change(document: Any, entries: Any) -> None:
+        document["optimized"] = 1
+
+    (tmp_path / "m.npz").write_bytes(edited((tmp_path / "m.npz").read_bytes(), change))
+    with pytest.raises(fp.FileError, match="wrong kind of value"):
+        fp.load(tmp_path / "m.npz")
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,8 @@ def _target(text: str) -> Path:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.optimize and args.target.suffix.lower() != ".npz":
         raise InputError("only an .npz file can be optimised", where="--optimize", got=str(args.target))
+    from ..saving import marked
+
     with console.progress("reading", 1) as advance:
         model = _with_weights(args.network, args.source) if args.network else _loaded(args)
         advance(1)
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         advance(1)
     with console.progress("writing", 100) as percent:
         _write(
-            model.optimized if args.optimize else model.graph,
+            marked(model.optimized) if args.optimize else model.graph,
             args.target,
             lambda done, total: percent(100 * done // max(total, 1)),
         )

@@ -10,6 +10,7 @@ Schema 1 is one object:
   that would not be a safe file name. Narrow and complex arrays are stored as `stored` says. Text is stored here:
   `{dtype: "string", shape, text}`.
 - `nodes`: list of `{op, inputs, outputs}`, with `domain`, `name` and `attributes` where they are not empty.
+- `optimized`: the version whose passes made the graph, where it was saved after them.
 - `private`: the revision of the operators in the domains `nhwc` and `fused`, where nodes have such operators.
 - An attribute is a number (a float always has a point or an exponent), text, bool, null, or a list of these;
   `{"float": "nan"}` where JSON has no number (nan, inf, -inf); `{"array": entry}` for the array in
@@ -43,7 +44,7 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _CONTAINERS = ("sequence", "optional", "map")
 _MAX_CONTAINERS = 8
 _BODY_FIELDS = frozenset({"name", "metadata", "inputs", "outputs", "constants", "nodes"})
-_TOP_FIELDS = _BODY_FIELDS | {"format", "schema", "private"}
+_TOP_FIELDS = _BODY_FIELDS | {"format", "schema", "optimized", "private"}
 _NODE_FIELDS = frozenset({"op", "inputs", "outputs", "domain", "name", "attributes"})
 _INPUT_FIELDS = frozenset({"name", "dtype", "shape", "container"})
 _ARRAY_FIELDS = frozenset({"dtype", "shape", "entry"})
@@ -83,6 +84,7 @@ def load(data: memoryview, arrays: Mapping[str, Array], where: str, listed: int 
         reader.finish()
         if reader.private:
             _check_revision(top)
+        graph.optimized_by = top.text_of("optimized", "")
         return graph
     except RecursionError:
         raise FileError("nested too deeply", where=place) from None

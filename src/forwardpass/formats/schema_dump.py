@@ -66,6 +66,8 @@ def _document(writer: _Writer, graph: Graph) -> str:
         f'"constants": {{{_lines(f"{text(k)}: {text(v)}" for k, v in constants.items())}}}',
         f'"nodes": [{_lines(text(n) for n in nodes)}]',
     ]
+    if graph.optimized_by:
+        fields.insert(2, f'"optimized": {text(graph.optimized_by)}')
     if writer.private:
         fields.insert(2, f'"private": {PRIVATE_REVISION}')
     return "{\n" + ",\n".join(fields) + "\n}\n"

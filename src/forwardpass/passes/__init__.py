@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .. import __version__
 from ..errors import ConfigError, suggest
 from ..graph import Graph, TensorType
+from ..ops import infer_types
 from . import (
     compose_activation,
     compose_attention,
@@ -38,7 +40,7 @@ from . import (
 from .float_attributes import round_attributes
 from .log import Entry, Log
 from .rewrite import Declined, Pass, Patch, Rule, rule, run
-from .view import View
+from .view import View, named_sizes
 from .widen_half import widen
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "View",
     "optimize",
     "optimized_view",
+    "passed",
     "rule",
 ]
 
@@ -160,3 +163,20 @@ def optimized_view(
     elif changed:
         view.write()
     return view, log
+
+
+def passed(graph: Graph) -> tuple[Graph, dict[str, TensorType], Log]:
+    """A graph after the passes, the types of its values, and what the passes did: nothing where its file says that this
+    version saved it after them.
+
+    Raises
+    ------
+    GraphError, UnsupportedError
+        As `optimize`.
+    """
+    if graph.optimized_by != __version__:
+        view, log = optimized_view(graph)
+        return view.graph, view.types(), log
+    graph.verify()
+    copy = graph.copy()
+    return copy, infer_types(copy, named_sizes(copy, {})), Log()

@@ -9,7 +9,7 @@ from ..errors import GraphError
 from ..graph import Array, Graph, Node, TensorType
 from ..ops import find, infer_node, infer_types
 
-__all__ = ["View"]
+__all__ = ["View", "named_sizes"]
 
 
 class _Change(Protocol):
@@ -27,7 +27,7 @@ class _Change(Protocol):
     def types(self) -> Mapping[str, TensorType]: ...
 
 
-def _named_sizes(graph: Graph, given: Mapping[str, TensorType]) -> dict[str, TensorType]:
+def named_sizes(graph: Graph, given: Mapping[str, TensorType]) -> dict[str, TensorType]:
     """Types of the inputs, in which every dimension of unknown size has a name of its own: equal names in the
     types of two values then prove that they are equal."""
     types = {**graph.inputs, **given}
@@ -73,7 +73,7 @@ class View:
     def __init__(self, graph: Graph, input_types: Mapping[str, TensorType] | None = None) -> None:
         self.graph = graph
         self.known: dict[str, Array] = {}
-        self._input_types = _named_sizes(graph, input_types or {})
+        self._input_types = named_sizes(graph, input_types or {})
         self._types = infer_types(graph, self._input_types, values=self.known)
         self._outputs = frozenset(graph.outputs)
         self._place: dict[Node, tuple[int, int]] = {}
