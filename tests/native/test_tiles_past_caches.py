@@ -17,7 +17,14 @@ SAME = [1, 1, 1, 1]
 CASES: dict[str, dict[str, Any]] = {
     "one tile": {"shape": (1, 4, 4, 32), "outputs": 16, "kernel": 1},
     "panels in pairs": {"shape": (1, 4, 16, 64), "outputs": 64, "kernel": 1, "activation": "Relu"},
-    "an odd panel": {"shape": (3, 5, 7, 40), "outputs": 48, "kernel": 1, "activation": "Clip", "alpha": -1.0, "beta": 1.0},
+    "an odd panel": {
+        "shape": (3, 5, 7, 40),
+        "outputs": 48,
+        "kernel": 1,
+        "activation": "Clip",
+        "alpha": -1.0,
+        "beta": 1.0,
+    },
     "a border between rows": {"shape": (2, 9, 11, 33), "outputs": 32, "kernel": 3, "pads": SAME},
     "many turns": {"shape": (1, 8, 40, 64), "outputs": 96, "kernel": 3, "pads": SAME},
     "columns left over": {"shape": (1, 6, 8, 32), "outputs": 40, "kernel": 1},
