@@ -261,7 +261,7 @@ struct Loops : Finish {
   // the first two.
   template <int kTerms>
   Ahead ahead(Range part, Range panels, Range chunk, std::int64_t panel) const {
-    if ((panels.end - panels.begin) * b_panel() <= kResidentWords) return {b, 0, 0, 0};
+    if ((panels.end - panels.begin) * b_panel() <= kResidentWords) return {b, 0, 0, 0, b};
     Range coming = chunk;
     if (panel >= panels.end) {
       panel = panels.begin;
@@ -269,8 +269,10 @@ struct Loops : Finish {
     }
     const std::int64_t lines = kTerms * kTileWords / kPairs;  // of a step
     const std::int64_t passes = (part.end - part.begin + 1) / 2;
-    return {weights<kTerms>(panel, coming.begin), panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes,
-            (coming.end - coming.begin) * lines / Ahead::kStreams * kPairs};
+    const std::uint32_t* const at = weights<kTerms>(panel, coming.begin);
+    return {at, panel + 1 < panels.end ? b_panel() : 0, (lines + passes - 1) / passes,
+            (coming.end - coming.begin) * lines / Ahead::kStreams * kPairs,
+            at + (coming.end - coming.begin) * lines / 2 * kPairs};
   }
 
   template <int kTerms, int kN, class Next>

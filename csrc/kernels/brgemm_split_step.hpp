@@ -18,9 +18,10 @@ struct Ahead {
   static constexpr std::int64_t kStreams = 4;
 
   const std::uint32_t* at;
-  std::int64_t other;  // from there to the second panel's, 0 for none
-  std::int64_t lines;  // of each per step
-  std::int64_t apart;  // words from one stream to the next
+  std::int64_t other;                   // from there to the second panel's, 0 for none
+  std::int64_t lines;                   // of each per step
+  std::int64_t apart;                   // words from one stream to the next
+  const std::uint32_t* half = nullptr;  // where the other stream of one term goes on
   std::int64_t count = 0;
 
   // A part's share of a step's lines, evenly: many at once would fill the buffers that tiles load through. A panel's
@@ -38,12 +39,15 @@ struct Ahead {
     }
   }
 
-  // A step's lines in their order, all at once.
+  // A step's lines all at once, one of each half of a panel's and then of the other.
   [[gnu::always_inline]] void fetch_step() {
     if constexpr (!kHasTiles) return;
-    for (std::int64_t i = 0; i < lines; ++i, at += kPairs) {
+    for (std::int64_t i = 0; i < lines; ++i) {
       __builtin_prefetch(at, 0, 2);
       __builtin_prefetch(at + other, 0, 2);
+      const std::uint32_t* const done = at + kPairs;
+      at = half;
+      half = done;
     }
   }
 };
@@ -90,6 +94,7 @@ template <int kM, int kN>
     ahead.fetch_step();
   }
   next.at = ahead.at;
+  next.half = ahead.half;
 }
 
 // The products of a step from kAt on, for kM tiles of pixels times kN panels. Tiles that the product before has loaded
