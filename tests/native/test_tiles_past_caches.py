@@ -75,11 +75,12 @@ def test_the_bits_are_those_of_results_in_the_caches(
         assert [run(plan, x, offset).tobytes() == want for offset in (0, 1, 4, 8, 15)] == [True] * 5
 
 
+@pytest.mark.parametrize(("precision", "most"), [("float32", 1), ("fast", 1), ("bfloat16", 4)])
 def test_only_large_results_of_the_graph_do(
-    isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    precision: str, most: int, isa: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a later step reads, or may find in the caches, does not."""
-    monkeypatch.setattr(lower_split, "_STREAMED_BYTES", 4 * 96 * 32)
+    monkeypatch.setattr(lower_split, "_STREAMED_BYTES", 4 * 96 * 32 // most)
     w = rng.standard_normal((32, 32), dtype=np.float32)
     nodes = [
         Node("Linear", ["x", "w"], ["h"], {}, "fused"),
@@ -88,4 +89,4 @@ def test_only_large_results_of_the_graph_do(
     ]
     for rows, wanted in ((96, [0, 1]), (80, [0, 0])):
         graph = Graph({"x": TensorType(np.dtype(np.float32), (1, rows, 32))}, ["y"], nodes, {"w": w})
-        assert streams(make_plan(graph, {"x": (1, rows, 32)}, on_tiles(isa), {})) == wanted
+        assert streams(make_plan(graph, {"x": (1, rows, 32)}, on_tiles(isa, 1, precision), {})) == wanted

@@ -34,7 +34,7 @@ _CHUNK_TILES = 72
 """The most that are summed from zero where there are more: 72 KiB, so that the operand of some pixels stays in L2."""
 PART_BYTES = 3 << 18
 """Of a part of a split operand of several terms, whose products meet all weights: more does not stay in L2 then."""
-PART_BYTES_ONCE = 1 << 19
+PART_BYTES_ONCE = 5 << 17
 """The same of one term, whose products wait longer for what is not in L2. A quarter where no more are weights, which
 then stay there too."""
 PART_WEIGHTS = 0.5
@@ -44,7 +44,8 @@ _L1_BYTES = 24 * 1024
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
 _STREAMED_BYTES = 2 << 20
-"""Of a result of the graph from which on it goes past the caches: smaller ones may stay there."""
+"""Of a result of the graph from which on it goes past the caches: smaller ones may stay there. Four times as many with
+one term, which has fewer products to wait beside."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
 
@@ -308,7 +309,7 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
         "b": ctx.packed((*p.key, 0 if floats else terms), lambda: ctx.pack_split(p.b(), floats=floats)),
         "floats": int(floats),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "streams": call(_streams, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
+        "streams": call(_streams, terms, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
         "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
@@ -340,8 +341,8 @@ def reading(
     return fields, units
 
 
-def _streams(nbytes: int) -> int:
-    return int(nbytes >= _STREAMED_BYTES)
+def _streams(terms: int, nbytes: int) -> int:
+    return int(nbytes >= _STREAMED_BYTES * (4 if terms == 1 else 1))
 
 
 @lru_cache(maxsize=MOST_KEPT)
