@@ -207,7 +207,7 @@ def test_usual_lstm(batch: int, hidden: int, direction: str) -> None:
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])
 @pytest.mark.parametrize("hidden", [5, 32])
 def test_all_gates_far_from_zero(op: str, hidden: int) -> None:
-    """Each gate and the candidate at 0, -80 and 80, with all of the others: no exponential meets another as infinity."""
+    """Each gate and the candidate at 0, -80 and 80, with all of the others: no two exponentials make an infinity."""
     inputs = np.array(np.meshgrid(*[[-80.0, 0.0, 80.0]] * GATES[op], indexing="ij"), np.float32)
     arrays = draw(op, 2, 3 ** GATES[op], GATES[op], hidden, absent="bp")
     arrays["x"][:] = inputs.reshape(GATES[op], -1).T
