@@ -114,6 +114,22 @@ def test_the_planner_is_not_asked_again() -> None:
     assert model._plans.maker.planned + model._plans.maker.filled == 39
 
 
+def test_the_template_for_the_nearest_sizes_is_asked_first() -> None:
+    class Known:
+        def __init__(self, least: int, most: int) -> None:
+            self.least, self.most = least, most
+
+        def __call__(self, key: Shapes) -> None:
+            asked.append(self)
+
+    asked: list[Known] = []
+    model = Model(mlp([8, 16, 3], "Relu"), threads=1)
+    known = [Known(8, 16), Known(400, 800), Known(24, 48)]
+    model._plans.maker._templates[:] = known
+    model(np.ones((5, 8), np.float32))
+    assert asked == [known[2], known[0], known[1]]
+
+
 def test_a_real_transformer(models: Path, isa: str, rng: np.random.Generator) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     model = fp.from_onnx(models / "minilm_int8" / "model.onnx")

@@ -348,16 +348,25 @@ def _streams(terms: int, nbytes: int) -> int:
 @lru_cache(maxsize=MOST_KEPT)
 def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int, valid: int) -> Array:
     """The `steps` of BrgemmSplitParams; `valid` says what is in a block, if not its channels are."""
+    found: Array = _steps_of_one(channels, taps, valid).copy()
+    found[:, 0] *= height * width * pixel
+    if taps != ((0, 0),):
+        found.reshape(-1, len(taps), 2)[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
+    found.flags.writeable = False  # many plans share it
+    return found
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _steps_of_one(channels: int, taps: tuple[tuple[int, int], ...], valid: int) -> Array:
+    """`_steps` where all taps are at one place, and blocks one apart."""
     blocks = -(-channels // BLOCK)
     table: Array = np.empty((blocks, len(taps), 2), np.int64)
-    table[..., 0] = np.arange(blocks)[:, None] * (height * width * pixel)
-    table[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
+    table[..., 0] = np.arange(blocks)[:, None]
     table[..., 1] = valid or (1 << BLOCK) - 1
     if not valid:
         table[-1:, :, 1] = (1 << channels - (blocks - 1) * BLOCK) - 1
-    found = table.reshape(-1, 2)
-    found.flags.writeable = False  # many plans share it
-    return found
+    one: Array = table.reshape(-1, 2)
+    return one
 
 
 def _chunk_steps(steps: int, terms: int) -> int:

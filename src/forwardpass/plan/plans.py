@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,10 +62,14 @@ class PlanMaker:
         self._next = _FIRST
 
     def __call__(self, key: Key) -> AnyPlan:
-        for k, template in enumerate(self._templates):
+        count = sum(map(math.prod, key))
+        # To ask one in vain costs as much as half of what the right one does.
+        for template in sorted(self._templates, key=lambda t: max(t.least - count, count - t.most, 0)):
             plan = template(key)
             if plan is not None:
-                self._templates.insert(0, self._templates.pop(k))
+                template.least, template.most = min(template.least, count), max(template.most, count)
+                self._templates.remove(template)
+                self._templates.insert(0, template)
                 self.filled += 1
                 self._unused.discard(template)
                 return plan
@@ -85,6 +90,7 @@ class PlanMaker:
         self._unused.add(template or object())
         if template is None:
             return None
+        template.least = template.most = sum(map(math.prod, key))
         self._templates.insert(0, template)
         del self._templates[_MAX_TEMPLATES:]
         return template(key)

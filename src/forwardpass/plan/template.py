@@ -90,10 +90,16 @@ class Template:
         Their names, as a tuple of one tuple per input.
     arenas
         For the programs.
+
+    Attributes
+    ----------
+    least, most
+        The fewest and the most elements of all inputs for which it was found to fit, for who asks several.
     """
 
     def __init__(self, plan: Plan, trace: Trace, pattern: str, arenas: _native.Arenas | None) -> None:
         self.plan, self.arenas = plan, arenas
+        self.least = self.most = 0
         self._places: dict[str, int] = {}
         self._wanted: list[Tracked] = []
         self._ranks = [len(t.sizes) for t in plan.inputs.values()]
