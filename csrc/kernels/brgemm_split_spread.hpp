@@ -146,9 +146,10 @@ inline bool is_dense(const Finish& f, const Rows& rows) {
   return p.c_row == p.span * p.c_col && (!rows.residual || p.r_row == p.span * p.r_col);
 }
 
-// Whether SpreadJoin or SpreadResults can finish all of a block: two tiles of pixels and two panels.
+// Whether SpreadJoin or SpreadResults can finish all of a block: two tiles of pixels and two panels. Not so of results
+// that go past the caches, of which each panel is finished with the one before it.
 inline bool spreads(const Finish& f, const Block& block) {
-  if (block.done > 0 || block.count < 4) return false;
+  if (f.past.on || block.done > 0 || block.count < 4) return false;
   if (!is_dense(f, block.rows[0]) || !is_dense(f, block.rows[1])) return false;
   if (f.p.makes) return f.joins<3>(block) && !block.rows[0].residual;
   return f.p.n >= (block.panel + 2) * kPairs && !runs_on_rows(f.p.activation) && f.p.r_block == 0;

@@ -43,9 +43,8 @@ _L1_BYTES = 24 * 1024
 """Of it that stay in L1 beside a step's weights."""
 _MOST_PARTS = 16
 """Parts that a batch is cut into for that."""
-_STREAMED_BYTES = 2 << 20
-"""Of a result of the graph from which on it goes past the caches: smaller ones may stay there. Four times as many with
-one term, which has fewer products to wait beside."""
+_STREAMED_BYTES = 8 << 20
+"""Of a result of the graph from which on it goes past the caches: half as many take the same time either way."""
 _WAITS = 1 << 16
 """Weights of a layer for which a single row waits longer than another step takes."""
 
@@ -309,7 +308,7 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
         "b": ctx.packed((*p.key, 0 if floats else terms), lambda: ctx.pack_split(p.b(), floats=floats)),
         "floats": int(floats),
         "bias": None if bias is None else vector(ctx, bias, n),
-        "streams": call(_streams, terms, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
+        "streams": call(_streams, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
         "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
     flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
@@ -341,8 +340,8 @@ def reading(
     return fields, units
 
 
-def _streams(terms: int, nbytes: int) -> int:
-    return int(nbytes >= _STREAMED_BYTES * (4 if terms == 1 else 1))
+def _streams(nbytes: int) -> int:
+    return int(nbytes >= _STREAMED_BYTES)
 
 
 @lru_cache(maxsize=MOST_KEPT)
