@@ -168,7 +168,7 @@ def _terms(p: dict[str, Any]) -> str:
 
 
 def _tiles(p: dict[str, Any]) -> str:
-    rows, k = p["batch"] * p["oh"] * p["ow"], int(p["steps"][:, 1].sum())
+    rows, k = p["batch"] * p["oh"] * p["ow"], sum(int(valid).bit_count() for valid in p["steps"][:, 1])
     parts = [f"{rows}x{p['n']}x{k}", f"{_terms(p)} tiles of {p['tile_m']} rows"]
     parts += ["split by columns"] if p["split_n"] else []
     parts += filter(None, [p.get("activation")])

@@ -366,7 +366,7 @@ def test_choice_is_told_by_explain() -> None:
     graph = layers()
     for precision, products in (("float32", 6), ("fast", 3), ("bfloat16", 1)):
         model = fp.Model(graph, threads=1, isa="amx", precision=precision)
-        assert f"bf16x{products} tiles of" in str(fp.explain(model, {"x": (1, 14, 14, 64)}))
+        assert f"196x64x576, bf16x{products} tiles of" in str(fp.explain(model, {"x": (1, 14, 14, 64)}))
 
 
 REFUSED = """
