@@ -112,14 +112,14 @@ struct Finish : Alone {
 
   void activate(float* x, int n) const {
     if (p.terms == 1 && p.activation == k_gelu) {
-      for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu(load(x + i)));
+      for (int i = 0; i < n; i += kLanes) store(x + i, rough_gelu(load(x + i)));
     } else if (p.activation == k_gelu) {
       for (int i = 0; i < n; i += kLanes) {
         const Vec y = near_gelu(load(x + i));
         store(x + i, select(load(x + i) == set1(-kInf), set1(__builtin_nanf("")), y));
       }
     } else if (p.terms == 1 && p.activation == k_gelu_tanh) {
-      for (int i = 0; i < n; i += kLanes) store(x + i, half_gelu_tanh(load(x + i)));
+      for (int i = 0; i < n; i += kLanes) store(x + i, rough_gelu_tanh(load(x + i)));
     } else {
       kActivationRows[p.activation](x, x, n, p.alpha, p.beta);
     }
@@ -179,7 +179,7 @@ struct Finish : Alone {
   [[gnu::noinline]] bool join_gelu(const Rows& rows, const float* low, const float* high, std::int64_t panel) const {
     const Bounds most(p);
     const auto act = [most](Vec x) __attribute__((always_inline)) {
-      return kTerms == 1 ? most.apply(half_gelu(x)) : near_gelu(x);
+      return kTerms == 1 ? min(most.high, rough_gelu(x)) : near_gelu(x);
     };
     return join_rows<kTerms, kNothing>(rows, low, high, panel, AllTerms<kTerms, decltype(act)>{act});
   }

@@ -101,21 +101,4 @@ FP_INLINE Vec gelu_tanh(Vec x) {
   return x / exp_plus_one(neg(x * inner));
 }
 
-// gelu and gelu_tanh to within 2e-4, for results that become bfloat16: x (1/2 + t P(t^2)) with t = x held within
-// [-3.9, 3.9], where the sum meets 0 and 1.
-template <class... Coefficients>
-FP_INLINE Vec half_gelu(Vec x, Coefficients... c) {
-  x = max(set1(-3.9f), x);
-  const Vec t = min(set1(3.9f), x);
-  return x * fma(t, polynomial(t * t, c...), set1(0.5f));
-}
-FP_INLINE Vec half_gelu(Vec x) {
-  return half_gelu(x, 3.984823465e-1f, -6.528268778e-2f, 9.068165259e-3f, -8.721066794e-4f, 5.379163620e-5f,
-                   -1.888646201e-6f, 2.843157794e-8f);
-}
-FP_INLINE Vec half_gelu_tanh(Vec x) {
-  return half_gelu(x, 3.979539085e-1f, -6.494887291e-2f, 8.986550089e-3f, -8.606074070e-4f, 5.281360001e-5f,
-                   -1.843342369e-6f, 2.757019496e-8f);
-}
-
 }  // namespace forwardpass::FORWARDPASS_ISA
