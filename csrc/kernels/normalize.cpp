@@ -2,11 +2,13 @@
 // Normalisation of dense rows: LayerNormalization and all that differ from it in what is summed or scaled. The sums
 // run over 64 virtual lanes, so that additions wait less for each other: block c of 16 elements goes to set c mod 4.
 #include "lanes.hpp"
+#include "near_pair.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
 constexpr int kSets = 4;
+constexpr std::int64_t kMostWaiting = 4;
 
 enum Norm : std::int64_t { kEpsilonInRoot, kEpsilonBesideRoot, kRootOfSum, kSumOfMagnitudes };
 
@@ -97,25 +99,67 @@ FP_INLINE void scale_elements(const float* x, float* y, std::int64_t n, Moments 
   }
 }
 
+// Rows of n elements as an operand of one term, which are `block` words apart from one block to the next. Of numbers
+// and factors that are finite, no result is a NaN of all bits.
+void put_words(const float* y, std::int64_t n, std::int64_t rows, bool finite, float* out, std::int64_t block) {
+  Largest largest;
+  for (std::int64_t at = 0; at < n; at += kBlock) {
+    float* to = out + at / kBlock * block;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      for (int j = 0; j < kPairs; j += kLanes, to += kLanes) {
+        const float* from = y + i * n + at + j;
+        const IVec words = near_pair(load(from), load(from + kPairs));
+        largest.see(words);
+        store(to, from_bits(words));
+      }
+    }
+  }
+  if (finite && largest.finite()) [[likely]]
+    return;
+  for (std::int64_t at = 0; at < n; at += kBlock) {
+    float* const to = out + at / kBlock * block;
+    for (std::int64_t i = 0; i < rows; ++i) store_block<1>(y + i * n + at, kBlock, to + i * kPairs, kPairs);
+  }
+}
+
+bool all_finite(const float* p, std::int64_t n) {
+  Finite seen;
+  for (std::int64_t i = 0; p && i < n; i += kLanes) seen.see(load_valid(p + i, n - i));
+  return seen.all();
+}
+
 }  // namespace
 
 void normalize_f32(const KernelArgs& args, Range range) noexcept {
   const NormalizeParams& p = params_of<NormalizeParams>(args);
   const float* scale = static_cast<const float*>(args.in[1]);
   const float* shift = static_cast<const float*>(args.in[2]);
+  float* const made = static_cast<float*>(const_cast<void*>(args.in[3]));
   const std::int64_t length = p.blocks * p.inner;
+  const bool plain = made && p.groups == 1 && all_finite(scale, length) && all_finite(shift, length);
+  bool finite = plain;
+  std::int64_t waiting = 0;  // rows that are no operand yet: some of an image, which stay in L1
   for (std::int64_t row = range.begin; row < range.end; ++row) {
     const float* x = static_cast<const float*>(args.in[0]) + row * length;
-    float* y = static_cast<float*>(args.out) + row * length;
+    float* const first = static_cast<float*>(args.out) + row * length;
     const Moments m = moments(p, x);
-    for (std::int64_t b = 0; b < p.blocks; ++b, x += p.inner, y += p.inner) {
+    for (std::int64_t b = 0; b < p.blocks; ++b, x += p.inner) {
       const std::int64_t at = row % p.groups * p.group_stride + b * p.block_stride;
+      float* const y = first + b * p.inner;
       if (scale && p.inner_stride) {
         scale_elements(x, y, p.inner, m, scale + at, shift ? shift + at : nullptr);
       } else {
         scale_block(x, y, p.inner, m, scale ? scale[at] : 1.0f, shift ? shift[at] : 0.0f);
       }
     }
+    if (!made) continue;
+    finite = finite && __builtin_isfinite(m.mean) && __builtin_isfinite(m.factor);
+    const std::int64_t place = row % p.image;
+    if (++waiting < kMostWaiting && row + 1 < range.end && place + 1 < p.image) continue;
+    float* const out = made + row / p.image * p.made_batch + (place + 1 - waiting) * kPairs;
+    put_words(first - (waiting - 1) * length, length, waiting, finite, out, p.made_block);
+    waiting = 0;
+    finite = plain;
   }
 }
 

@@ -21,6 +21,7 @@ Floats = NDArray[np.float32]
 USUAL: dict[str, Any] = {
     "blocks": 1, "centred": 1, "norm": 0, "epsilon": 1e-5,
     "groups": 1, "group_stride": 0, "block_stride": 0, "inner_stride": 0,
+    "image": 0, "made_batch": 0, "made_block": 0,
 }  # fmt: skip
 
 
@@ -116,6 +117,37 @@ def test_special_rows(isa: str) -> None:
         y = run(isa, x, norm=norm, centred=0)
         assert (y[3] == 0).all()
         assert np.isnan(y[1]).all()
+
+
+@pytest.mark.parametrize("cuts", [(), (1, 20, 21)])
+def test_an_operand_beside_the_result(isa: str, cuts: tuple[int, ...], rng: np.random.Generator) -> None:
+    """What a step that splits the result makes of it, images and numbers that round to none included."""
+    batch, rows, n = 2, 19, 96
+    x = rng.standard_normal((batch * rows, n), dtype=np.float32)
+    x[3, 5] = np.inf
+    x[30, 9] = np.uint32(0x7FFFFFFF).view(np.float32)
+    scale = np.ones(n, np.float32)
+    scale[40] = 3.4e38
+    fields = {
+        **USUAL,
+        "inner": n,
+        "inner_stride": 1,
+        "image": rows,
+        "made_batch": 3 * rows * 16,
+        "made_block": rows * 16,
+    }
+    y, words = np.zeros_like(x), np.zeros((batch, 3, rows, 16), np.uint32)
+    for begin, end in itertools.pairwise([0, *cuts, len(x)]):
+        run_kernel(isa, "normalize_f32", fields, [x, scale, None, words], y, begin, end)
+    assert y.tobytes() == run(isa, x, scale, inner_stride=1).tobytes()
+    split = {
+        "terms": 1, "batch": batch, "h": 1, "w": rows, "c": n, "in_batch": rows * n, "in_row": rows * n, "in_col": n,
+        "pad_top": 0, "pad_left": 0, "pad_bottom": 0, "pad_right": 0, "border_only": 0, "factor_batch": 0,
+        "activation": None, "alpha": 0.0, "beta": 0.0, "in_channel": 0, "pixels": 0,
+    }  # fmt: skip
+    want = np.zeros_like(words)
+    run_kernel(isa, "split_f32", split, [y], want, 0, batch)
+    assert np.array_equal(words, want)
 
 
 def test_inverse_deviation(isa: str, rng: np.random.Generator) -> None:

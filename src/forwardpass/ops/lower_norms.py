@@ -47,7 +47,8 @@ def _rows_step(
     """One kernel over dense rows. `fields` are those of NormalizeParams that are not the usual ones."""
     params = {
         "blocks": 1, "inner": length, "centred": 1, "norm": _EPSILON_IN_ROOT, "epsilon": 0.0,
-        "groups": 1, "group_stride": 0, "block_stride": 0, "inner_stride": 0, **fields,
+        "groups": 1, "group_stride": 0, "block_stride": 0, "inner_stride": 0,
+        "image": 0, "made_batch": 0, "made_block": 0, **fields,
     }  # fmt: skip
     ctx.step(kernel, params, [x, scale, shift], y, units=rows, grain=max(1, GRAIN // max(length, 1)),
              flops=_COST * rows * length)  # fmt: skip

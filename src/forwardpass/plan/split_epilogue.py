@@ -1,5 +1,5 @@
-"""Products on matrix tiles that hand their result on split: the next product's operand is made by the epilogue, and no
-step of its own reads the result again."""
+"""Products on matrix tiles, and normalisations between them, that hand their result on split: they make the next
+product's operand, and no step of its own reads the result again."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ _BESIDE_TERMS = 1
 
 
 def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
-    """The steps of a plan, where `brgemm_split_f32` steps make the operands that `split_f32` steps would make of their
-    results. The results themselves are left out where nobody else reads them; what is split twice is split once."""
+    """The steps of a plan, where `brgemm_split_f32` and `normalize_f32` steps make the operands that `split_f32` steps
+    would make of their results. The results of products themselves are left out where nobody else reads them; what is
+    split twice is split once."""
     if all(s.kernel != "split_f32" for s in steps):
         return list(steps)
     written = Counter(s.output.buffer for s in steps)
@@ -50,7 +51,11 @@ def split_in_epilogues(steps: Sequence[Step]) -> list[Step]:
             continue
         found[:] = [(key, k, s.output), *(f for f in found if f[0] != key)]
         at = _producer(steps, k)
-        if at is not None and _make(steps[at], s, alone=_only_reader(steps, at, k)):
+        if at is None:
+            continue
+        if steps[at].kernel == "normalize_f32":
+            left[k] = None if _make_of_rows(steps[at], s) else s
+        elif _make(steps[at], s, alone=_only_reader(steps, at, k)):
             left[k] = _border(s)
     kept = [s for s in left if s is not None]
     read = {t.buffer for s in kept for t in s.inputs if t is not None}
@@ -74,6 +79,8 @@ def _producer(steps: Sequence[Step], k: int) -> int | None:
     for at in range(k - 1, -1, -1):
         s = steps[at]
         if s.output.buffer is x.buffer and s.kernel != "halo_f32":
+            if s.kernel == "normalize_f32":
+                return at
             # The shapes last: to compare tracked ones is a condition.
             if s.kernel != "brgemm_split_f32" or s.params["terms"] != params["terms"]:
                 return None
@@ -115,10 +122,30 @@ def _make(product: Step, split: Step, *, alone: bool) -> bool:
     return True
 
 
+def _make_of_rows(rows: Step, split: Step) -> bool:
+    """Let a normalisation make what the step `split` would beside its result, where that is so simple."""
+    p, n, x, y = split.params, rows.params, split.inputs[0], rows.output
+    assert x is not None
+    if p["terms"] > _BESIDE_TERMS or n["blocks"] != 1 or len(rows.inputs) > 3 or _has_border(split):
+        return False
+    same = n["inner"] == p["c"] and x.offset == y.offset and x.contiguous and y.contiguous and x.size == y.size
+    if p["c"] % BLOCK or not same:
+        return False
+    image = p["h"] * p["w"]
+    block = image * WORDS
+    rows.params = {**n, "image": image, "made_batch": p["c"] // BLOCK * block, "made_block": block}
+    rows.inputs = [*rows.inputs, split.output]
+    return True
+
+
+def _has_border(split: Step) -> bool:
+    return any(split.params[f"pad_{side}"] for side in ("top", "left", "bottom", "right"))
+
+
 def _border(split: Step) -> Step | None:
     """What is left of a step that splits: zeros around the images, if there are any."""
     p = split.params
-    if not any(p[f"pad_{side}"] for side in ("top", "left", "bottom", "right")):
+    if not _has_border(split):
         return None
     split.params, split.inputs, split.flops = {**p, "border_only": 1}, [], 0
     return split
