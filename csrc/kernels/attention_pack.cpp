@@ -29,6 +29,46 @@ void pack_columns(const PackHeadsParams& p, const float* in, float* out, int lef
   }
 }
 
+// A tile of words with its rows as columns. Of its rows `valid` exist.
+void transpose_words(const float* in, std::int64_t row, std::int64_t valid, float* out) {
+  for (int i = 0; i < kPairs; i += kLanes) {
+    for (int j = 0; j < kPairs; j += kLanes) {
+      Vec v[kLanes];
+      for (int r = 0; r < kLanes; ++r) v[r] = i + r < valid ? load(in + (i + r) * row + j) : zero();
+      transpose(v);
+      for (int r = 0; r < kLanes; ++r) store(out + (j + r) * kPairs + i, v[r]);
+    }
+  }
+}
+
+// A tile of the low or the high halves of rows of words: rows r and r + 16 become pairs.
+void join_words(const float* in, std::int64_t row, std::int64_t valid, bool high, float* out) {
+  for (int i = 0; i < kPairs; ++i) {
+    for (int j = 0; j < kPairs; j += kLanes, out += kLanes) {
+      IVec a = bits(i < valid ? load(in + i * row + j) : zero());
+      IVec b = bits(i + kPairs < valid ? load(in + (i + kPairs) * row + j) : zero());
+      store(out, from_bits(high ? upper_halves(a, b) : upper_halves(shift_left<16>(a), shift_left<16>(b))));
+    }
+  }
+}
+
+// A panel of an operand: of keys, whose elements follow each other, or of elements of values.
+void pack_words(const PackHeadsParams& p, const float* in, std::int64_t panel, float* out) {
+  const bool keys = p.in_k == 1;
+  if (keys) {
+    in += panel * kPairs * p.in_n;
+  } else {
+    in += panel / 2 * p.in_block;
+  }
+  for (std::int64_t k = 0; k < p.k; k += kBlock, out += kTileWords) {
+    if (keys) {
+      transpose_words(in + k / kBlock * p.in_block, p.in_n, p.n - panel * kPairs, out);
+    } else {
+      join_words(in + k * p.in_k, p.in_k, p.k - k, panel % 2, out);
+    }
+  }
+}
+
 }  // namespace
 
 void pack_heads_f32(const KernelArgs& args, Range range) noexcept {
@@ -51,9 +91,14 @@ void pack_heads_bf16(const KernelArgs& args, Range range) noexcept {
   for (std::int64_t u = range.begin; u < range.end; ++u) {
     const std::int64_t image = u / panels, first = u % panels * kPairs;
     const int cols = static_cast<int>(min_of(kPairs, p.n - first));
-    const float* in = static_cast<const float*>(args.in[0]) + image / p.groups * p.in_batch +
-                      image % p.groups * p.in_group + first * p.in_n;
+    const float* in =
+        static_cast<const float*>(args.in[0]) + image / p.groups * p.in_batch + image % p.groups * p.in_group;
     float* out = static_cast<float*>(args.out) + u * blocks * kTileWords;
+    if (p.in_block) {
+      pack_words(p, in, u % panels, out);
+      continue;
+    }
+    in += first * p.in_n;
     for (std::int64_t k = 0; k < p.k; k += kBlock) {
       PackHeadsParams part = p;
       part.k = min_of(kBlock, p.k - k);

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attention for a tile of queries: all but the two products. The keys are taken in blocks of 256: the scores of a tile
-// and a block stay in L1, and what is known of a row (its maximum and the sum of its exponentials) is corrected from
-// block to block. The blocks and the order within them depend on the place of a key alone, so hidden keys behind the
-// last one that is seen change no bit.
+// Attention for a tile of queries: what it sees, and what is taken the exponential of. The keys are taken in blocks of
+// 256: the scores of a tile and a block stay in L1, and what is known of a row (its maximum and the sum of its
+// exponentials) is corrected from block to block. The blocks and the order within them depend on the place of a key
+// alone, so hidden keys behind the last one that is seen change no bit.
 #pragma once
 #include "indices.hpp"
-#include "lanes.hpp"
+#include "row_lanes.hpp"
 
 namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
-constexpr std::int64_t kKeys = 256;         // of a block; products of a sum of P V, as of all matrix products
-constexpr std::int64_t kScores = 32 * 256;  // of a tile and a block, on the stack; ops/lower_attention.py knows it too
-constexpr std::int64_t kMostRows = 64;      // of a tile, in whole vectors
-constexpr int kSets = 4;                    // of lanes, so that folds wait less for each other
+constexpr std::int64_t kKeys = 256;  // of a block; products of a sum of P V, as of all matrix products
+constexpr int kSets = 4;             // of lanes, so that folds wait less for each other
 
 // Columns [begin, end) of a block.
 struct Span {
@@ -58,20 +56,6 @@ FP_INLINE void store_sets(const Lanes (&sets)[kSets], float* out) {
   }
 }
 
-// The lanes of a vector of rows folded by the tree of combine_lanes.
-template <class Fold>
-FP_INLINE Vec fold_rows(const float* lanes) {
-  Vec v[kVirtualLanes];
-#pragma GCC unroll 16
-  for (int j = 0; j < kVirtualLanes; ++j) v[j] = gather(lanes + j, kVirtualLanes);
-#pragma GCC unroll 4
-  for (int half = kVirtualLanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int j = 0; j < half; ++j) v[j] = Fold::apply(v[j], v[j + half]);
-  }
-  return v[0];
-}
-
 FP_INLINE void scale_row(float* row, std::int64_t n, float factor) {
   const Vec f = set1(factor);
   std::int64_t i = 0;
@@ -86,175 +70,101 @@ FP_INLINE void fill_row(float* row, std::int64_t n, float value) {
   if (i < n) store(row + i, v, static_cast<int>(n - i));
 }
 
-// `Products` derives from it and has the two:
-//   scores(key, n): of the n keys of the block from `key` on, into rows of scores_ that are stride_ apart.
-//   values(key, n, started): out_ += scores_ x the values of these keys, from zero where nothing has `started`.
-template <class Products>
-class QueryTile {
- public:
-  QueryTile(const KernelArgs& args, const AttentionParams& p, std::int64_t unit) : p_(p) {
-    const std::int64_t tiles = (p.queries + p.rows - 1) / p.rows;
-    const std::int64_t head = unit / tiles % p.heads, batch = unit / tiles / p.heads;
-    const std::int64_t group = head / (p.heads / p.groups);
-    head_ = head;
-    group_ = group;
-    batch_ = batch;
-    first_ = unit % tiles * p.rows;
-    rows_ = min_of(p.rows, p.queries - first_);
-    stride_ = min_of(kKeys, (p.keys + kVirtualLanes - 1) & -kVirtualLanes);
-    q_ = static_cast<const float*>(args.in[0]) + batch * p.q_batch + head * p.q_head + first_ * p.q_row;
-    k_ = static_cast<const float*>(args.in[1]) + batch * p.k_batch + group * p.k_group;
-    v_ = static_cast<const float*>(args.in[2]) + batch * p.v_batch + group * p.v_group;
-    mask_ = static_cast<const float*>(args.in[3]);
-    if (mask_) mask_ += batch * p.mask_batch + head * p.mask_head + first_ * p.mask_row;
-    out_ = static_cast<float*>(args.out) + batch * p.out_batch + head * p.out_head + first_ * p.out_row;
-    plain_ = !mask_ && p.softcap == 0.0f;
-    keys_ = p.length_bytes ? length(args, batch) : p.keys;
-    place_ = p.place + first_ + (p.from_end ? keys_ - p.queries : 0);
-    const float* sinks = static_cast<const float*>(p.sinks);
-    for (std::int64_t i = 0; i < kMostRows; ++i) {
-      top_[i] = sinks ? sinks[head] : -kInf;
-      sum_[i] = sinks ? 1.0f : 0.0f;
-    }
+struct Queries {
+  const AttentionParams* p;
+  std::int64_t batch;
+  std::int64_t head;
+  std::int64_t group;  // of keys and values
+  std::int64_t first;
+  std::int64_t rows;
+  std::int64_t keys;    // of this batch
+  std::int64_t place;   // of the first query among them
+  std::int64_t stride;  // of the rows of scores
+  const float* mask;
+  bool plain;  // neither mask nor soft cap
+
+  Queries() = default;
+  Queries(const KernelArgs& args, const AttentionParams& params, std::int64_t unit) : p(&params) {
+    const std::int64_t tiles = (p->queries + p->rows - 1) / p->rows;
+    head = unit / tiles % p->heads;
+    batch = unit / tiles / p->heads;
+    group = head / (p->heads / p->groups);
+    first = unit % tiles * p->rows;
+    rows = min_of(p->rows, p->queries - first);
+    keys = p->length_bytes ? length(args) : p->keys;
+    place = p->place + first + (p->from_end ? keys - p->queries : 0);
+    stride = min_of(kKeys, (p->keys + kVirtualLanes - 1) & -kVirtualLanes);
+    mask = static_cast<const float*>(args.in[3]);
+    if (mask) mask += batch * p->mask_batch + head * p->mask_head + first * p->mask_row;
+    plain = !mask && p->softcap == 0.0f;
   }
 
-  void run() {
-    const std::int64_t last = span(rows_ - 1).end;
-    bool started = false;
-    for (std::int64_t key = span(0).begin / kKeys * kKeys; key < last; key += kKeys) {
-      const std::int64_t n = min_of(kKeys, last - key);
-      products().scores(key, n);
-      weights(key, n, started);
-      products().values(key, n, started);
-      started = true;
-    }
-    for (std::int64_t i = 0; i < rows_; ++i) {
-      float* row = out_ + i * p_.out_row;
-      if (!started || top_[i] == -kInf) {
-        fill_row(row, p_.value, p_.empty_nan ? __builtin_nanf("") : 0.0f);
-      } else {
-        scale_row(row, p_.value, 1.0f / sum_[i]);
-      }
-    }
+  const float* q(const KernelArgs& args) const {
+    return static_cast<const float*>(args.in[0]) + batch * p->q_batch + head * p->q_head + first * p->q_row;
   }
-
- protected:
-  Products& products() { return static_cast<Products&>(*this); }
+  const float* k(const KernelArgs& args) const {
+    return static_cast<const float*>(args.in[1]) + batch * p->k_batch + group * p->k_group;
+  }
+  const float* v(const KernelArgs& args) const {
+    return static_cast<const float*>(args.in[2]) + batch * p->v_batch + group * p->v_group;
+  }
+  float* out(const KernelArgs& args) const {
+    return static_cast<float*>(args.out) + batch * p->out_batch + head * p->out_head + first * p->out_row;
+  }
 
   // How many keys a batch has.
-  std::int64_t length(const KernelArgs& args, std::int64_t batch) const {
-    const std::int64_t found = load_index(args.in[4], p_.length_bytes, batch) + p_.more;
-    if (found < p_.least || found > p_.keys) args.report(found);
-    return max_of(0, min_of(found, p_.keys));
+  std::int64_t length(const KernelArgs& args) const {
+    const std::int64_t found = load_index(args.in[4], p->length_bytes, batch) + p->more;
+    if (found < p->least || found > p->keys) args.report(found);
+    return max_of(0, min_of(found, p->keys));
   }
 
   // The keys that query i of the tile sees.
   Span span(std::int64_t i) const {
-    const std::int64_t place = place_ + i;
-    const std::int64_t begin = max_of(0, place - p_.left);
-    return {min_of(begin, keys_), max_of(0, min_of(keys_, place + p_.right + 1))};
+    const std::int64_t begin = max_of(0, place + i - p->left);
+    return {min_of(begin, keys), max_of(0, min_of(keys, place + i + p->right + 1))};
   }
 
-  // The scores become weights, up to a factor of each row that the end of the run divides by.
-  void weights(std::int64_t key, std::int64_t n, bool started) {
-    for (std::int64_t i = 0; i < rows_; ++i) tops(i, key, n);
-    for (std::int64_t i = 0; i < rows_; i += kLanes) {
-      const Vec before = load(top_ + i), top = MaxFold::apply(before, fold_rows<MaxFold>(lanes_ + i * kVirtualLanes));
-      // Of rows that have seen nothing, the difference would be NaN.
-      store(correction_ + i, select(top == set1(-kInf), set1(1.0f), exp(before - top)));
-      store(top_ + i, top);
-    }
-    for (std::int64_t i = 0; i < rows_; ++i) powers(i, key, n, started);
-    for (std::int64_t i = 0; i < rows_; i += kLanes) {
-      const Vec sum = fold_rows<SumFold>(lanes_ + i * kVirtualLanes);
-      store(sum_ + i, load(sum_ + i) * load(correction_ + i) + sum);
-    }
-  }
+  // Those that some query sees, from a whole block on.
+  Span all() const { return {span(0).begin / kKeys * kKeys, span(rows - 1).end}; }
 
+  // Of n keys from `key` on.
   Span seen(std::int64_t i, std::int64_t key, std::int64_t n) const {
     const Span all = span(i);
     return {min_of(n, max_of(0, all.begin - key)), max_of(0, min_of(n, all.end - key))};
   }
 
-  // The lanes of the largest score of a row. With a mask or a soft cap the scores are adjusted in place.
-  void tops(std::int64_t i, std::int64_t key, std::int64_t n) {
+  // The largest score of a row before any key is seen, in some `unit`, and what is summed of exponentials.
+  float first_top(float unit) const { return p->sinks ? static_cast<const float*>(p->sinks)[head] * unit : -kInf; }
+  float first_sum() const { return p->sinks ? 1.0f : 0.0f; }
+
+  float of_nothing() const { return p->empty_nan ? __builtin_nanf("") : 0.0f; }
+
+  // What the exponential is taken of, in some `unit`, in place of the scores of a row with n keys from `key` on; and
+  // the lanes of the largest.
+  void adjust(float* row, std::int64_t i, std::int64_t key, std::int64_t n, float unit, float* lanes) const {
     const Span in = seen(i, key, n);
-    float* row = scores_ + i * stride_;
-    const float* mask = mask_ ? mask_ + i * p_.mask_row + key : nullptr;
-    const bool capped = p_.softcap != 0.0f;
-    const Vec scale = set1(capped ? p_.scale / p_.softcap : p_.scale), cap = set1(p_.softcap), lowest = set1(-kInf);
+    const float* added = mask ? mask + i * p->mask_row + key : nullptr;
+    const bool capped = p->softcap != 0.0f;
+    const Vec scale = set1(capped ? p->scale / p->softcap : p->scale), cap = set1(p->softcap), factor = set1(unit);
     Lanes sets[kSets];
     for (Lanes& s : sets) s = lanes_of<MaxFold>();
-    const auto fold = [&](int set, std::int64_t at, int k, Vec x) __attribute__((always_inline)) {
-      if (!whole(in, at)) x = inside(in, at, k, x, lowest);
+    for_each_vector(in, [&](int set, std::int64_t at, int k) __attribute__((always_inline)) {
+      float* place = row + at + k * kLanes;
+      Vec x = load(place) * scale;
+      if (capped) x = cap * tanh(x);
+      const std::int64_t left = n - at - k * kLanes;  // what the mask has behind the last key is not ours
+      if (added && left > 0) {
+        const float* m = added + at + k * kLanes;
+        x = x + (left >= kLanes ? load(m) : load(m, static_cast<int>(left)));
+      }
+      x = x * factor;
+      store(place, x);
+      if (!whole(in, at)) x = inside(in, at, k, x, set1(-kInf));
       sets[set].v[k] = MaxFold::apply(sets[set].v[k], x);
-    };
-    if (plain_) {
-      for_each_vector(in, [&](int set, std::int64_t at, int k) __attribute__((always_inline)) {
-        fold(set, at, k, load(row + at + k * kLanes) * scale);
-      });
-    } else {
-      for_each_vector(in, [&](int set, std::int64_t at, int k) __attribute__((always_inline)) {
-        float* p = row + at + k * kLanes;
-        Vec x = load(p) * scale;
-        if (capped) x = cap * tanh(x);
-        const std::int64_t left = n - at - k * kLanes;  // what the mask has behind the last key is not ours
-        if (mask && left > 0) {
-          const float* m = mask + at + k * kLanes;
-          x = x + (left >= kLanes ? load(m) : load(m, static_cast<int>(left)));
-        }
-        store(p, x);
-        fold(set, at, k, x);
-      });
-    }
-    store_sets<MaxFold>(sets, lanes_ + i * kVirtualLanes);
+    });
+    store_sets<MaxFold>(sets, lanes);
   }
-
-  // The powers of a row and the lanes of their sum.
-  void powers(std::int64_t i, std::int64_t key, std::int64_t n, bool started) {
-    const Span in = seen(i, key, n);
-    float* row = scores_ + i * stride_;
-    Lanes sets[kSets];
-    for (Lanes& s : sets) s = lanes_of<SumFold>();
-    std::int64_t first = n, end = n;
-    if (in.begin < in.end && top_[i] != -kInf) {
-      const Vec shift = set1(top_[i]), scale = set1(plain_ ? p_.scale : 1.0f);
-      for_each_vector(in, [&](int set, std::int64_t at, int k) __attribute__((always_inline)) {
-        float* p = row + at + k * kLanes;
-        Vec e = exp(load(p) * scale - shift);
-        if (!whole(in, at)) e = inside(in, at, k, e, zero());
-        sets[set].v[k] = sets[set].v[k] + e;
-        store(p, e);
-      });
-      first = in.begin & -kVirtualLanes;
-      end = min_of(n, (in.end + kVirtualLanes - 1) & -kVirtualLanes);
-    }
-    fill_row(row, first, 0.0f);
-    fill_row(row + end, n - end, 0.0f);
-    store_sets<SumFold>(sets, lanes_ + i * kVirtualLanes);
-    if (started && correction_[i] != 1.0f) scale_row(out_ + i * p_.out_row, p_.value, correction_[i]);
-  }
-
-  const AttentionParams& p_;
-  std::int64_t batch_;
-  std::int64_t head_;
-  std::int64_t group_;  // of keys and values
-  std::int64_t first_;
-  std::int64_t rows_;
-  std::int64_t keys_;   // of this batch
-  std::int64_t place_;  // of the first query among them
-  const float* q_;
-  const float* k_;
-  const float* v_;
-  const float* mask_;
-  float* out_;
-  bool plain_;  // neither mask nor soft cap
-  float top_[kMostRows];
-  float sum_[kMostRows];
-  float correction_[kMostRows];
-  float lanes_[kMostRows * kVirtualLanes] = {};
-  std::int64_t stride_;  // of the rows of scores
-  alignas(64) float scores_[kScores];
 };
 
 }  // namespace

@@ -10,7 +10,7 @@ from planned import on_tiles
 from forwardpass.graph import Graph
 from forwardpass.ops import evaluate
 from forwardpass.plan import make_plan
-from tolerance import BFLOAT16
+from tolerance import BFLOAT16, native
 
 FEW = ("two queries of odd heads", "four queries", "one query", "wide heads", "one element")
 ON_TILES = [n for n in FORMS if n not in FEW]
@@ -85,3 +85,21 @@ def test_a_query_that_is_no_number_has_no_number_for_an_answer(bits: int, isa: s
     assert np.isnan(found[0, 1, 7]).all()
     found[0, 1, 7] = plain[0, 1, 7]
     assert same({"y": found}, {"y": plain})
+
+
+@pytest.mark.parametrize("size", [2.0**22, 2.0**60])
+def test_of_very_large_scores_the_largest_alone_counts(size: float, isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 1, 20, 32), k=(1, 1, 64, 32), v=(1, 1, 64, 32))
+    inputs["q"] *= np.float32(size)
+    near = {k: rounded(x).astype(np.float64) for k, x in inputs.items()}
+    best = (near["q"][0, 0] @ near["k"][0, 0].T).argmax(1)
+    want = near["v"][0, 0][best]
+    np.testing.assert_allclose(run(attention(inputs), inputs, isa)["y"][0, 0], want, **native(want))
+
+
+def test_scores_of_minus_infinity_and_nan_have_no_number_for_an_answer(isa: str, rng: np.random.Generator) -> None:
+    inputs = draw(rng, q=(1, 1, 20, 32), k=(1, 1, 64, 32), v=(1, 1, 64, 32))
+    inputs["q"] = np.abs(inputs["q"])
+    inputs["k"][:] = -np.inf
+    inputs["k"][0, 0, 3] = np.nan
+    assert np.isnan(run(attention(inputs), inputs, isa)["y"]).all()

@@ -31,12 +31,9 @@ __all__ = ["Lengths", "add_masks", "attend", "float_mask", "heads_of", "lower_at
 
 _BLOCK = 256
 _SCORES = 28 * 256
-_SCORES_BYTES = 32 * 1024
-"""Of a tile's scores, with products on matrix tiles."""
 _MOST_ROWS = 56
-_MOST_TILE_ROWS = 64
 _TILE = 16
-"""Rows of a matrix tile."""
+"""Rows of a matrix tile, with which attention on tiles takes its queries."""
 _MOST_HEAD = 16 * _BLOCK
 """As in csrc/kernels/attention.cpp."""
 _FEW_ROWS = 4
@@ -84,7 +81,7 @@ def _pack(ctx: Lowering, b: Tensor, *, keys_across: bool, halves: bool) -> Tenso
     panel = (-(-n // 16), -(-k // 32), 16, 16) if halves else (-(-n // ctx.panel), k, ctx.panel)
     packed = ctx.temporary((batch, groups, *panel))
     params = {"batch": batch, "groups": max(groups, 1), "k": k, "n": n, "in_batch": b.strides[0],
-              "in_group": b.strides[1], "in_k": in_k, "in_n": in_n}  # fmt: skip
+              "in_group": b.strides[1], "in_k": in_k, "in_n": in_n, "in_block": 0}  # fmt: skip
     kernel = "pack_heads_bf16" if halves else "pack_heads_f32"
     ctx.step(kernel, params, [b], packed, units=batch * groups * panel[0] if k else 0, flops=packed.size)
     return packed
@@ -152,7 +149,8 @@ def attend(
         "length_bytes": lengths.nbytes, "more": lengths.more, "least": lengths.least,
         "from_end": int(lengths.from_end), "sinks": sinks,
         "rows": rows,
-        "tile_m": min(rows, _TILE) if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK),
+        "tile_m": rows if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK),
+        "q_block": 0, "out_block": 0,
         **_NO_PAST,
     }  # fmt: skip
     units = batch * heads * -(-queries // rows)
@@ -184,9 +182,9 @@ def _stay_in_place(q: Tensor, k: Tensor, v: Tensor) -> bool:
 
 def _rows(queries: int, keys: int, on_tiles: bool) -> int:
     """Queries of a tile; whole matrix tiles, where there are some."""
-    columns = max(16, min(_BLOCK, -(-keys // 16) * 16))
     if on_tiles:
-        return max(1, min(_MOST_TILE_ROWS, _SCORES_BYTES // 4 // columns // _TILE * _TILE, queries))
+        return max(1, min(_TILE, queries))
+    columns = max(16, min(_BLOCK, -(-keys // 16) * 16))
     return max(1, min(_MOST_ROWS, _SCORES // columns, queries))
 
 

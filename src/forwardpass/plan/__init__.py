@@ -19,6 +19,7 @@ from ..ops import Tensor
 from ..ops.evaluate import infer_types
 from ..records import field, record
 from ..tracked import is_tracked, total
+from .attention_words import words_in_attention
 from .depth_first import Chain, chains
 from .half_values import halve
 from .kv_cache import copy_in_attention
@@ -282,7 +283,8 @@ def _scheduled(planner: Planner, inputs: dict[str, TensorType]) -> Plan:
     settings = planner.settings
     steps = copy_in_attention(planner.steps)
     steps = mean_in_epilogues(pool_in_epilogues(steps, planner), planner)
-    steps = split_in_epilogues(halve(scale_in_prologues(steps), planner))
+    steps = words_in_attention(halve(scale_in_prologues(steps), planner), planner)
+    steps = split_in_epilogues(steps)
     threads = split(steps, settings.threads)
     alternate(steps, threads, settings.l2)
     found = chains(steps, threads, settings.l2) if settings.l2 else []
