@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from small_graphs import decoder
 
-from forwardpass.ops import lower_linear, lower_split, split_cost
+from forwardpass.ops import lower_linear, lower_split, split_cost, split_steps
 from forwardpass.run import Model
 
 MEMOS = (
     lower_linear._entries, lower_linear._tile_rows, split_cost._tile_rows,
-    split_cost.positions_of, split_cost.pays, lower_split._steps, lower_split._width,
+    split_cost.positions_of, split_cost.pays, lower_split._width, split_steps.steps_of,
 )  # fmt: skip
 """What the process keeps of sizes that it has met: a bounded number, which the tests do not reach."""
 RESIDENT = Path("/proc/self/statm")

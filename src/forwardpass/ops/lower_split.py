@@ -8,8 +8,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from ..graph import Array
 from ..records import record
 from ..tracked import call
@@ -17,6 +15,7 @@ from .lower import Convolution
 from .lower_linear import MOST_KEPT, chunk_length, cut_by_bytes, epilogue, vector
 from .registry import Lowering, Tensor
 from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of, splits_beside
+from .split_steps import steps_of
 
 __all__ = ["BETWEEN", "Products", "conv_on_tiles", "is_made", "linear_on_tiles", "product_step", "reading"]
 
@@ -333,7 +332,7 @@ def reading(
     fields = {
         "oh": rows, "ow": count, "span": span, "tile_m": tile_m,
         "a_batch": p.blocks * height * width * pixel, "a_row": steps[0] * width * pixel, "a_col": steps[1] * pixel,
-        "n_steps": n_steps, "steps": call(_steps, height, width, p.x.shape[3], tuple(p.taps), pixel, p.valid),
+        "n_steps": n_steps, "steps": call(steps_of, height, width, p.x.shape[3], tuple(p.taps), pixel, p.valid),
         "chunk_steps": chunk_steps, "split_n": split_n,
         "block": _together(p, terms, steps, (rows, count, tile_m), chunk_steps),
     }  # fmt: skip
@@ -342,30 +341,6 @@ def reading(
 
 def _streams(nbytes: int) -> int:
     return int(nbytes >= _STREAMED_BYTES)
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _steps(height: int, width: int, channels: int, taps: tuple[tuple[int, int], ...], pixel: int, valid: int) -> Array:
-    """The `steps` of BrgemmSplitParams; `valid` says what is in a block, if not its channels are."""
-    found: Array = _steps_of_one(channels, taps, valid).copy()
-    found[:, 0] *= height * width * pixel
-    if taps != ((0, 0),):
-        found.reshape(-1, len(taps), 2)[..., 0] += np.array([(i * width + j) * pixel for i, j in taps])
-    found.flags.writeable = False  # many plans share it
-    return found
-
-
-@lru_cache(maxsize=MOST_KEPT)
-def _steps_of_one(channels: int, taps: tuple[tuple[int, int], ...], valid: int) -> Array:
-    """`_steps` where all taps are at one place, and blocks one apart."""
-    blocks = -(-channels // BLOCK)
-    table: Array = np.empty((blocks, len(taps), 2), np.int64)
-    table[..., 0] = np.arange(blocks)[:, None]
-    table[..., 1] = valid or (1 << BLOCK) - 1
-    if not valid:
-        table[-1:, :, 1] = (1 << channels - (blocks - 1) * BLOCK) - 1
-    one: Array = table.reshape(-1, 2)
-    return one
 
 
 def _chunk_steps(steps: int, terms: int) -> int:
