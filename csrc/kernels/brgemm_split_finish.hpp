@@ -40,7 +40,7 @@ struct Finish : Alone {
     const int first = block.done;
     const Rows& rows = block.rows_of(first);
     const std::int64_t panel = block.panel_of(first);
-    if (alone && p.n >= (panel + block.panels) * kPairs) {
+    if (kHasTiles && alone && p.n >= (panel + block.panels) * kPairs) {
       block.done += block.panels;
       for (int n = 0; n < block.panels; ++n) finish_alone(rows, block.sums[first + n], panel + n);
       return;
