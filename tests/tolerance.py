@@ -135,6 +135,9 @@ FAST = 2e-5
 BFLOAT16 = 2.0**-8
 """The same for "bfloat16": each of the two factors of a product is rounded to 8 bits."""
 
+TILES_OF_GROUPS = {"float32": 4e-7, "fast": 1e-5, "bfloat16": BFLOAT16}
+"""Norm of the error of a convolution of groups on tiles, relative to the norm of the result."""
+
 RANDOM_IMAGES = {"portable": 3e-6, "float32": 3e-6, "fast": 1e-4, "bfloat16": 6e-2}
 """Precision -> norm of the error of a random network of a dozen layers against float64, relative to the norm: sums that
 cancel, and the layers behind, enlarge what a product rounds."""

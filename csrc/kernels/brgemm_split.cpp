@@ -60,7 +60,8 @@ struct Loops : Finish {
     const std::int64_t a_col = p.a_col;
     const std::uint32_t* b0 = weights<kTerms>(now.panel, turn.steps.begin);
     const std::uint32_t* b1 = b0 + b_panel();
-    const std::uint32_t *a0 = now.rows[0].a, *a1 = now.rows[kM - 1].a;
+    const std::int64_t start = start_of(now.panel).offset;
+    const std::uint32_t *a0 = now.rows[0].a + start, *a1 = now.rows[kM - 1].a + start;
     const Step* const end = steps() + turn.steps.end;
     for (int m = 0; turn.last && m < kM; ++m) fetch_results(now.rows[m], now.panel, kN);
     if (turn.first) {
@@ -133,7 +134,8 @@ struct Loops : Finish {
     const std::int64_t a_col = p.a_col;
     const std::uint32_t* b0 = weights<3>(now.panel, turn.steps.begin);
     const std::uint32_t* b1 = b0 + b_panel();
-    const std::uint32_t *a0 = now.rows[0].a, *a1 = now.rows[1].a;
+    const std::int64_t start = start_of(now.panel).offset;
+    const std::uint32_t *a0 = now.rows[0].a + start, *a1 = now.rows[1].a + start;
     const Step* const end = steps() + turn.steps.end;
     Ahead next = ahead;
     Rest rest = of;

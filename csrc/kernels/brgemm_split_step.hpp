@@ -12,6 +12,12 @@ struct Step {
   std::int64_t valid;   // bit k: number k of the block is no filling
 };
 
+// Where A begins for two panels of groups.
+struct Start {
+  std::int64_t offset;   // in words
+  std::int64_t channel;  // number 0 of the block there
+};
+
 // Weights that multiply next, on their way into L2. There need be no memory there.
 struct Ahead {
   static constexpr bool kBeside = false;

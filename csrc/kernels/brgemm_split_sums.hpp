@@ -16,6 +16,9 @@ struct Sums {
   std::int64_t b_step() const { return (p.floats ? 2 : p.terms) * kTileWords; }
   std::int64_t b_panel() const { return p.n_steps * b_step(); }
   const Step* steps() const { return static_cast<const Step*>(p.steps); }
+  Start start_of(std::int64_t panel) const {
+    return p.starts ? static_cast<const Start*>(p.starts)[panel / 2] : Start{0, 0};
+  }
 
   // Calls act(pixels, columns) for each row of pixels that the tile has a part of.
   template <class Act>
@@ -57,8 +60,22 @@ struct Sums {
     }
   }
 
-  // kLanes columns of a row of the product as brgemm_f32 sums them: the taps one after another.
+  // kLanes columns, each of the channels of its group.
   Vec exact(const std::uint32_t* row, std::int64_t panel, int column) const {
+    const Start start = start_of(panel);
+    if (!p.starts) return exact(row, panel, column, {0, p.n_steps * kBlock});
+    alignas(64) float sums[kLanes], found[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const std::int64_t group = (panel * kPairs + column + lane) / p.group_out;
+      const std::int64_t first = group * p.group_in - start.channel;
+      store(found, exact(row + start.offset, panel, column, {first, first + p.group_in}));
+      sums[lane] = found[lane];
+    }
+    return load(sums);
+  }
+
+  // kLanes columns of a row of the product of some channels as brgemm_f32 sums them: the taps one after another.
+  Vec exact(const std::uint32_t* row, std::int64_t panel, int column, Range channels) const {
     Vec total = zero(), sum = zero();
     const std::uint32_t* tiles_of_panel = b + panel * b_panel() + column;
     const std::int64_t taps = p.taps, blocks = p.n_steps / taps;
@@ -68,8 +85,9 @@ struct Sums {
       const std::int64_t s = i % blocks * taps + i / blocks;
       const std::uint32_t* tile = tiles_of_panel + s * b_step();
       const std::int64_t valid = steps()[s].valid;
+      const std::int64_t block = i % blocks * kBlock;
       for (std::int64_t k = 0; k < kBlock && valid >> k; ++k) {
-        if (!(valid >> k & 1)) continue;
+        if (!(valid >> k & 1) || block + k < channels.begin || block + k >= channels.end) continue;
         Vec x = zero(), w = zero();
         for (std::int64_t t = p.terms - 1; t >= 0; --t) {
           const std::uint32_t* word = row + steps()[s].offset + t * kPairs + k % kPairs;
@@ -79,14 +97,14 @@ struct Sums {
         }
         if (p.floats) w = load(reinterpret_cast<const float*>(tile + k * kPairs));
         sum = fma(x, w, sum);
-        if (++count < p.chunk && !(i + 1 == p.n_steps && valid >> (k + 1) == 0)) continue;
+        if (++count < p.chunk) continue;
         total = first ? sum : total + sum;
         sum = zero();
         first = false;
         count = 0;
       }
     }
-    return total;
+    return first ? sum : count ? total + sum : total;
   }
 
   FP_INLINE Vec half(IVec words, std::int64_t k) {

@@ -168,8 +168,10 @@ def _terms(p: dict[str, Any]) -> str:
 
 
 def _tiles(p: dict[str, Any]) -> str:
-    rows, k = p["batch"] * p["oh"] * p["ow"], sum(int(valid).bit_count() for valid in p["steps"][:, 1])
-    parts = [f"{rows}x{p['n']}x{k}", f"{_terms(p)} tiles of {p['tile_m']} rows"]
+    rows, groups = p["batch"] * p["oh"] * p["ow"], p["n"] // p["group_out"]
+    k = p["taps"] * p["group_in"] if groups > 1 else sum(int(valid).bit_count() for valid in p["steps"][:, 1])
+    parts = [f"{groups} groups of {rows}x{p['group_out']}x{k}" if groups > 1 else f"{rows}x{p['n']}x{k}"]
+    parts += [f"{_terms(p)} tiles of {p['tile_m']} rows"]
     parts += ["split by columns"] if p["split_n"] else []
     parts += filter(None, [p.get("activation")])
     return ", ".join([*parts, *(["splits the result"] if p["makes"] else [])])

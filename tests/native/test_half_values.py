@@ -12,7 +12,7 @@ from planned import on_tiles, tiles_always
 
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_split
-from forwardpass.ops.lower_split import BETWEEN
+from forwardpass.ops.split_made import BETWEEN
 from forwardpass.plan import Plan, make_plan
 
 SAME, WIDE = [1, 1, 1, 1], [2, 2, 2, 2]

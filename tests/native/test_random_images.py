@@ -61,8 +61,8 @@ class Grower:
 
     def grow(self) -> None:
         x = list(self.values)[-1 - self.number(0, min(2, len(self.values) - 1))]
-        draw = self.one_of(*[self.conv] * 4, self.depthwise, self.depthwise, self.pool, self.gate, self.normalise,
-                           self.join, self.join, self.add)  # fmt: skip
+        draw = self.one_of(*[self.conv] * 4, *[self.groups, self.depthwise, self.join] * 2, self.pool, self.gate,
+                           self.normalise, self.add)  # fmt: skip
         draw(x, *self.values[x])
 
     def window(self, h: int, w: int, k: int, strides: list[int]) -> tuple[dict[str, Any], int, int] | None:
@@ -81,6 +81,15 @@ class Grower:
         if self.number(0, 1) and (oh, ow, n) in self.values.values():
             inputs.append(self.like(lambda s: s == (oh, ow, n)))
         self.emit("nhwc.Conv", inputs, (oh, ow, n), **how, **self.one_of(*ACTIVATIONS))
+
+    def groups(self, x: str, h: int, w: int, c: int) -> None:
+        count, k = self.one_of(*(g for g in (1, 2, 3, 4, 8, 16) if c % g == 0)), self.one_of(1, 3)
+        found = self.window(h, w, k, [self.one_of(1, 2)] * 2)
+        if found is not None:
+            how, oh, ow = found
+            n = count * self.one_of(4, 7, 16, 24)
+            inputs = [x, self.const(k, k, c // count, n, scale=(k * k * c / count) ** -0.5), self.const(n)]
+            self.emit("nhwc.Conv", inputs, (oh, ow, n), **how, group=count, **self.one_of(*ACTIVATIONS))
 
     def depthwise(self, x: str, h: int, w: int, c: int) -> None:
         k, stride = self.one_of(3, 3, 5), self.one_of(1, 1, 2)

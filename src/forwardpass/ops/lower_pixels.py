@@ -9,9 +9,10 @@ import numpy as np
 from ..graph import Array
 from ..tracked import call
 from .lower import Convolution
-from .lower_split import Products, is_made, product_step, reading
+from .lower_split import Products, product_step, reading
 from .registry import Lowering
 from .split_cost import ROWS
+from .split_made import is_made
 
 __all__ = ["MOST_CHANNELS", "pixels_on_tiles"]
 

@@ -15,16 +15,12 @@ from .lower import Convolution
 from .lower_linear import MOST_KEPT, chunk_length, cut_by_bytes, epilogue, vector
 from .registry import Lowering, Tensor
 from .split_cost import BLOCK, PANEL, RESIDENT_BYTES, ROWS, pays, pools_faster, positions_of, splits_beside
+from .split_groups import blocks_of, starts, with_zeros
+from .split_made import is_made
 from .split_steps import steps_of
 
-__all__ = ["BETWEEN", "Products", "conv_on_tiles", "is_made", "linear_on_tiles", "product_step", "reading"]
+__all__ = ["Products", "conv_on_tiles", "linear_on_tiles", "product_step", "reading"]
 
-BETWEEN = {
-    "depthwise_f32": "depthwise_bf16",
-    "max_pool_f32": "max_pool_bf16",
-    "average_pool_f32": "average_pool_bf16",
-}
-"""Kernels of float32 images -> those of what products of one term read and write."""
 _WORDS = 16
 """Pairs of bfloat16 numbers of a block."""
 _WHOLE_TILES = 96
@@ -73,6 +69,8 @@ class Products:
     pixel, valid
         Words of a pixel of the operand, and a bit for each number of a block that is one, where pixels of few channels
         share a block: else 0.
+    groups
+        Of channels, and of outputs: each is the sum over its group alone.
     """
 
     x: Tensor
@@ -87,6 +85,7 @@ class Products:
     whole: Tensor | None = None
     pixel: int = 0
     valid: int = 0
+    groups: int = 1
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -99,6 +98,11 @@ class Products:
         """Of the channels of a pixel."""
         return -(-self.x.shape[3] // BLOCK)
 
+    @property
+    def deep(self) -> int:
+        """Blocks of channels that two panels multiply."""
+        return blocks_of(self.groups, self.x.shape[3], self.out.shape[3])[0]
+
     def words(self, terms: int) -> int:
         """Of the split operand."""
         height, width = self.padded
@@ -106,7 +110,7 @@ class Products:
 
     def weights(self, terms: int) -> int:
         """Bytes of the split weights."""
-        return len(self.taps) * self.blocks * terms * _WORDS * 4 * -(-self.out.shape[3] // PANEL) * PANEL
+        return len(self.taps) * self.deep * terms * _WORDS * 4 * -(-self.out.shape[3] // PANEL) * PANEL
 
     def images(self, first: int, count: int) -> Products:
         """The products of some images alone."""
@@ -124,7 +128,9 @@ class Products:
     def _part(self, x: Tensor, pads: tuple[int, int, int, int], axis: int, first: int, count: int) -> Products:
         residual = None if self.residual is None else _slice(self.residual, axis, first, count)
         out = _slice(self.out, axis, first, count)
-        return Products(x, pads, self.taps, self.steps, out, residual, self.key, self.b, self.chunk, self.whole)
+        p = Products(x, pads, self.taps, self.steps, out, residual, self.key, self.b, self.chunk, self.whole)
+        p.groups = self.groups
+        return p
 
     def pays(self, terms: int, *, made: bool = False) -> bool:
         """Whether tiles of so many terms are faster than FMA, where other steps have `made` the operand or have not.
@@ -132,33 +138,39 @@ class Products:
         if not terms or not self.out.shape[3]:
             return False
         image = (*self.padded, self.x.shape[3], *self.out.shape[1:])
-        return bool(call(pays, terms, len(self.taps), self.steps[0] == self.steps[1], made, *image))
+        even = self.steps[0] == self.steps[1]
+        groups = (self.groups, self.deep) if self.groups > 1 else (1, 0)
+        return bool(call(pays, terms, len(self.taps), even, made, *image, *groups))
 
 
 def conv_on_tiles(ctx: Lowering, c: Convolution) -> bool:
     """nhwc.Conv with two spatial dimensions and constant weights on tiles, where that pays."""
     x, out, pads = c.x, c.out, c.pads
-    if not ctx.terms or int(ctx.attributes["group"]) != 1 or 0 in out.shape:
+    groups = int(ctx.attributes["group"])
+    if not ctx.terms or 0 in out.shape or (groups > 1 and c.w.shape[2] == 1):
         return False
-    kh, kw, channels, n = c.w.shape
+    kh, kw, per_group, n = c.w.shape
+    channels = groups * per_group
     sh, sw = ctx.attributes["strides"] or (1, 1)
     dh, dw = ctx.attributes["dilations"] or (1, 1)
     pooled = ctx.attributes["pooled"] and (kh, kw, sh, sw, dh, dw) == (3, 3, 1, 1, 1, 1)
 
     def pools() -> bool:
-        return bool(pooled and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
+        return bool(pooled and groups == 1 and call(pools_faster, ctx.terms, *out.shape[1:3], channels, n))
 
     made = is_made(ctx, x)
-    if not made and _rows_on_tiles(ctx, c, pools):
+    if not made and groups == 1 and _rows_on_tiles(ctx, c, pools):
         return True
     if kh == kw == 1 and not any(pads):  # only the pixels that are read
         shape4 = (x.shape[0], *out.shape[1:3], channels)
         x = Tensor(x.buffer, shape4, (x.strides[0], x.strides[1] * sh, x.strides[2] * sw, 1), x.offset)
         sh = sw = 1
     taps = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
-    key = (ctx.node.inputs[1], "tiles")
-    shape = (kh * kw, channels, n)
-    p = Products(x, pads, taps, (sh, sw), out, c.residual, key, lambda: c.w.reshape(shape), c.chunk)
+    key = (ctx.node.inputs[1], "tiles", groups)
+    p = Products(
+        x, pads, taps, (sh, sw), out, c.residual, key,
+        lambda: with_zeros(c.w.reshape(kh * kw, per_group, n), groups, channels), c.chunk, groups=groups,
+    )  # fmt: skip
     return p.pays(ctx.terms, made=made) and not pools() and _lowered(ctx, p)
 
 
@@ -231,18 +243,6 @@ def _as_images(t: Tensor, batch: int, rows: int, width: int) -> Tensor:
     return Tensor(t.buffer, shape, (rows * n, width * n, n, 1), t.offset)
 
 
-def is_made(ctx: Lowering, x: Tensor) -> bool:
-    """Whether other steps make the operand on their way: products, or what is between two of them. Of one term, since
-    that is all they write then."""
-    buffer = x.buffer
-    for s in reversed(ctx.steps if ctx.terms == 1 else ()):
-        if s.output.buffer is buffer and s.kernel != "halo_f32":
-            if s.kernel not in BETWEEN:
-                return bool(s.kernel == "brgemm_split_f32")
-            buffer = s.inputs[0].buffer
-    return False
-
-
 def _lowered(ctx: Lowering, p: Products) -> bool:
     parts = [p] if is_made(ctx, p.x) else _parts(p, ctx.terms, ctx.threads)
     # A tile reads whole: behind the last pixel as many as it has rows, in steps of the window's.
@@ -305,13 +305,13 @@ def product_step(ctx: Lowering, p: Products, split: Tensor, reads: dict[str, Any
         "r_batch": r[0], "r_row": r[1], "r_col": r[2], "r_block": 0,
         "taps": len(p.taps), "chunk": p.chunk,
         "b": ctx.packed((*p.key, 0 if floats else terms), lambda: ctx.pack_split(p.b(), floats=floats)),
-        "floats": int(floats),
+        "floats": int(floats), "group_in": p.x.shape[3] // p.groups, "group_out": n // p.groups,
         "bias": None if bias is None else vector(ctx, bias, n),
         "streams": call(_streams, out.buffer.nbytes) if out.buffer.kind == "output" else 0,
         "makes": 0, "made_batch": 0, "made_block": 0, "made_row": 0, **epilogue(ctx),
     }  # fmt: skip
-    flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3])
-    grain = 2 if floats and reads["split_n"] else 1
+    flops = 2 * out.size * len(p.taps) * (p.valid.bit_count() or p.x.shape[3] // p.groups)
+    grain = 2 if (floats or p.groups > 1) and reads["split_n"] else 1
     ctx.step("brgemm_split_f32", params, [split, residual], out, units=units, grain=grain, flops=flops, products=p)
 
 
@@ -327,12 +327,17 @@ def reading(
     # Of one term weights are half of float32's, and a thread finds more of what it made itself along rows.
     read = (4 * p.words(terms), p.weights(terms) if terms > 1 else 0)
     split_n, units = call(cut_by_bytes, batch * rows * -(-count // tile_m), -(-n // PANEL), threads, *read)
-    n_steps = p.blocks * len(p.taps)
+    n_steps = p.deep * len(p.taps)
     chunk_steps = _chunk_steps(n_steps, terms)
+    channels, first = p.x.shape[3], None
+    table = [height, width, channels, tuple(p.taps), pixel, p.valid]
+    if p.groups > 1:
+        first = starts(p.groups, channels, n, height * width * pixel)
+        table[2], table[5] = p.deep * BLOCK, (1 << BLOCK) - 1
     fields = {
         "oh": rows, "ow": count, "span": span, "tile_m": tile_m,
         "a_batch": p.blocks * height * width * pixel, "a_row": steps[0] * width * pixel, "a_col": steps[1] * pixel,
-        "n_steps": n_steps, "steps": call(steps_of, height, width, p.x.shape[3], tuple(p.taps), pixel, p.valid),
+        "n_steps": n_steps, "steps": call(steps_of, *table), "starts": first,
         "chunk_steps": chunk_steps, "split_n": split_n,
         "block": _together(p, terms, steps, (rows, count, tile_m), chunk_steps),
     }  # fmt: skip
@@ -363,7 +368,7 @@ def _together(
     most = RESIDENT_BYTES if terms > 1 else RESIDENT_BYTES // 8  # a product of one term waits for its weights
     if p.weights(terms) <= most and 2 * tile_m * taps * p.blocks * step <= _L1_BYTES:
         return 2
-    own = steps[0] * steps[1] * step * -(-chunk_steps // taps)
+    own = steps[0] * steps[1] * step * (-(-chunk_steps // taps) if p.groups == 1 else p.blocks)
     return call(_stay, rows * -(-count // tile_m), tile_m * own)  # type: ignore[no-any-return]
 
 

@@ -24,6 +24,8 @@ _FMA = 1 / 88
 """Per product of float32."""
 _FMA_WEIGHTS = 0.015
 """Per byte of weights that FMA reads beside its products."""
+_FMA_GROUPS = 4.0
+"""More, per pixel and panel of a group, whose sums are short."""
 _WEIGHTS = 0.075
 """Per byte of weights that tiles read."""
 _WEIGHTS_LARGE = 0.055
@@ -40,12 +42,16 @@ _FINISH = 28.0
 """Per tile of sums that goes to memory."""
 _FINISH_3 = 70.0
 """The same with three terms: of 64 channels on 56 x 56, FMA makes 256 faster."""
+_ZEROS = 0.84
+"""The part of the time of products that is left where most weights are zeros: the clock is higher."""
 _SPLIT = 3.0
 """Per block that is split."""
 _SPLIT_TERM = 2.0
 """Per term of it that is written and read again."""
 _SPLIT_PART = 3.0
 """More, per block that has filling."""
+_FINE = 8
+"""Least channels of a group whose sums in three terms, six additions per tap, round no more than those of FMA."""
 _CYCLES = 3.3
 """Per nanosecond."""
 _GAIN = 0.9
@@ -66,20 +72,39 @@ def positions_of(oh: int, ow: int, width: int, even: bool) -> tuple[int, int, in
 
 @lru_cache(maxsize=MOST_KEPT)
 def pays(
-    terms: int, taps: int, even: bool, made: bool, height: int, width: int, channels: int, oh: int, ow: int, n: int
+    terms: int,
+    taps: int,
+    even: bool,
+    made: bool,
+    height: int,
+    width: int,
+    channels: int,
+    oh: int,
+    ow: int,
+    n: int,
+    groups: int = 1,
+    deep: int = 0,
 ) -> bool:
-    """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n]."""
+    """As `Products.pays`, for images [height, width, channels] with the border and outputs [oh, ow, n], and for
+    `groups` of which two panels multiply `deep` blocks of channels."""
+    if terms == 3 and channels // groups < _FINE and groups > 1:
+        return False
     columns = -(-n // PANEL) * PANEL
-    products = taps * channels * columns
+    apart = groups * -(-n // groups // PANEL)  # panels
+    products = taps * (channels // groups) * apart * PANEL
     fma = oh * ow * products * _FMA + 4 * products * _FMA_WEIGHTS
+    zeros = 1.0
+    if groups > 1:
+        fma += oh * ow * apart * _FMA_GROUPS
+        zeros = _ZEROS if channels // groups < BLOCK else 1.0
     nbytes = 4 * oh * ow * n
     # What has one term is mostly written in bfloat16.
     most = _GAIN * (fma + _write(nbytes)) - _write(nbytes // 2 if terms == 1 else nbytes)
     full, pixels = oh * ow / ROWS, 0 if made else height * width
-    if _time(terms, taps, full, full * _product_time(ROWS), pixels, channels, columns) >= most:
+    if _time(terms, taps, full, zeros * full * _product_time(ROWS), pixels, channels, columns, deep) >= most:
         return False  # not even if all tiles were full, and small layers shall not wait for the search
     tiles, time = _tiles(positions_of(oh, ow, width, even))
-    return _time(terms, taps, tiles, time, pixels, channels, columns) < most
+    return _time(terms, taps, tiles, zeros * time, pixels, channels, columns, deep) < most
 
 
 def splits_beside(terms: int, weights: int, n: int, blocks: int, tiles: int) -> bool:
@@ -95,7 +120,9 @@ def _write(nbytes: int) -> float:
     return nbytes * _WRITE if nbytes > RESIDENT_BYTES else 0.0
 
 
-def _time(terms: int, taps: int, tiles: float, time: float, pixels: int, channels: int, columns: int) -> float:
+def _time(
+    terms: int, taps: int, tiles: float, time: float, pixels: int, channels: int, columns: int, deep: int = 0
+) -> float:
     """Nanoseconds for one image on tiles, without writing the result.
 
     Parameters
@@ -106,15 +133,18 @@ def _time(terms: int, taps: int, tiles: float, time: float, pixels: int, channel
         Nanoseconds of one product of each of them.
     pixels
         That are split.
+    deep
+        Blocks of channels that are multiplied, of groups; else 0.
     """
     blocks, whole = -(-channels // BLOCK), channels // BLOCK
-    products = time * (terms * (terms + 1) // 2 * taps * blocks)
+    finish = _FINISH_3 if terms == 3 and not deep else _FINISH
+    deep = deep or blocks
+    products = time * (terms * (terms + 1) // 2 * taps * deep)
     split = pixels * (blocks * (_SPLIT + terms * _SPLIT_TERM) + (blocks - whole) * _SPLIT_PART)
-    weights = taps * blocks * BLOCK * columns * 2 * terms
+    weights = taps * deep * BLOCK * columns * 2 * terms
     wait = weights * (_WEIGHTS if weights < 1 << 22 else _WEIGHTS_LARGE)
     if splits_beside(terms, weights, columns, blocks, math.ceil(tiles)):
         wait = weights * 2 / 3 * _FLOATS
-    finish = _FINISH_3 if terms == 3 else _FINISH
     return columns // PANEL * (products + tiles * finish) + split + wait
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from ..graph import Array
 from ..memory import Buffer
 from ..ops import Tensor
-from ..ops.lower_split import BETWEEN, reading
+from ..ops.lower_split import reading
 from ..ops.split_cost import BLOCK, ROWS
+from ..ops.split_made import BETWEEN
 from ..records import record
 from .mean_epilogue import is_mean_of
 from .planner import Planner, Step
