@@ -76,7 +76,6 @@ def test_the_definition(name: str, how: dict[str, Any], precision: str, isa: str
     assert got.tobytes() == emulated.tobytes()
 
 
-@pytest.mark.threads
 @pytest.mark.usefixtures("every_step_split")
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", WIDTHS)
