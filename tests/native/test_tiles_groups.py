@@ -139,7 +139,7 @@ def test_images_between_them_are_bfloat16_numbers(isa: str, rng: np.random.Gener
 
 @pytest.mark.parametrize(("precision", "tiles"), [("float32", True), ("bfloat16", True), ("portable", False)])
 def test_choice_is_told_by_explain(precision: str, tiles: bool) -> None:
-    if "amx" not in _native.available_isas():
+    if tiles and "amx" not in _native.available_isas():
         pytest.skip("no AMX here")
     w = np.ones((3, 3, 8, 256), np.float32)
     node = Node("Conv", ["x", "w"], ["y"], {"group": 32, "pads": SAME}, "nhwc")

@@ -13,7 +13,7 @@ from forwardpass.dtypes import code_of, decode, is_narrow, to_foreign
 from forwardpass.graph import Node, TensorType
 from forwardpass.ops.evaluate import evaluate_node, infer_node
 
-__all__ = ["check_judge", "judged", "newest_opset", "ours", "theirs"]
+__all__ = ["check_judge", "judged", "newest_opset", "ours", "theirs", "weights_for"]
 
 
 def _node(op: str, domain: str, inputs: Sequence[Any], attributes: Mapping[str, Any], outputs: int) -> Node:
@@ -59,6 +59,14 @@ def check_judge(compare: Callable[[], None], departure: str | None) -> None:
     except Exception:
         return
     pytest.fail(f"the judge agrees: it is no longer true that it {departure}")
+
+
+def weights_for(a: Any, weights: np.ndarray) -> np.ndarray:
+    """Integer weights that onnxruntime multiplies with numbers of dtype `a` without an error on every CPU.
+
+    Where a CPU lacks VNNI, it adds two products of uint8 by int8 in 16 bits, which saturate: 7 bits fit.
+    """
+    return weights >> 1 if (np.dtype(a), weights.dtype) == (np.uint8, np.int8) else weights
 
 
 @functools.cache

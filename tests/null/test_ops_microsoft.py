@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judge import judged as judged_of
+from judge import judged as judged_of, weights_for
 from judge import ours as ours_of
 
 from forwardpass.errors import Error, GraphError
@@ -274,7 +274,7 @@ PAIRS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]
 @pytest.mark.parametrize("attributes", [{}, {"transA": 1, "alpha": 0.5}, {"transB": 1, "alpha": 2.0}])
 def test_quantized_gemm(rng: np.random.Generator, a: str, b: str, columns: bool, attributes: Any) -> None:
     left = eight(rng, a, *((7, 4) if attributes.get("transA") else (4, 7)))
-    right = eight(rng, b, *((5, 7) if attributes.get("transB") else (7, 5)))
+    right = weights_for(a, eight(rng, b, *((5, 7) if attributes.get("transB") else (7, 5))))
     per = (5,) if columns else ()
     b_scale = rng.uniform(0.01, 0.05, per).astype(np.float32)
     b_zero = eight(rng, b, *per)
@@ -290,7 +290,7 @@ def test_quantized_gemm(rng: np.random.Generator, a: str, b: str, columns: bool,
 @pytest.mark.parametrize("columns", [False, True])
 def test_products_of_integers_as_floats(rng: np.random.Generator, a: str, b: str, columns: bool) -> None:
     per = (6,) if columns else ()
-    left, right = eight(rng, a, 2, 5, 9), eight(rng, b, 9, 6)
+    left, right = eight(rng, a, 2, 5, 9), weights_for(a, eight(rng, b, 9, 6))
     b_scale = rng.uniform(0.01, 0.05, per).astype(np.float32)
     a_scale, a_zero = parameters(rng, a, 0.02)
     judged("MatMulIntegerToFloat", [left, right, a_scale, b_scale])
@@ -310,7 +310,7 @@ def test_products_with_a_scale_per_column_of_a(rng: np.random.Generator) -> None
 def test_dynamically_quantized_product(rng: np.random.Generator, dtype: str, columns: bool) -> None:
     per = (6,) if columns else ()
     b_scale = rng.uniform(0.01, 0.05, per).astype(np.float32)
-    inputs = [normal(rng, 3, 5, 9), eight(rng, dtype, 9, 6), b_scale]
+    inputs = [normal(rng, 3, 5, 9), weights_for("uint8", eight(rng, dtype, 9, 6)), b_scale]
     judged("DynamicQuantizeMatMul", inputs)
     judged("DynamicQuantizeMatMul", [*inputs, eight(rng, dtype, *per), normal(rng, 6)])
 
@@ -318,7 +318,7 @@ def test_dynamically_quantized_product(rng: np.random.Generator, dtype: str, col
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 @pytest.mark.parametrize("last", [0, 1])
 def test_quantized_conv(rng: np.random.Generator, a: str, b: str, last: int) -> None:
-    x, w = eight(rng, a, *((2, 7, 6, 4) if last else (2, 4, 7, 6))), eight(rng, b, 6, 2, 3, 3)
+    x, w = eight(rng, a, *((2, 7, 6, 4) if last else (2, 4, 7, 6))), weights_for(a, eight(rng, b, 6, 2, 3, 3))
     w_scale = rng.uniform(0.01, 0.05, 6).astype(np.float32)
     inputs = [x, *parameters(rng, a, 0.05), w, w_scale, np.zeros(6, b), *parameters(rng, a, 0.5)]
     bias = rng.integers(-1000, 1000, 6).astype(np.int32)

@@ -21,7 +21,7 @@ from attention_operands import (
     tables,
     trimmed,
 )
-from judge import judged as judged_of
+from judge import judged as judged_of, weights_for
 from judge import ours as ours_of
 from judge import theirs
 
@@ -250,7 +250,10 @@ def test_dynamic_lstm(rng: np.random.Generator, dtype: str, attributes: Any, cha
     steps, batch, width, hidden = 5, 3, 6, 4
     count = 2 if attributes.get("direction") == "bidirectional" else 1
     info = np.iinfo(dtype)
-    weights = [rng.integers(info.min, info.max + 1, (count, n, 4 * hidden)).astype(dtype) for n in (width, hidden)]
+    weights = [
+        weights_for("uint8", rng.integers(info.min, info.max + 1, (count, n, 4 * hidden)).astype(dtype))
+        for n in (width, hidden)
+    ]
     per = (count, 4 * hidden) if channels else (count,)
     # onnxruntime takes zero points other than 0 for unsigned weights alone, and one for all channels.
     zero = np.full(per, 128 if dtype == "uint8" else 0, dtype)

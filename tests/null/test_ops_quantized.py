@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judge import judged, ours
+from judge import judged, ours, weights_for
 
 from forwardpass import dtypes
 from forwardpass.errors import GraphError
@@ -236,6 +236,7 @@ SIGNS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8"), ("int8", "uint
 )
 def test_matmul_integer(rng: np.random.Generator, a: str, b: str, shapes: Any) -> None:
     left, right = (integers(rng, np.dtype(d), s) for d, s in zip((a, b), shapes))
+    right = weights_for(a, right)
     judged("MatMulInteger", [left, right])
     zeros = [np.asarray(integers(rng, np.dtype(d), ())) for d in (a, b)]
     judged("MatMulInteger", [left, right, *zeros])
@@ -252,6 +253,13 @@ def test_matmul_integer_by_rows(rng: np.random.Generator) -> None:
     assert np.array_equal(ours("MatMulInteger", [a, b, rows, columns], {})[0], expected)
     vector = ours("MatMulInteger", [a[0], b[0], rows[0, :, 0], columns[0, 0]], {})[0]
     assert np.array_equal(vector, expected[0])
+
+
+@pytest.mark.parametrize(("a", "b"), SIGNS)
+def test_products_of_the_largest_numbers(a: str, b: str) -> None:
+    left, right = ([np.iinfo(d).min, np.iinfo(d).max] for d in (a, b))
+    (y,) = ours("MatMulInteger", [np.array([[v] * 9 for v in left], a), np.array([right] * 9, b)], {})
+    assert y.tolist() == [[9 * v * w for w in right] for v in left]
 
 
 def test_sums_wrap_around_like_int32() -> None:
@@ -272,7 +280,7 @@ CONVOLUTIONS = [
 @pytest.mark.parametrize(("x_shape", "w_shape", "attributes"), CONVOLUTIONS)
 @pytest.mark.parametrize(("a", "b"), SIGNS[:3])
 def test_qlinear_conv(rng: np.random.Generator, x_shape: Any, w_shape: Any, attributes: Any, a: str, b: str) -> None:
-    x, w = integers(rng, np.dtype(a), x_shape), integers(rng, np.dtype(b), w_shape)
+    x, w = integers(rng, np.dtype(a), x_shape), weights_for(a, integers(rng, np.dtype(b), w_shape))
     x_zero, y_zero = (integers(rng, np.dtype(a), ()) for _ in range(2))
     bias = rng.integers(-5000, 5000, w_shape[0]).astype(np.int32)
     y_scale = np.asarray(scales(rng, ()) * np.prod(w_shape[1:]) / 2, np.float32)
@@ -287,7 +295,7 @@ def test_qlinear_conv(rng: np.random.Generator, x_shape: Any, w_shape: Any, attr
 @pytest.mark.parametrize(("x_shape", "w_shape", "attributes"), CONVOLUTIONS)
 def test_conv_integer(rng: np.random.Generator, x_shape: Any, w_shape: Any, attributes: Any) -> None:
     for b in ("uint8", "int8"):
-        x, w = integers(rng, np.dtype(np.uint8), x_shape), integers(rng, np.dtype(b), w_shape)
+        x, w = integers(rng, np.dtype(np.uint8), x_shape), weights_for("uint8", integers(rng, np.dtype(b), w_shape))
         judged("ConvInteger", [x, w], attributes)
         zeros = [integers(rng, np.dtype(d), ()) for d in ("uint8", b)]
         judged("ConvInteger", [x, w, *zeros], attributes)
@@ -307,7 +315,7 @@ def test_conv_integer_by_channels(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("shapes", [((5, 7), (7, 3)), ((2, 4, 7), (2, 7, 6)), ((3, 4, 7), (7, 2))])
 @pytest.mark.parametrize("per_column", [False, True])
 def test_qlinear_matmul(rng: np.random.Generator, a: str, b: str, shapes: Any, per_column: bool) -> None:
-    left, right = integers(rng, np.dtype(a), shapes[0]), integers(rng, np.dtype(b), shapes[1])
+    left, right = integers(rng, np.dtype(a), shapes[0]), weights_for(a, integers(rng, np.dtype(b), shapes[1]))
     # Per column, onnxruntime wants shape [1, N] of batches, which its text does not have for matrices.
     per = () if not per_column else (shapes[1][-1],) if right.ndim == 2 else (shapes[1][0], 1, shapes[1][-1])
     zero = np.asarray(np.full(per, integers(rng, np.dtype(b), ())), np.dtype(b))
