@@ -39,7 +39,8 @@ def test_small_programs_take_one_thread() -> None:
 
 
 def test_weights_of_a_single_row_are_shared() -> None:
-    assert parts(dense(784, 512, 512, 10), 1, 784) == [2, 2, 1]
+    """But for those of a panel, which has eight columns or more."""
+    assert parts(dense(784, 512, 512, 8), 1, 784) == [2, 2, 1]
 
 
 def test_narrow_products_are_shared_too() -> None:
