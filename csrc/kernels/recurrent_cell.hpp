@@ -82,16 +82,30 @@ void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, float* 
 #pragma GCC unroll 8
     for (int s = 0; s < kSums; ++s) sums[r][s] = zero();
   }
+  // What waits in registers beside the sums: the states of all rows, or all weights where there is no room for those.
+  constexpr bool kKeepsWeights = kSums < kRows && kRows * kSums + kRows >= kRegisters;
 #pragma GCC unroll 2
   for (std::int64_t k = 0; k < hidden; ++k) {
-    Vec h[kRows];
+    if constexpr (kKeepsWeights) {
+      Vec w[kSums];
 #pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) h[r] = set1(rows[r].h[k]);
+      for (int s = 0; s < kSums; ++s) w[s] = load(weights[s] + k * kPanel);
 #pragma GCC unroll 8
-    for (int s = 0; s < kSums; ++s) {
-      const Vec w = load(weights[s] + k * kPanel);
+      for (int r = 0; r < kRows; ++r) {
+        const Vec h = set1(rows[r].h[k]);
 #pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) sums[r][s] = fma(h[r], w, sums[r][s]);
+        for (int s = 0; s < kSums; ++s) sums[r][s] = fma(h, w[s], sums[r][s]);
+      }
+    } else {
+      Vec h[kRows];
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) h[r] = set1(rows[r].h[k]);
+#pragma GCC unroll 8
+      for (int s = 0; s < kSums; ++s) {
+        const Vec w = load(weights[s] + k * kPanel);
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) sums[r][s] = fma(h[r], w, sums[r][s]);
+      }
     }
   }
 #pragma GCC unroll 8
