@@ -177,7 +177,7 @@ struct Loops {
 
   // A tile of few rows that waits for memory: panel by panel, so that the weights are one stream.
   bool far(Range tiles, Range range) const {
-    return kFarPanels && tiles.end - tiles.begin == 1 && p.ow < kRowsThatFetch &&
+    return kFetchesAhead && tiles.end - tiles.begin == 1 && p.ow < kRowsThatFetch &&
            kBytes * kPanel * p.k * (range.end - range.begin) >= kFarBytes;
   }
 
@@ -234,7 +234,7 @@ void brgemm(const KernelArgs& args, Range range) {
     if (loops.narrow(tiles)) {
       loops.run_narrow(tiles, panels);
     } else if (loops.far(tiles, panels)) {
-      if constexpr (kFarPanels) loops.run_far(tiles, panels);
+      if constexpr (kFetchesAhead) loops.run_far(tiles, panels);
     } else {
       loops.run(tiles, panels);
     }

@@ -42,6 +42,9 @@ FP_INLINE void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 template <class Weight>
 using TileFn = void (*)(const Tile<Weight>&) noexcept;
 
+// Products along K that are one turn of the loop. More, beside fetches, gain nothing.
+constexpr int kUnrolled = kFetchesAhead ? 2 : 4;
+
 // acc += A x B over the entries of a chunk, whose rows of B follow each other. Rows of A and panels of B are addressed
 // from every fourth one's pointer, so that the addresses fit into the general registers. Returns what to fetch next.
 template <int kM, int kPanels, bool kFetches, class Weight>
@@ -69,7 +72,7 @@ FP_INLINE const char* multiply(const Tile<Weight>& t, std::int64_t chunk, const 
     for (int g = 0; g < kGroupsA; ++g) rows[g] += entry[0] - at;
     at = entry[0] + entry[1];
     const Weight* const last = panels[0] + entry[1] * kPanel;
-#pragma GCC unroll 2
+#pragma GCC unroll kUnrolled
     while (panels[0] != last) {
       if constexpr (kFetches) {
 #pragma GCC unroll 8
@@ -221,7 +224,7 @@ FP_INLINE void write(const Tile<Weight>& t, bool first, bool last, Vec (&acc)[kM
 }
 
 // Tiles of few rows wait for loads alone: where their weights are near, another one per panel would only keep them.
-template <int kM, int kPanels, bool kFetches = kM >= kRowsThatFetch, class Weight>
+template <int kM, int kPanels, bool kFetches = kFetchesAhead && kM >= kRowsThatFetch, class Weight>
 void tile(const Tile<Weight>& t) noexcept {
   constexpr int kV = kPanels * kPanelVectors;
   const char* ahead = t.ahead;

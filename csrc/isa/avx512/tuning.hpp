@@ -7,8 +7,8 @@ namespace forwardpass::FORWARDPASS_ISA {
 inline constexpr int kPanel = 16;      // columns of a packed panel of B; a multiple of kLanes
 inline constexpr int kTileM = 14;      // most rows of a tile
 inline constexpr int kRegisters = 32;  // vector registers
-// Weights of few rows of products that are far are read panel by panel, fetched ahead: the fetching of Intel's hardware
-// ends with each page.
-inline constexpr bool kFarPanels = true;
+// Weights that come from behind L2 are fetched ahead by instructions, and where few rows wait for them panel by panel:
+// the caches there are far in servers of Intel, whose fetching by hardware ends with each page.
+inline constexpr bool kFetchesAhead = true;
 
 }  // namespace forwardpass::FORWARDPASS_ISA
