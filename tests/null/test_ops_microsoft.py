@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judge import judged as judged_of, weights_for
+from judge import judged as judged_of
 from judge import ours as ours_of
+from judge import weights_for
 
 from forwardpass.errors import Error, GraphError
 from forwardpass.graph import Node

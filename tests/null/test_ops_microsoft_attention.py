@@ -21,9 +21,9 @@ from attention_operands import (
     tables,
     trimmed,
 )
-from judge import judged as judged_of, weights_for
+from judge import judged as judged_of
 from judge import ours as ours_of
-from judge import theirs
+from judge import theirs, weights_for
 
 from forwardpass.errors import Error, GraphError, UnsupportedError
 from forwardpass.ops.microsoft import DOMAIN
