@@ -8,6 +8,8 @@ namespace forwardpass::FORWARDPASS_ISA {
 namespace {
 
 constexpr int kGroup = 4;  // panels that a thread gets at a time
+// Panels that a single row, and four, multiply at once: their words and sums stay in registers.
+constexpr int kRowPanels = kRegisters < 32 ? 2 : kGroup, kTilePanels = kRegisters < 32 ? 1 : 2;
 // Vectors of one lane are too many to write out: the code would be a megabyte.
 constexpr int kUnrolled = kLaneVecs > 4 ? 1 : 64;
 
@@ -135,6 +137,17 @@ void multiply(const NBitsParams& p, const float* a, float* c, std::int64_t panel
   }
 }
 
+template <int kM, int kPanels, int kBits>
+void multiply_rows(const NBitsParams& p, const float* a, float* c, std::int64_t row, Range panels) {
+  std::int64_t j = panels.begin;
+  for (; j + kPanels <= panels.end; j += kPanels) {
+    multiply<kM, kPanels, kBits>(p, a + row * p.a_row, c + row * p.c_row, j);
+  }
+  if constexpr (kPanels > 1) {
+    for (; j < panels.end; ++j) multiply<kM, 1, kBits>(p, a + row * p.a_row, c + row * p.c_row, j);
+  }
+}
+
 // Tiles of up to 4 rows: then a decoded weight serves several.
 template <int kBits>
 void run(const NBitsParams& p, const float* a, float* c, Range range) {
@@ -142,18 +155,8 @@ void run(const NBitsParams& p, const float* a, float* c, Range range) {
   for (std::int64_t unit = range.begin; unit < range.end; ++unit) {
     const std::int64_t first = unit * kGroup, last = min_of(panels, first + kGroup);
     std::int64_t i = 0;
-    for (; i + 4 <= p.rows; i += 4) {
-      std::int64_t j = first;
-      for (; j + 2 <= last; j += 2) multiply<4, 2, kBits>(p, a + i * p.a_row, c + i * p.c_row, j);
-      if (j < last) multiply<4, 1, kBits>(p, a + i * p.a_row, c + i * p.c_row, j);
-    }
-    for (; i < p.rows; ++i) {
-      if (last - first == kGroup) {
-        multiply<1, kGroup, kBits>(p, a + i * p.a_row, c + i * p.c_row, first);
-      } else {
-        for (std::int64_t j = first; j < last; ++j) multiply<1, 1, kBits>(p, a + i * p.a_row, c + i * p.c_row, j);
-      }
-    }
+    for (; i + 4 <= p.rows; i += 4) multiply_rows<4, kTilePanels, kBits>(p, a, c, i, {first, last});
+    for (; i < p.rows; ++i) multiply_rows<1, kRowPanels, kBits>(p, a, c, i, {first, last});
   }
 }
 
