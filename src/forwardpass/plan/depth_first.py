@@ -28,8 +28,9 @@ _WINDOWS = 1 / 2
 """The part of L2 that the rows between the steps may take."""
 _WEIGHTS = 1 / 4
 """The part of L2 that the weights may take."""
-_LITTLE = 1 / 4
-"""The part of L2 that an image between two chains may take, if it has half the bytes of the largest inside or less."""
+_LITTLE = 512 * 1024
+"""Bytes that an image between two chains may take, if they are half of those of the largest inside or less. No part of
+L2: a quarter of 2 MiB and all of 512 KiB were best."""
 _LONGEST = 32
 """Steps of a chain: finding one takes time that grows with their square."""
 _LEAVES = 3 / 4
@@ -234,7 +235,7 @@ def _choices(
         result = s.output.buffer
         if between is not None:
             found.append(Chain(list(members), start, k, between, min(parts, m.images * m.height)))
-            little = call(_little, l2, parts, m.images, *(b.nbytes for b in between))
+            little = call(_little, parts, m.images, *(b.nbytes for b in between))
             if uses[result].last <= k or result.nbytes <= little:
                 break
         if s.kernel == "depthwise_f32" and len(s.inputs) > 1:
@@ -242,9 +243,9 @@ def _choices(
     return found
 
 
-def _little(l2: int, parts: int, images: int, *between: int) -> float:
+def _little(parts: int, images: int, *between: int) -> float:
     """Bytes of an image after which a chain may end."""
-    return min(l2 * _LITTLE * max(parts, images), max(between, default=0) / 2)
+    return min(_LITTLE * max(parts, images), max(between, default=0) / 2)
 
 
 def _between(
