@@ -37,7 +37,22 @@ FP_INLINE Vec load(const std::uint16_t* p) {
 FP_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 FP_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
 FP_INLINE void fence() { _mm_sfence(); }
-FP_INLINE void store(float* p, Vec a, int n) { _mm256_maskstore_ps(p, first(n), a.v); }
+// By pieces: a masked store takes 12 cycles on AMD's processors up to Zen 3.
+FP_INLINE void store(float* p, Vec a, int n) {
+  __m128 x = _mm256_castps256_ps128(a.v);
+  if (n >= kLanes) return store(p, a);
+  if (n >= 4) {
+    _mm_storeu_ps(p, x);
+    x = _mm256_extractf128_ps(a.v, 1);
+    p += 4;
+  }
+  if (n & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), x);
+    x = _mm_movehl_ps(x, x);
+    p += 2;
+  }
+  if (n & 1) _mm_store_ss(p, x);
+}
 FP_INLINE Vec gather(const float* p, std::int64_t stride) {
   const float* q = p + 4 * stride;
   return {_mm256_setr_ps(p[0], p[stride], p[2 * stride], p[3 * stride], q[0], q[stride], q[2 * stride], q[3 * stride])};
