@@ -51,30 +51,32 @@ FP_INLINE void accumulate(const T* x, T* y, const Axis& axis, Accumulator<T> ide
   }
 }
 
-template <class Op>
-FP_INLINE void cumulative(const KernelArgs& args, Range range, int identity, Op op) {
-  const CumulativeParams& p = params_of<CumulativeParams>(args);
-  if (p.length <= 0) return;
+template <class T, class Op>
+void accumulate_all(const CumulativeParams& p, const KernelArgs& args, Range range, Accumulator<T> start, Op op) {
   const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
   const std::int64_t si = s.row_stride(0), so = s.row_stride(1);
   const std::int64_t first = p.reverse ? p.length - 1 : 0, sign = p.reverse ? -1 : 1;
   const Axis axis = {p.length, sign * p.in_axis, sign * p.out_axis, p.exclusive != 0};
-  with_type(p.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (!kSame<T, bool>) {
-      const auto start = static_cast<Accumulator<T>>(identity);
-      for_each_row(s, range, [&](const std::int64_t* offset, std::int64_t count) {
-        const T* x = input<T>(args, 0) + offset[0] + first * p.in_axis;
-        T* y = output<T>(args) + offset[1] + first * p.out_axis;
-        if (si == 1 && so == 1 && p.in_axis != 1) {
-          for (std::int64_t i = 0; i < count; i += kColumns) {
-            accumulate(x + i, y + i, axis, min_of(kColumns, count - i), 1, 1, start, op);
-          }
-        } else {
-          for (std::int64_t i = 0; i < count; ++i) accumulate(x + i * si, y + i * so, axis, start, op);
-        }
-      });
+  for_each_row(s, range, [&](const std::int64_t* offset, std::int64_t count) {
+    const T* x = input<T>(args, 0) + offset[0] + first * p.in_axis;
+    T* y = output<T>(args) + offset[1] + first * p.out_axis;
+    if (si == 1 && so == 1 && p.in_axis != 1) {
+      for (std::int64_t i = 0; i < count; i += kColumns) {
+        accumulate(x + i, y + i, axis, min_of(kColumns, count - i), 1, 1, start, op);
+      }
+    } else {
+      for (std::int64_t i = 0; i < count; ++i) accumulate(x + i * si, y + i * so, axis, start, op);
     }
+  });
+}
+
+template <class Op>
+FP_INLINE void cumulative(const KernelArgs& args, Range range, int identity, Op op) {
+  const CumulativeParams& p = params_of<CumulativeParams>(args);
+  if (p.length <= 0) return;
+  with_type(p.type, [&](auto tag) {
+    using T = Modular<typename decltype(tag)::type>;
+    if constexpr (!kSame<T, bool>) accumulate_all<T>(p, args, range, static_cast<Accumulator<T>>(identity), op);
   });
 }
 

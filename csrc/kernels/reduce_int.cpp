@@ -28,7 +28,7 @@ FP_INLINE void reduce_some(const T* x, std::int64_t n, std::int64_t step, const 
 
 // out = finish(op(... op(start, x0) ..., xn), count) for every output.
 template <class T, class Sum, class Op, class Finish>
-FP_INLINE void reduce(const KernelArgs& args, Range range, Sum start, Op op, Finish finish) {
+void reduce(const KernelArgs& args, Range range, Sum start, Op op, Finish finish) {
   const TypedReduceParams& p = params_of<TypedReduceParams>(args);
   const Strided<2> kept = strided<2>(p.kept_rank, p.kept, {p.kept_stride, p.out_stride});
   const Strided<1> reduced = strided<1>(p.reduced_rank, p.reduced, {p.reduced_stride});
@@ -54,14 +54,18 @@ FP_INLINE std::uint64_t wide(T x) {
   return static_cast<std::uint64_t>(x);
 }
 
-// Sums of terms modulo 2^64; the result wraps to its type.
+// A sum modulo 2^64 wraps to the type of its result.
+template <class T>
+struct Wrap {
+  [[gnu::always_inline]] T operator()(std::uint64_t sum, std::int64_t) const { return static_cast<T>(sum); }
+};
+
+// Sums of terms modulo 2^64, which are the same for both signs.
 template <class Op>
 FP_INLINE void sums(const KernelArgs& args, Range range, std::uint64_t start, Op op) {
   with_type(params_of<TypedReduceParams>(args).type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (!kIsFloating<T> && !kSame<T, bool>) {
-      reduce<T>(args, range, start, op, [](std::uint64_t sum, std::int64_t) { return static_cast<T>(sum); });
-    }
+    using T = Modular<typename decltype(tag)::type>;
+    if constexpr (!kIsFloating<T> && !kSame<T, bool>) reduce<T>(args, range, start, op, Wrap<T>{});
   });
 }
 
@@ -89,7 +93,15 @@ void reduce_prod_int(const KernelArgs& args, Range range) noexcept {
   sums(args, range, 1, [](std::uint64_t sum, auto x) { return sum * wide(x); });
 }
 void reduce_l1_int(const KernelArgs& args, Range range) noexcept {
-  sums(args, range, 0, [](std::uint64_t sum, auto x) { return x < 0 ? sum - wide(x) : sum + wide(x); });
+  with_type(params_of<TypedReduceParams>(args).type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if constexpr (!kIsFloating<T> && kIsSigned<T>) {
+      const auto add = [](std::uint64_t sum, T x) { return x < 0 ? sum - wide(x) : sum + wide(x); };
+      reduce<T>(args, range, std::uint64_t{0}, add, Wrap<T>{});
+    } else {
+      reduce_sum_int(args, range);
+    }
+  });
 }
 void reduce_sum_square_int(const KernelArgs& args, Range range) noexcept {
   sums(args, range, 0, [](std::uint64_t sum, auto x) { return sum + wide(x) * wide(x); });

@@ -27,28 +27,64 @@ FP_INLINE T combined(T old, T value) {
   return old != old || old > value ? old : value;
 }
 
-// body(Tag<T>{}, a Tag of the reduction's number)
 template <std::int64_t kValue>
 struct Number {
   static constexpr std::int64_t value = kValue;
 };
 
+// body(Tag<T>{}, a Tag of the reduction's number). Bytes that are only moved, and integers that wrap around, have one T
+// for many types.
 template <class Body>
 FP_INLINE void with_reduction(std::int64_t type, std::int64_t reduction, Body body) {
   with_type(type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
     switch (reduction) {
       case kReplace:
-        return body(tag, Number<kReplace>{});
+        return body(Tag<Bytes<T>>{}, Number<kReplace>{});
       case kAdd:
-        return body(tag, Number<kAdd>{});
+        return body(Tag<Modular<T>>{}, Number<kAdd>{});
       case kMul:
-        return body(tag, Number<kMul>{});
+        return body(Tag<Modular<T>>{}, Number<kMul>{});
       case kMin:
         return body(tag, Number<kMin>{});
       case kMax:
         return body(tag, Number<kMax>{});
     }
   });
+}
+
+template <class T, std::int64_t kReduction>
+void scatter_elements(const ScatterElementsParams& p, const KernelArgs& args, std::int64_t total) {
+  const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
+  const std::int64_t si = s.row_stride(0), so = s.row_stride(1);
+  const T* updates = input<T>(args, 1);
+  T* out = output<T>(args);
+  for_each_row(s, {0, total}, [&](const std::int64_t* offset, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t at = offset[0] + i * si;
+      const std::int64_t index = checked(args, load_index(args.in[0], p.index_bytes, at), p.size);
+      T* to = out + offset[1] + i * so + index * p.axis_stride;
+      *to = combined<T, kReduction>(*to, updates[at]);
+    }
+  });
+}
+
+template <class T, std::int64_t kReduction>
+void scatter_nd(const ScatterNdParams& p, const KernelArgs& args) {
+  const std::int64_t* indices = input<std::int64_t>(args, 0);
+  const T* updates = input<T>(args, 1);
+  T* out = output<T>(args);
+  for (std::int64_t row = 0; row < p.count; ++row) {
+    std::int64_t at = 0;
+    for (std::int64_t d = 0; d < p.depth; ++d) {
+      const std::int64_t index = indices[row * p.depth + d];
+      if (p.shape[d] == 0) return args.report(index);
+      at += checked(args, index, p.shape[d]) * p.stride[d];
+    }
+    for (std::int64_t i = 0; i < p.block; ++i) {
+      out[at + i] = combined<T, kReduction>(out[at + i], updates[row * p.block + i]);
+    }
+  }
 }
 
 // The class that an index means, `depth` or more or less than 0 where it means none.
@@ -70,46 +106,20 @@ FP_INLINE std::int64_t class_of(T index, std::int64_t depth) {
 void scatter_elements_any(const KernelArgs& args, Range range) noexcept {
   const ScatterElementsParams& p = params_of<ScatterElementsParams>(args);
   if (range.begin >= range.end) return;
-  const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
-  const std::int64_t si = s.row_stride(0), so = s.row_stride(1);
   std::int64_t total = 1;
-  for (int d = 0; d < s.rank; ++d) total *= s.shape[d];
+  for (std::int64_t d = 0; d < p.rank; ++d) total *= p.shape[d];
   if (total == 0) return;
   if (p.size == 0) return args.report(load_index(args.in[0], p.index_bytes, 0));
   with_reduction(p.type, p.reduction, [&](auto tag, auto reduction) {
-    using T = typename decltype(tag)::type;
-    const T* updates = input<T>(args, 1);
-    T* out = output<T>(args);
-    for_each_row(s, {0, total}, [&](const std::int64_t* offset, std::int64_t n) {
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t at = offset[0] + i * si;
-        const std::int64_t index = checked(args, load_index(args.in[0], p.index_bytes, at), p.size);
-        T* to = out + offset[1] + i * so + index * p.axis_stride;
-        *to = combined<T, decltype(reduction)::value>(*to, updates[at]);
-      }
-    });
+    scatter_elements<typename decltype(tag)::type, decltype(reduction)::value>(p, args, total);
   });
 }
 
 void scatter_nd_any(const KernelArgs& args, Range range) noexcept {
   const ScatterNdParams& p = params_of<ScatterNdParams>(args);
   if (range.begin >= range.end) return;
-  const std::int64_t* indices = input<std::int64_t>(args, 0);
   with_reduction(p.type, p.reduction, [&](auto tag, auto reduction) {
-    using T = typename decltype(tag)::type;
-    const T* updates = input<T>(args, 1);
-    T* out = output<T>(args);
-    for (std::int64_t row = 0; row < p.count; ++row) {
-      std::int64_t at = 0;
-      for (std::int64_t d = 0; d < p.depth; ++d) {
-        const std::int64_t index = indices[row * p.depth + d];
-        if (p.shape[d] == 0) return args.report(index);
-        at += checked(args, index, p.shape[d]) * p.stride[d];
-      }
-      for (std::int64_t i = 0; i < p.block; ++i) {
-        out[at + i] = combined<T, decltype(reduction)::value>(out[at + i], updates[row * p.block + i]);
-      }
-    }
+    scatter_nd<typename decltype(tag)::type, decltype(reduction)::value>(p, args);
   });
 }
 

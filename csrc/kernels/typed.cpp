@@ -23,9 +23,31 @@ FP_INLINE To convert(From x) {
   }
 }
 
+// A bool is read as the byte that it is.
+template <class T>
+using AsInteger = Choice<kSame<T, bool>, std::uint8_t, T>;
+
+// Out = convert(In), element by element.
+template <class To, class From>
+void cast_rows(const CastParams& p, const KernelArgs& args, Range range) {
+  const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
+  const std::int64_t si = s.row_stride(0), so = s.row_stride(1);
+  const From* in = input<From>(args, 0);
+  To* out = output<To>(args);
+  for_each_row(s, range, [&](const std::int64_t* offset, std::int64_t n) {
+    const From* x = in + offset[0];
+    To* y = out + offset[1];
+    if (si == 1 && so == 1) {
+      for (std::int64_t i = 0; i < n; ++i) y[i] = convert<To>(x[i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) y[i * so] = convert<To>(x[i * si]);
+    }
+  });
+}
+
 // out[i] = op(a[i], b[i]) over a range of a strided space.
 template <class A, class Out, class Op>
-FP_INLINE void each_pair(const TypedBinaryParams& p, const KernelArgs& args, Range range, Op op) {
+void each_pair(const TypedBinaryParams& p, const KernelArgs& args, Range range, Op op) {
   const A* a = input<A>(args, 0);
   const A* b = input<A>(args, 1);
   Out* out = output<Out>(args);
@@ -46,19 +68,26 @@ FP_INLINE void each_pair(const TypedBinaryParams& p, const KernelArgs& args, Ran
   });
 }
 
-template <class Op>
+// Whether the sign of an integer changes what an operation gives.
+enum Signs { kAlike, kDifferent };
+
+template <Signs kSigns, class Op>
 FP_INLINE void compare(const KernelArgs& args, Range range, Op op) {
   const TypedBinaryParams& p = params_of<TypedBinaryParams>(args);
-  with_type(p.type, [&](auto tag) { each_pair<typename decltype(tag)::type, bool>(p, args, range, op); });
+  with_type(p.type, [&](auto tag) {
+    using T = AsInteger<typename decltype(tag)::type>;
+    each_pair<Choice<kSigns == kAlike, Modular<T>, T>, bool>(p, args, range, op);
+  });
 }
 
 // Integers wrap around, so the arithmetic is done in an unsigned type of the same size or wider.
-template <class Op>
+template <Signs kSigns, class Op>
 FP_INLINE void integers(const KernelArgs& args, Range range, Op op) {
   const TypedBinaryParams& p = params_of<TypedBinaryParams>(args);
   with_type(p.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    if constexpr (!kIsFloating<T> && !kSame<T, bool>) each_pair<T, T>(p, args, range, op);
+    using Used = Choice<kSigns == kAlike, Modular<T>, T>;
+    if constexpr (!kIsFloating<T> && !kSame<T, bool>) each_pair<Used, Used>(p, args, range, op);
   });
 }
 
@@ -82,37 +111,28 @@ FP_INLINE T quotient(const KernelArgs& args, T a, T b) {
 
 }  // namespace
 
+// The sign of an integer that is read counts where the result is wider, and that of one that is written where it comes
+// from a float.
 void cast_any(const KernelArgs& args, Range range) noexcept {
   const CastParams& p = params_of<CastParams>(args);
-  const Strided<2> s = strided<2>(p.rank, p.shape, {p.in_stride, p.out_stride});
-  const std::int64_t si = s.row_stride(0), so = s.row_stride(1);
   with_type(p.from, [&](auto from_tag) {
     with_type(p.to, [&](auto to_tag) {
-      using From = typename decltype(from_tag)::type;
+      using From = AsInteger<typename decltype(from_tag)::type>;
       using To = typename decltype(to_tag)::type;
-      const From* in = input<From>(args, 0);
-      To* out = output<To>(args);
-      for_each_row(s, range, [&](const std::int64_t* offset, std::int64_t n) {
-        const From* x = in + offset[0];
-        To* y = out + offset[1];
-        if (si == 1 && so == 1) {
-          for (std::int64_t i = 0; i < n; ++i) y[i] = convert<To>(x[i]);
-        } else {
-          for (std::int64_t i = 0; i < n; ++i) y[i * so] = convert<To>(x[i * si]);
-        }
-      });
+      constexpr bool kNarrower = kSame<To, bool> || (!kIsFloating<To> && sizeof(To) <= sizeof(From));
+      cast_rows<Choice<kIsFloating<From>, To, Modular<To>>, Choice<kNarrower, Modular<From>, From>>(p, args, range);
     });
   });
 }
 
 void equal_any(const KernelArgs& args, Range range) noexcept {
-  compare(args, range, [](auto a, auto b) { return a == b; });
+  compare<kAlike>(args, range, [](auto a, auto b) { return a == b; });
 }
 void less_any(const KernelArgs& args, Range range) noexcept {
-  compare(args, range, [](auto a, auto b) { return a < b; });
+  compare<kDifferent>(args, range, [](auto a, auto b) { return a < b; });
 }
 void less_or_equal_any(const KernelArgs& args, Range range) noexcept {
-  compare(args, range, [](auto a, auto b) { return a <= b; });
+  compare<kDifferent>(args, range, [](auto a, auto b) { return a <= b; });
 }
 
 void and_bool(const KernelArgs& args, Range range) noexcept {
@@ -126,27 +146,27 @@ void xor_bool(const KernelArgs& args, Range range) noexcept {
 }
 
 void add_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [](auto a, auto b) {
+  integers<kAlike>(args, range, [](auto a, auto b) {
     return static_cast<decltype(a)>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
   });
 }
 void sub_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [](auto a, auto b) {
+  integers<kAlike>(args, range, [](auto a, auto b) {
     return static_cast<decltype(a)>(static_cast<std::uint64_t>(a) - static_cast<std::uint64_t>(b));
   });
 }
 void mul_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [](auto a, auto b) {
+  integers<kAlike>(args, range, [](auto a, auto b) {
     return static_cast<decltype(a)>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
   });
 }
 // Truncates toward zero. A division by zero is reported.
 void div_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [&](auto a, auto b) { return quotient(args, a, b); });
+  integers<kDifferent>(args, range, [&](auto a, auto b) { return quotient(args, a, b); });
 }
 // The remainder has the sign of the divisor, as Python's.
 void mod_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [&](auto a, auto b) {
+  integers<kDifferent>(args, range, [&](auto a, auto b) {
     using T = decltype(a);
     const T q = quotient(args, a, b);
     const T rest =
@@ -155,10 +175,10 @@ void mod_int(const KernelArgs& args, Range range) noexcept {
   });
 }
 void min_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [](auto a, auto b) { return a < b ? a : b; });
+  integers<kDifferent>(args, range, [](auto a, auto b) { return a < b ? a : b; });
 }
 void max_int(const KernelArgs& args, Range range) noexcept {
-  integers(args, range, [](auto a, auto b) { return a > b ? a : b; });
+  integers<kDifferent>(args, range, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 void where_any(const KernelArgs& args, Range range) noexcept {

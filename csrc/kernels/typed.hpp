@@ -35,6 +35,16 @@ struct ChoiceOf<false, A, B> {
 template <bool kFirst, class A, class B>
 using Choice = typename ChoiceOf<kFirst, A, B>::type;
 
+// The unsigned integer of as many bytes, for elements that are only moved.
+template <class T>
+using Bytes = Choice<sizeof(T) == 1, std::uint8_t,
+                     Choice<sizeof(T) == 2, std::uint16_t, Choice<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
+
+// Integers that wrap around take the code of the unsigned ones, which then is there once: functions of such types are
+// not inlined.
+template <class T>
+using Modular = Choice<kIsFloating<T> || kSame<T, bool>, T, Bytes<T>>;
+
 // The ends of an integer's range.
 template <class T>
 constexpr T lowest() {
