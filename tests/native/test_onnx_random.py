@@ -28,7 +28,7 @@ from forwardpass.formats.onnx import import_model  # noqa: E402
 from forwardpass.ops import infer_types  # noqa: E402
 from onnx_graphs import Drawn, onnx_graphs  # noqa: E402
 
-GRAPHS = int(os.environ.get("FORWARDPASS_RANDOM_GRAPHS", "2000"))
+GRAPHS = int(os.environ.get("FORWARDPASS_RANDOM_GRAPHS", "1000"))
 FIRST_SEED = int(os.environ.get("FORWARDPASS_RANDOM_SEED", "0"))
 PER_TEST = 50
 BLOCKS = -(-GRAPHS // PER_TEST)
