@@ -14,6 +14,7 @@ file(GLOB kernel_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kern
 file(GLOB isa_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/isa/*/isa.cmake)
 
 set(FORWARDPASS_ISAS "" CACHE STRING "ISAs to build, such as scalar;avx2; empty for all of this processor family")
+set(FORWARDPASS_PLAIN_ISAS "" CACHE STRING "ISAs that sanitizers do not look at, as no test will use them")
 
 # Kernels of every element type, width or tile are instantiated so often that -O3, which unrolls each, would fill half
 # of the wheel.
@@ -44,10 +45,14 @@ foreach(isa_file ${isa_files})
   target_compile_definitions(kernels_${isa} PRIVATE FORWARDPASS_ISA=${isa})
   target_include_directories(kernels_${isa} PRIVATE ${isa_dir} ${CMAKE_CURRENT_SOURCE_DIR}/csrc/kernels)
   # Kernels throw nothing and call nothing that throws, so that tables for unwinding would be dead weight in the wheel.
-  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables)
+  target_compile_options(kernels_${isa} PRIVATE -O3 -fno-exceptions -fno-rtti -fno-asynchronous-unwind-tables
+                                                ${ISA_FLAGS})
   target_link_libraries(kernels_${isa} PRIVATE fp_options)
-  # After fp_options, so that an ISA can switch a warning off.
-  target_compile_options(kernels_${isa} PRIVATE ${ISA_FLAGS})
+  if(isa IN_LIST FORWARDPASS_PLAIN_ISAS)
+    target_compile_options(kernels_${isa} PRIVATE -O1)
+  else()
+    target_link_libraries(kernels_${isa} PRIVATE fp_sanitize)
+  endif()
   list(APPEND FORWARDPASS_ISA_OBJECTS $<TARGET_OBJECTS:kernels_${isa}>)
   list(APPEND isa_names ${isa})
   list(JOIN ISA_REQUIRES " " required)
