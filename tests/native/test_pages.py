@@ -43,13 +43,25 @@ def is_there(name: str) -> bool:
     return bool(os.environ.get("FORWARDPASS_MODELS")) if name == "models" else find_spec(name) is not None
 
 
-WITH_PACKAGES = sorted({(page, b.needs) for page in pages() for b in examples(page) if b.needs})
+OF_TESTS = {"models", "Cython", "PIL", "h5py", "onnx", "onnxruntime", "setuptools"}
+"""What blocks need that the extra `test` brings: their pages run with it, and not once more beside frameworks."""
 
 
-@pytest.mark.frameworks
-@pytest.mark.parametrize(
-    ("page", "needs"), WITH_PACKAGES, ids=lambda v: page_id(v) if isinstance(v, Path) else ",".join(v)
-)
+def with_packages(page: Path) -> list[object]:
+    """A page with each of the sets of packages that its blocks need. One that is part of another set that is there runs
+    only with --exhaustive, since its blocks run with that one's."""
+    needed = {b.needs for b in examples(page) if b.needs}
+    there = [set(needs) for needs in needed if all(map(is_there, needs))]
+    found = []
+    for needs in sorted(needed):
+        marks = [] if OF_TESTS.issuperset(needs) else [pytest.mark.frameworks]
+        if any(set(needs) < other for other in there):
+            marks.append(pytest.mark.exhaustive)
+        found.append(pytest.param(page, needs, marks=marks, id=f"{page_id(page)}-{','.join(needs)}"))
+    return found
+
+
+@pytest.mark.parametrize(("page", "needs"), [case for page in pages() for case in with_packages(page)])
 def test_examples_with_packages_run(page: Path, needs: tuple[str, ...], tmp_path: Path) -> None:
     missing = [name for name in needs if not is_there(name)]
     if missing:
