@@ -14,7 +14,7 @@ from forwardpass.ops import lower_linear, lower_split, split_cost, split_steps
 from forwardpass.run import Model
 
 MEMOS = (
-    lower_linear._entries, lower_linear._tile_rows, split_cost._tile_rows,
+    lower_linear._entries, lower_linear._tile_rows, lower_linear._tile_cycles, split_cost._tile_rows,
     split_cost.positions_of, split_cost.pays, lower_split._width, split_steps.steps_of,
 )  # fmt: skip
 """What the process keeps of sizes that it has met: a bounded number, which the tests do not reach."""

@@ -138,29 +138,31 @@ def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
 
 @lru_cache(maxsize=MOST_KEPT)
 def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
-    """The tiles of 1, 2, ... rows are as wide as `tile_panels` says; a panel counts as one vector.
+    costs = _tile_cycles(panel, tile_panels, panels, k, length)[: max(pixels, 1)]
+    cycles = [pixels // rows * whole + parts[pixels % rows] for rows, (whole, parts) in enumerate(costs, 1)]
+    return 1 + cycles.index(min(cycles))
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _tile_cycles(
+    panel: int, tile_panels: tuple[int, ...], panels: int, k: int, length: int
+) -> list[tuple[float, list[float]]]:
+    """Of tiles of 1, 2, ... rows, which are as wide as `tile_panels` says: the cycles of a whole one beside all panels,
+    and of what is left for 0, 1, ... rows. A panel counts as one vector.
 
     A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
     little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
     """
     around = _TILE_CYCLES * -(-k // length)
-    best, fewest = 1, math.inf
-    before = groups = 0
-    wide = loads = fmas = 0.0
-    for rows, most in enumerate(tile_panels[: max(pixels, 1)], 1):
-        if most != before:
-            before, groups = most, max(-(-panels // most), 1)
-            wide = max(panels, 1) / groups
-            loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-            fmas = wide / 2
-        step = max(rows * fmas, _LATENCY) + 0.03 * (rows + wide) + loads
-        whole, last = divmod(pixels, rows)
-        cycles = whole * (step * k + around)
-        if last:
-            cycles += (max(last * fmas, _LATENCY) + loads) * k + around
-        if groups * cycles < fewest:
-            best, fewest = rows, groups * cycles
-    return best
+    made: list[tuple[float, list[float]]] = []
+    for rows, most in enumerate(tile_panels, 1):
+        groups = max(-(-panels // most), 1)
+        wide = max(panels, 1) / groups
+        loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
+        parts = [(max(last * wide / 2, _LATENCY) + loads) * k + around for last in range(1, rows + 1)]
+        whole = parts[-1] + 0.03 * (rows + wide) * k
+        made.append((groups * whole, [0.0, *(groups * cycles for cycles in parts[:-1])]))
+    return made
 
 
 def rows_of(shape: tuple[int, ...], *strides: tuple[int, ...] | None) -> tuple[list[int], list[list[int]]] | None:
