@@ -126,6 +126,19 @@ class Chain:
                     found[b] = min(found.get(b, begin), begin)
         return found
 
+    def advances(self, rows: int) -> tuple[list[int], dict[Buffer, int]]:
+        """Per member, by how many rows so many of the result take it further: fewer at the ends of an image, never
+        more. And the same of the values between them."""
+        of_values: dict[Buffer, int] = {}
+        advances = [0] * len(self.members)
+        for k in range(len(advances) - 1, -1, -1):
+            m = self.members[k]
+            advances[k] = rows if k == len(advances) - 1 else of_values.get(m.step.output.buffer, 0)
+            for b, read in m.images_read:
+                if b in self.between:
+                    of_values[b] = max(of_values.get(b, 0), advances[k] * read.stride)
+        return advances, of_values
+
     def writer(self, value: Buffer) -> RowStep:
         """The member that writes a value between them."""
         return next(m for m in self.members if m.step.output.buffer is value)

@@ -11,7 +11,7 @@ from ..memory import Buffer
 from ..ops import Tensor
 from ..ops.lower import MAX_RANK
 from ..records import record
-from ..tracked import call
+from ..tracked import call, is_tracked
 from .depth_first import Chain
 from .row_steps import RowStep
 
@@ -26,7 +26,8 @@ _ONE = (1, *_NONE)
 
 @record(slots=True, eq=False)
 class Loop:
-    """Entries of the tape, one after another, that run by turns for `count` images from image `begin` on."""
+    """Entries of the tape, one after another, that run by turns for `count` images from image `begin` on, or for
+    `count` blocks of rows of the only image."""
 
     begin: int
     count: int
@@ -43,13 +44,13 @@ class Slice:
     ranges
         Of the kernel, one per thread.
     barrier
-        All threads wait after it, and after all images of its loop.
+        All threads wait after it, and after all turns of its loop.
     loop
-        Says for which images it runs. The rest of the entry is what it does for image 0.
+        Says for which images or blocks it runs. The rest of the entry is what it does for image 0, or for the first.
     shift
-        Units between the ranges of two images.
+        Units between the ranges of two images or blocks.
     moves
-        Elements between the places of two images, of the inputs and then of the output.
+        Elements between the places of two, of the inputs and then of the output.
     """
 
     index: int
@@ -132,8 +133,9 @@ def slices(chain: Chain, threads: int) -> list[Slice]:
     total = chain.images * chain.height
     spans: list[list[tuple[int, int]]] = [[] for _ in chain.members]
     for part in range(chain.parts):
-        rows = _Part(chain, part, threads)
-        made += rows.run(total * part // chain.parts if part else 0, total * (part + 1) // chain.parts)
+        first = total * part // chain.parts if part else 0
+        rows = _Part(chain, part, threads, first, total * (part + 1) // chain.parts)
+        made += rows.slices()
         chain.windows += [w.memory for w in rows.windows.values()]
         for span, m, begin, end in zip(spans, chain.members, rows.begins, rows.ends):
             span.append((begin * m.units, end * m.units))
@@ -147,6 +149,7 @@ class _Window:
     if the value began so many rows before the window, and of image i if it began i images before that."""
 
     def __init__(self, chain: Chain, value: Buffer, part: int) -> None:
+        self.value = value
         writer = chain.writer(value)
         border = chain.between[value]
         out = writer.step.output
@@ -182,14 +185,12 @@ class _Window:
         return None
 
 
-_Operands = tuple[list[tuple["Tensor | None", "_Window | None"]], tuple[int, ...]]
+def _even(rows: int, most: int) -> int:
+    """Rows of a block, where so many are cut into as few blocks as there can be."""
+    return -(-rows // -(-rows // most))
 
 
-def _operands(m: RowStep, windows: dict[Buffer, _Window]) -> _Operands:
-    """Of a member: its operands, each with its window, if it has one, and how far they move from image to image."""
-    pairs = [(t, None if t is None else windows.get(t.buffer)) for t in [*m.step.inputs, m.step.output]]
-    # The range goes on to the next image, and a window is where it was.
-    return pairs, tuple(0 if w is None else -w.image for _, w in pairs)
+_Operands = tuple[list[tuple["Tensor | None", "_Window | None"]], int, tuple[int, ...]]
 
 
 class _Part:
@@ -197,23 +198,31 @@ class _Part:
 
     Attributes
     ----------
+    first, last
+        Of the result, counted through all images.
+    only
+        Whether there is one image: what would run by turns for images does so for its blocks.
+    advances, of_values
+        `Chain.advances` of those blocks.
     begins, ends
         Per member, its first row and the one behind its last, counted through all images.
     """
 
-    def __init__(self, chain: Chain, part: int, threads: int) -> None:
-        self.chain, self.part, self.threads = chain, part, threads
+    def __init__(self, chain: Chain, part: int, threads: int, first: int, last: int) -> None:
+        self.chain, self.part, self.threads, self.first, self.last = chain, part, threads, first, last
         self.windows = {b: _Window(chain, b, part) for b in chain.between}
-        self.operands = [_operands(m, self.windows) for m in chain.members]
+        self.only = not is_tracked(chain.images) and chain.images == 1
+        self.advances, self.of_values = chain.advances(_even(last - first, chain.rows) if self.only else chain.rows)
+        self.operands = [self._operands(m, advance) for m, advance in zip(chain.members, self.advances)]
         self.made: list[Slice] = []
         self.begins: list[int] = []
         self.ends: list[int] = []
-        self.loop = Loop(0, 0)
+        self.loop: Loop | None = None
 
-    def run(self, first: int, last: int) -> list[Slice]:
-        """The slices for rows of the result, counted through all images. What of an image a thread takes does not
-        follow from the number of images by a formula: that number may be tracked, and then this is a condition."""
-        height = self.chain.height
+    def slices(self) -> list[Slice]:
+        """What of an image a thread takes does not follow from the number of images by a formula: that number may be
+        tracked, and then this is a condition."""
+        first, last, height = self.first, self.last, self.chain.height
         above = int(first % height)
         if above:  # the rest of an image that another thread begins
             end = int(min(height, above + last - first))
@@ -239,21 +248,74 @@ class _Part:
         members = self.chain.members
         self.begins = self.begins or [image * m.height + row for m, row in zip(members, self.chain.starts(begin))]
         self.ends = [(image + count - 1) * m.height + row for m, row in zip(members, self.chain.ends(end)[0])]
-        self.loop = Loop(image, count)
+        self.loop = None if self.only else Loop(image, count)
         self._image(begin, end)
 
+    def _operands(self, m: RowStep, advance: int) -> _Operands:
+        """Of a member: its operands, each with its window, if it has one; how far its range moves from block to block
+        of the only image, or else from image to image; and how far they do."""
+        pairs = [(t, None if t is None else self.windows.get(t.buffer)) for t in [*m.step.inputs, m.step.output]]
+        if self.only:
+            return pairs, advance * m.units, tuple(0 if w is None else -self._moved(w) for _, w in pairs)
+        # The range goes on to the next image, and a window is where it was.
+        return pairs, m.height * m.units, tuple(0 if w is None else -w.image for _, w in pairs)
+
+    def _moved(self, w: _Window) -> int:
+        """Elements by which a block takes a window further."""
+        return self.of_values[w.value] * w.row
+
     def _image(self, begin: int, end: int) -> None:
+        """Some rows of the result, block by block. Of the only image those that do the same are entries of one loop."""
+        rows = _even(end - begin, self.chain.rows)
         done = self.chain.starts(begin)
         for value, row in self.chain.lowest(done).items():
             self.windows[value].base = self.windows[value].end = row
-        blocks = -(-(end - begin) // self.chain.rows)
-        for block in range(blocks):
-            ends, wanted = self.chain.ends(begin + (end - begin) * (block + 1) // blocks)
-            self._make_room(self.chain.lowest(done), wanted)
-            for k, m in enumerate(self.chain.members):
-                if done[k] < ends[k]:
-                    self._rows(m, self.operands[k], done[k], ends[k])
-                    done[k] = ends[k]
+        row = begin
+        while row < end:
+            first, before = len(self.made), self._state(done)
+            row = min(row + rows, end)
+            self._block(done, row)
+            more = self._more(before, done, row, (end - row) // rows) if self.only else 0
+            if more:
+                loop = Loop(0, 1 + more)
+                for s in self.made[first:]:
+                    s.loop = loop
+                row += more * rows
+                done = [d + more * a for d, a in zip(done, self.advances)]
+                for w in self.windows.values():
+                    w.base += more * self.of_values[w.value]
+                    w.end += more * self.of_values[w.value]
+
+    def _block(self, done: list[int], row: int) -> None:
+        """What the rows of the result above `row` need, and is not done."""
+        ends, wanted = self.chain.ends(row)
+        self._make_room(self.chain.lowest(done), wanted)
+        for k, m in enumerate(self.chain.members):
+            if done[k] < ends[k]:
+                self._rows(m, self.operands[k], done[k], ends[k])
+                done[k] = ends[k]
+
+    def _state(self, done: Sequence[int]) -> list[int]:
+        return [*done, *(row for w in self.windows.values() for row in (w.base, w.end))]
+
+    def _more(self, before: Sequence[int], done: Sequence[int], row: int, most: int) -> int:
+        """How many blocks do what the last one did, each so many rows further. Given the state before that one. No
+        block takes a row further than `advances`, so what is that much further at the last of them was so at each."""
+        values = [self.of_values[w.value] for w in self.windows.values()]
+        advances = [*self.advances, *(a for a in values for _ in range(2))]
+        if any(now - was != a for now, was, a in zip(self._state(done), before, advances)):
+            return 0
+        if any(w.end - a < w.top for w, a in zip(self.windows.values(), values)):
+            return 0
+        for more in range(most, 0, -1):
+            ends, wanted = self.chain.ends(row + more * self.advances[-1])
+            lowest = self.chain.lowest([d + (more - 1) * a for d, a in zip(done, self.advances)])
+            if all(e == d + more * a for e, d, a in zip(ends, done, self.advances)) and all(
+                lowest[w.value] == w.base + more * a and wanted[w.value] == w.end + more * a <= w.bottom
+                for w, a in zip(self.windows.values(), values)
+            ):
+                return more
+        return 0
 
     def _make_room(self, lowest: dict[Buffer, int], wanted: dict[Buffer, int]) -> None:
         """Let the windows begin with the first row that is still needed, and zero what of the border comes next."""
@@ -262,25 +324,26 @@ class _Part:
             if moved is not None:
                 source, target, rows = moved
                 ranges = self._ranges(w.base * w.row, (w.base + rows) * w.row)
-                self._add(w.index, "copy_f32", w.copy, [source], target, ranges)
+                shift = self._moved(w) if self.only else 0
+                self._add(w.index, "copy_f32", w.copy, [source], target, ranges, shift, (-shift, -shift))
             end = max(w.end, wanted.get(value, 0))
             w.rows = max(w.rows, end - w.base)
             for low, high in ((0, w.top), (w.bottom, end)):
                 low, high = max(low, w.end), min(high, end)
                 if low < high:
                     ranges = self._ranges(low * w.row, high * w.row)
-                    self._add(w.index, "fill_f32", w.zeros, [], w.dense(), ranges)
+                    self._add(w.index, "fill_f32", w.zeros, [], w.dense(), ranges, 0, (0,))
             w.end = end
 
     def _rows(self, m: RowStep, operands: _Operands, begin: int, end: int) -> None:
-        pairs, moves = operands
+        pairs, shift, moves = operands
         *inputs, output = [
             t if t is None or w is None else Tensor(w.memory, t.shape, t.strides, t.offset - w.base * w.row)
             for t, w in pairs
         ]
         assert output is not None
         ranges = self._ranges(begin * m.units, end * m.units)
-        self._add(m.index, m.step.kernel, m.step.params, inputs, output, ranges, m.height * m.units, moves)
+        self._add(m.index, m.step.kernel, m.step.params, inputs, output, ranges, shift, moves)
 
     def _add(
         self,
@@ -290,10 +353,9 @@ class _Part:
         inputs: Sequence[Tensor | None],
         output: Tensor,
         ranges: list[tuple[int, int]],
-        shift: int = 0,
-        moves: tuple[int, ...] = (),
+        shift: int,
+        moves: tuple[int, ...],
     ) -> None:
-        moves = moves or (0,) * (len(inputs) + 1)
         self.made.append(Slice(index, kernel, params, inputs, output, ranges, False, self.loop, shift, moves))
 
     def _ranges(self, begin: int, end: int) -> list[tuple[int, int]]:
