@@ -138,30 +138,39 @@ def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
 
 @lru_cache(maxsize=MOST_KEPT)
 def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
-    costs = _tile_cycles(panel, tile_panels, panels, k, length)[: max(pixels, 1)]
-    cycles = [pixels // rows * whole + parts[pixels % rows] for rows, (whole, parts) in enumerate(costs, 1)]
-    return 1 + cycles.index(min(cycles))
+    best, fewest = 1, math.inf
+    for rows, (whole, row, least, around) in enumerate(_tile_cycles(panel, tile_panels, panels, k, length), 1):
+        count, last = divmod(pixels, rows)
+        cycles = count * whole + (max(last * row, least) + around if last else 0.0)
+        if cycles < fewest:
+            best, fewest = rows, cycles
+        if rows >= pixels:
+            break
+    return best
 
 
 @lru_cache(maxsize=MOST_KEPT)
 def _tile_cycles(
     panel: int, tile_panels: tuple[int, ...], panels: int, k: int, length: int
-) -> list[tuple[float, list[float]]]:
-    """Of tiles of 1, 2, ... rows, which are as wide as `tile_panels` says: the cycles of a whole one beside all panels,
-    and of what is left for 0, 1, ... rows. A panel counts as one vector.
+) -> list[tuple[float, float, float, float]]:
+    """Of tiles of 1, 2, ... rows, as wide as `tile_panels` says, beside all panels: the cycles of a whole one;
+    of what is left for fewer rows the cycles of each row, the least of all, and those around. A panel counts as one
+    vector.
 
     A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
     little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
     """
-    around = _TILE_CYCLES * -(-k // length)
-    made: list[tuple[float, list[float]]] = []
+    made: list[tuple[float, float, float, float]] = []
+    before = groups = 0
+    wide = row = least = around = 0.0
     for rows, most in enumerate(tile_panels, 1):
-        groups = max(-(-panels // most), 1)
-        wide = max(panels, 1) / groups
-        loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-        parts = [(max(last * wide / 2, _LATENCY) + loads) * k + around for last in range(1, rows + 1)]
-        whole = parts[-1] + 0.03 * (rows + wide) * k
-        made.append((groups * whole, [0.0, *(groups * cycles for cycles in parts[:-1])]))
+        if most != before:
+            before, groups = most, max(-(-panels // most), 1)
+            wide = max(panels, 1) / groups
+            loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
+            row, least = groups * wide / 2 * k, groups * _LATENCY * k
+            around = groups * (loads * k + _TILE_CYCLES * -(-k // length))
+        made.append((max(rows * row, least) + around + groups * 0.03 * (rows + wide) * k, row, least, around))
     return made
 
 
