@@ -55,6 +55,15 @@ def test_few_tiles_of_rows_are_shared_by_rows() -> None:
     assert cut_of(4, 32, 2) == (1, 32)
 
 
+def test_what_only_moves_numbers_is_shared() -> None:
+    """As long as there are enough of them: it has no operations, and takes its time all the same."""
+    kind = TensorType(np.dtype(np.float32), ("n", "m"))
+    nodes = [Node("Add", ["x", "x"], ["h"], {}, "", "n0"), Node("Transpose", ["h"], ["y"], {"perm": [1, 0]}, "", "n1")]
+    graph = Graph({"x": kind}, ["y"], nodes, {})
+    assert parts(graph, 512, 768) == [2, 2]
+    assert parts(graph, 16, 16) == [1, 1]
+
+
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])
 def test_a_recurrent_layer_of_one_row_takes_one_thread(op: str) -> None:
     """Threads could share the products with its input, and would then wait for longer than that saves."""

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["split"]
 
 # Cautious estimates of one core, per microsecond, to turn what a step does into time: operations of what can be
-# shared and of what cannot (mostly a single row), and bytes of weights.
+# shared and of what cannot (mostly a single row), bytes of weights, and bytes of results, which is what steps without
+# operations do.
 _FLOPS = 150e3
 _FLOPS_ALONE = 60e3
 _BYTES = 60e3
+_WRITTEN = 40e3
 _STEP_US = 2.0
 """A step below this is not worth the wait of the other threads at its end."""
 _PROGRAM_US = 5.0
@@ -33,7 +35,10 @@ def split(steps: Sequence[Step], threads: int) -> int:
     if threads == 1:
         return _alone(steps)
     # All at once, by functions of numbers: the sizes may be tracked.
-    times = [call(_microseconds, s.units, s.grain, s.flops, _weight_bytes(s)) for s in steps]
+    times = [
+        call(_microseconds, s.units, s.grain, s.flops, _weight_bytes(s), s.output.size * s.output.buffer.itemsize)
+        for s in steps
+    ]
     parts = [call(_parts, s.units, s.grain, t, threads) for s, t in zip(steps, times)]
     if not call(_pays, *times, *parts):
         return _alone(steps)
@@ -71,8 +76,8 @@ def _weight_bytes(step: Step) -> int:
     return sum(w.nbytes for w in found if w is not None and not is_tracked(w))
 
 
-def _microseconds(units: int, grain: int, flops: int, nbytes: int) -> float:
-    return flops / _FLOPS + nbytes / _BYTES if units > grain else flops / _FLOPS_ALONE
+def _microseconds(units: int, grain: int, flops: int, weights: int, written: int) -> float:
+    return flops / _FLOPS + weights / _BYTES + written / _WRITTEN if units > grain else flops / _FLOPS_ALONE
 
 
 def _parts(units: int, grain: int, microseconds: float, threads: int) -> int:
