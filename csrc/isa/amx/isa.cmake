@@ -3,6 +3,7 @@
 set(ISA_RANK 40)
 set(ISA_PROCESSORS x86_64 AMD64)
 set(ISA_FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mf16c -mamx-tile -mamx-bf16)
+set(ISA_HEADERS <immintrin.h>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND ISA_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)  # as for avx512
 endif()
