@@ -53,6 +53,26 @@ def test_large_results_are_not_folded() -> None:
     assert "the result would have 1600000 bytes" in reasons(log, "fold_constants")
 
 
+def test_one_number_in_a_large_shape_is_folded_and_takes_no_memory() -> None:
+    """But what is calculated from it would."""
+    m = Maker()
+    x = m.input("x", "N", 1)
+    wide = m("ConstantOfShape", m.ints(1, 200_000), value=np.array([1.5]), out="wide")
+    made, log = checked(m.graph(m("Add", x, m("Add", wide, m("Neg", wide)))))
+    assert ops(made) == ["Neg", "Add", "Add"]
+    assert made.constants["wide"].strides == (0, 0)
+    assert "the result would have 1600000 bytes" in reasons(log, "fold_constants")
+
+
+def test_numbers_in_shapes_that_are_too_large_together_are_not_folded() -> None:
+    m = Maker()
+    x = m.input("x", "N", 1)
+    wide = [m("ConstantOfShape", m.ints(1, 100_000_000), value=np.array([v], float)) for v in (1, 2)]
+    made, log = optimize(m.graph(m("Add", m("Add", x, wide[0]), wide[1])))
+    assert ops(made).count("ConstantOfShape") == 2
+    assert "results like this one would have 1600000000 bytes" in reasons(log, "fold_constants")
+
+
 def test_a_constant_output_is_not_folded() -> None:
     m = Maker()
     m.input("x", "N", 1)

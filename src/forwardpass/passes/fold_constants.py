@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,10 @@ _SMALL = 1 << 20
 """Bytes below which it does not matter how much larger than its inputs a folded constant is."""
 
 _GROWTH = 1000
+
+_REPEATED = 1 << 30
+"""Bytes of all constants of one number each, as if they were in memory. Each call makes and packs weights that stay a
+ConstantOfShape."""
 
 
 def _size(view: View, node: Node) -> int | None:
@@ -49,9 +54,11 @@ def fold(view: View, node: Node) -> Result:
     if known:
         return Patch("follows from shapes", [node], constants={o: view.known[o] for o in values})
     size = _size(view, node)
-    given = sum(a.nbytes for a in inputs if a is not None)
+    given = sum(a.nbytes if any(a.strides) else a.itemsize for a in inputs if a is not None)
     if size is None:
         return Declined("the size of the result is unknown")
+    if size > _SMALL and node.qualified == "ConstantOfShape":
+        return _repeated(view, node)
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
     if not is_pure(node):
@@ -61,6 +68,16 @@ def fold(view: View, node: Node) -> Result:
     if len(made) < len(values):
         return Declined("the result is no tensor")
     return Patch("evaluated", [node], constants=made)
+
+
+def _repeated(view: View, node: Node) -> Result:
+    """One number in memory, wherever the constant is read. All such nodes or none."""
+    total = sum(_size(view, n) or 0 for n in view.graph.nodes if n.qualified == node.qualified)
+    if total > _REPEATED:
+        return Declined(f"results like this one would have {total} bytes")
+    shape: Any = view.type(node.outputs[0]).shape
+    number: Any = evaluate_node(node, [np.zeros(0, np.int64)])[0]
+    return Patch("evaluated", [node], constants={node.outputs[0]: np.broadcast_to(number, shape)})
 
 
 PASS = Pass("fold_constants", (fold,))
