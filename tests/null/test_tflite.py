@@ -136,8 +136,8 @@ def test_slices_are_those_of_numpy(case: tuple[tuple[int, ...], list[Any]]) -> N
     if Ellipsis in index:  # it leaves the places behind it to the last axes
         behind = [i for i in index[index.index(Ellipsis) + 1 :] if i is not None]
         before = [i for i in index[: index.index(Ellipsis)] if i is not None]
-        sizes = dict(zip(map(id, before), shape)) | dict(zip(map(id, behind[::-1]), shape[::-1]))
-        if any(isinstance(i, int) and not -sizes[id(i)] <= i < sizes[id(i)] for i in before + behind):
+        places = [*zip(before, shape), *zip(behind[::-1], shape[::-1])]
+        if any(isinstance(i, int) and not -size <= i < size for i, size in places):
             return
     want = x[tuple(index)]
     rows, masks = np.zeros((3, len(index)), np.int32), [0] * 5
