@@ -58,7 +58,7 @@ def fold(view: View, node: Node) -> Result:
     if size is None:
         return Declined("the size of the result is unknown")
     if size > _SMALL and node.qualified == "ConstantOfShape":
-        return _repeated(view, node)
+        return _repeated(view, node, size)
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
     if not is_pure(node):
@@ -70,11 +70,10 @@ def fold(view: View, node: Node) -> Result:
     return Patch("evaluated", [node], constants=made)
 
 
-def _repeated(view: View, node: Node) -> Result:
-    """One number in memory, wherever the constant is read. All such nodes or none."""
-    total = sum(_size(view, n) or 0 for n in view.graph.nodes if n.qualified == node.qualified)
-    if total > _REPEATED:
-        return Declined(f"results like this one would have {total} bytes")
+def _repeated(view: View, node: Node, size: int) -> Result:
+    """One number in memory, wherever the constant is read."""
+    if view.repeated + size > _REPEATED:
+        return Declined(f"results like this one would have {view.repeated + size} bytes")
     shape: Any = view.type(node.outputs[0]).shape
     number: Any = evaluate_node(node, [np.zeros(0, np.int64)])[0]
     return Patch("evaluated", [node], constants={node.outputs[0]: np.broadcast_to(number, shape)})

@@ -54,6 +54,10 @@ def _merge(old: TensorType, new: TensorType) -> TensorType | None:
     return TensorType(old.dtype, shape, old.container)
 
 
+def _repeated(array: Array) -> int:
+    return 0 if any(array.strides) or array.size < 2 else array.nbytes
+
+
 class View:
     """A graph and its maps.
 
@@ -68,11 +72,15 @@ class View:
     ----------
     known
         Integers that follow from the shapes alone, by value name.
+    repeated
+        Bytes of the constants that are one number in memory, as if every element of them were there; of those that
+        nothing reads any more too.
     """
 
     def __init__(self, graph: Graph, input_types: Mapping[str, TensorType] | None = None) -> None:
         self.graph = graph
         self.known: dict[str, Array] = {}
+        self.repeated = sum(map(_repeated, graph.constants.values()))
         self._input_types = named_sizes(graph, input_types or {})
         self._types = infer_types(graph, self._input_types, values=self.known)
         self._outputs = frozenset(graph.outputs)
@@ -227,6 +235,7 @@ class View:
             self._unlink(n)
         for name, array in patch.constants.items():
             constants[name] = array
+            self.repeated += _repeated(array)
             self._types[name] = TensorType.of(array)
             self._names.add(name)
         self._types.update(patch.types)
