@@ -127,7 +127,8 @@ def pooling(draw: Draw) -> Any:
     how = draw(st.sampled_from(["Max", "Average"]))
     size, stride, padding = draw(SMALL), draw(st.sampled_from([None, 1, 2])), draw(PADDINGS)
     shape = image(draw, rank, data_format)
-    if how == "Average" and any(averages_more(length, size, stride or size) for length in {*shape} - {4}):
+    lengths = shape[1:] if data_format == "channels_first" else shape[:-1]
+    if how == "Average" and any(averages_more(length, size, stride or size) for length in lengths):
         padding = "valid"
     return shape, [getattr(L, f"{how}Pooling{rank}D")(size, stride, padding, data_format)]
 
