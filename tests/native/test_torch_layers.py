@@ -120,7 +120,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "choices": lambda x: (torch.where(x > 0, x, 0.1 * x), x.clamp(-0.5), x.clamp(max=0.3), x.masked_fill(x < 0, -9.0)),
     "sums": lambda x: (x.sum(), x.sum(1), x.mean((0, 2), keepdim=True), x.amax(-1), x.amin((1, 2)), x.prod(1)),
     "spreads": lambda x: (x.std(1), x.var((1, 2), unbiased=False), torch.var_mean(x, 2), x.norm(dim=1), x.logsumexp(2)),
-    "places": lambda x: (x.argmax(1), x.argmin(-1), x.argmax(), x.max(2), x.min(1, keepdim=True), x.topk(2), x.sort(1)),
+    "places": lambda x: (x.argmax(1), x.argmin(-1), x.argmax(), *x.max(2), *x.min(1, keepdim=True), *x.sort(1)),
+    "largest": lambda x: (*x.topk(2), *x.topk(2, 1, largest=False)),
     "any and all": lambda x: ((x > 1).any(), (x > -3).all(1), (x > 0).sum(), (x > 0).float().mean()),
     "shapes": lambda x: (x.flatten(1), x.view(x.size(0), -1), x.reshape(-1, 6), x.permute(2, 0, 1), x.transpose(1, 2)),
     "axes": lambda x: (
