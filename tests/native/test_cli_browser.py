@@ -8,33 +8,24 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import needs_browser, shown
 from cli_tools import CNN, onnx_model
 from pages import ROOT
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SITE = ROOT / "docs" / "_build" / "html"
 WIDTHS = [1280, 390]
-# Without a screen, a network or services of its maker.
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--allow-file-access-from-files"),
-    *("--enable-logging=stderr", "--window-size=1400,1000"),
-]
 SCHEMES = {"dark": 0, "light": 1}
 READABLE = 4.5
 """The contrast that WCAG 2 asks of text, level AA."""
 SMALLEST = 11
 """Pixels of the smallest text of a plot."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+pytestmark = needs_browser
 
 
 def looked_at(pages: list[Path], scheme: str, folder: Path) -> list[dict[str, Any]]:
@@ -42,13 +33,7 @@ def looked_at(pages: list[Path], scheme: str, folder: Path) -> list[dict[str, An
     script = Path(__file__).with_name("browser.html").read_text()
     script = script.replace("PAGES)", f"{json.dumps([p.as_uri() for p in pages])})")
     (folder / "look.html").write_text(script.replace("WIDTHS)", f"{WIDTHS})"))
-    settings = [f"--user-data-dir={folder / scheme}", f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}"]
-    command = [str(CHROMIUM), *FLAGS, *settings, "--virtual-time-budget=60000", "--dump-dom"]
-    # A sanitizer's run-time library is none for the browser.
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    done = subprocess.run(
-        [*command, (folder / "look.html").as_uri()], capture_output=True, text=True, timeout=200, env=environment
-    )
+    done = shown(folder / "look.html", folder / scheme, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}")
     said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line and '"[PST]: ' not in line]
     assert not said, "\n".join(said)
     found = re.search(r'<body><pre id="found">(.+)</pre>', done.stdout, re.S)

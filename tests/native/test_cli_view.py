@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import webbrowser
 from pathlib import Path
 
 import pytest
+from browser import needs_browser, shown
 from cli_tools import CNN, MLP, Page, as_json, called, onnx_model
 
 import forwardpass as fp
@@ -40,7 +38,7 @@ def test_every_node_is_on_the_page(capsys: pytest.CaptureFixture[str], tmp_path:
     assert (report["nodes_before"], report["nodes_after"]) == (len(loaded.graph.nodes), len(loaded.optimized.nodes))
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed (apt-get install chromium)")
+@needs_browser
 def test_the_script_runs_in_a_browser(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Of the two graphs one is shown; a search marks nodes, and a chosen node is told with its edges."""
     file = tmp_path / "view.html"
@@ -50,11 +48,7 @@ def test_the_script_runs_in_a_browser(capsys: pytest.CaptureFixture[str], tmp_pa
         "document.title = [$$('.hit').length, $$('.chosen').length, $$('.edge.near').length].join();"
     )
     file.write_text(file.read_text().replace("show('after');", f"show('after');{steps}"))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    # A sanitizer's run-time library is none for the browser.
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    command += ["--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = shown(file, tmp_path / "profile")
     assert "<title>3,1,2</title>" in done.stdout
     assert '<div class="graph" id="before" hidden="">' in done.stdout
     assert '<div class="graph" id="after">' in done.stdout
