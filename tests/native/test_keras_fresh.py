@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     keras = pytest.importorskip("keras", reason="Keras is not installed (extra [frameworks])", exc_type=ImportError)
     from keras_graphs import GRAPHS
-    from keras_layers import CHAINS
+    from keras_layers import ACTIVATIONS, CHAINS
 
 EXAMPLES = int(os.environ.get("FORWARDPASS_KERAS_EXAMPLES", "5"))
 # Without shrinking: every try makes a model, and the seed says which it was.
@@ -88,6 +88,12 @@ def test_chains(name: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_graphs(name: str, data: st.DataObject) -> None:
     check(*GRAPHS[name](data.draw))
+
+
+def test_every_activation() -> None:
+    x = keras.Input((3, 6))
+    model = keras.Model(x, [keras.layers.Activation(name)(x) for name in ACTIVATIONS])
+    check(model, [np.random.default_rng(3).standard_normal((3, 3, 6)).astype(np.float32)])
 
 
 def kinds_of(value: Any) -> set[str]:

@@ -37,7 +37,9 @@ def _sparse_plus(c: Call, x: str) -> str:
 
 
 def _sparsemax(c: Call, x: str) -> str:
-    """Projection on the simplex (Martins, Astudillo 2016): max(x - tau, 0), tau from the largest values."""
+    """max(x - tau, 0), tau from the largest values. As Keras does on every backend up to 3.15 at least: tau has the sum
+    of all the sums of the supporting values, where the projection on the simplex (Martins, Astudillo 2016) has the last
+    of those sums. With one supporting value they are the same."""
     size = c.size(x, -1)
     ordered, _ = c.nodes("TopK", [x, c.ints([size], "size")], 2, axis=-1, largest=1, sorted=1)
     sums = c.node("CumSum", [ordered, c.constant("axis", np.array(-1, np.int64))])
@@ -46,7 +48,7 @@ def _sparsemax(c: Call, x: str) -> str:
     chosen = c.cast(support, np.float32)
     axis = c.ints([-1], "axes")
     count = c.node("ReduceSum", [chosen, axis], keepdims=1)
-    total = c.node("ReduceSum", [c.node("Mul", [ordered, chosen]), axis], keepdims=1)
+    total = c.node("ReduceSum", [c.node("Mul", [sums, chosen]), axis], keepdims=1)
     tau = c.node("Div", [c.node("Sub", [total, c.number(1)]), count])
     return c.node("Relu", [c.node("Sub", [x, tau])])
 
