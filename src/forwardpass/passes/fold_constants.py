@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..graph import Node
+from ..graph import Array, Node
 from ..ops import evaluate_node
 from ..ops.evaluate import is_pure
+from .merge_views import VIEWS
 from .rewrite import Declined, Pass, Patch, Result, rule
 from .view import View
 
@@ -26,6 +28,9 @@ _GROWTH = 1000
 _REPEATED = 1 << 30
 """Bytes of all constants of one number each, as if they were in memory. Each call makes and packs weights that stay a
 ConstantOfShape."""
+
+_MOVES = frozenset({*VIEWS, "Transpose"})
+"""Operators whose results have the elements of the first input, each once."""
 
 
 def _size(view: View, node: Node) -> int | None:
@@ -57,8 +62,9 @@ def fold(view: View, node: Node) -> Result:
     given = sum(a.nbytes if any(a.strides) else a.itemsize for a in inputs if a is not None)
     if size is None:
         return Declined("the size of the result is unknown")
-    if size > _SMALL and node.qualified == "ConstantOfShape":
-        return _repeated(view, node, size)
+    number = _number(node, inputs)
+    if size > _SMALL and number is not None:
+        return _repeated(view, node, size, number)
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
     if not is_pure(node):
@@ -70,12 +76,21 @@ def fold(view: View, node: Node) -> Result:
     return Patch("evaluated", [node], constants=made)
 
 
-def _repeated(view: View, node: Node, size: int) -> Result:
+def _number(node: Node, inputs: Sequence[Array | None]) -> Array | None:
+    """What all elements of the result are, where that follows without making them."""
+    if node.qualified == "ConstantOfShape":
+        (made,) = evaluate_node(node, [np.zeros(0, np.int64)])
+        return np.asarray(made)
+    if node.qualified in _MOVES and inputs[0] is not None and not any(inputs[0].strides) and inputs[0].size:
+        return inputs[0].reshape(-1)[0]  # type: ignore[no-any-return]
+    return None
+
+
+def _repeated(view: View, node: Node, size: int, number: Array) -> Result:
     """One number in memory, wherever the constant is read."""
     if view.repeated + size > _REPEATED:
         return Declined(f"results like this one would have {view.repeated + size} bytes")
     shape: Any = view.type(node.outputs[0]).shape
-    number: Any = evaluate_node(node, [np.zeros(0, np.int64)])[0]
     return Patch("evaluated", [node], constants={node.outputs[0]: np.broadcast_to(number, shape)})
 
 
