@@ -12,6 +12,10 @@ from ..ops import find, infer_node, infer_types
 __all__ = ["View", "named_sizes"]
 
 
+_MANY = 64
+"""Readers of a value up to which all of them are looked at again when one goes."""
+
+
 class _Change(Protocol):
     """What `View.apply` needs of a patch."""
 
@@ -172,7 +176,7 @@ class View:
                 del self._producers[o]
         for i in node.inputs:
             if i:
-                self._uses[i] = [n for n in self._uses[i] if n is not node]
+                self._uses[i].remove(node)
 
     def _rename(self, old: str, new: str) -> None:
         for reader in self._uses.pop(old, []):
@@ -255,7 +259,10 @@ class View:
                 continue
             if value in self._producers:
                 near[self._producers[value]] = None
-            near.update(dict.fromkeys(self.uses(value)))
+            # The next sweep sees the readers of a value that has many, in place of one visit per reader that goes.
+            readers = self.uses(value)
+            if len(readers) <= _MANY or value in patch.constants:
+                near.update(dict.fromkeys(readers))
         return list(near)
 
     def write(self) -> Graph:
