@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,14 +141,17 @@ class Storage:
         readers can all live with the gaps between the pixels."""
         producers = self.graph.producers()
         found: dict[str, tuple[Node, int]] = {}
-        for node in self.graph.nodes:
-            if node.qualified != "Concat" or not node.outputs[0] or node.outputs[0] in self._outputs:
+        wholes = [n for n in self.graph.nodes if n.qualified == "Concat"]
+        joined = Counter(name for n in wholes for name in n.inputs)
+        for node in wholes:
+            if not node.outputs[0] or node.outputs[0] in self._outputs:
                 continue
             axis, rank, start = node.attributes["axis"], len(self._known(node.outputs[0])), 0
             for name in node.inputs if rank > 1 and axis in (-1, rank - 1) else ():
                 if len(self._known(name)) != rank:
                     break  # a shape that depends on data: there will be no plan
-                if name in producers and name not in found and self._may_have_gaps(name, producers[name]):
+                # A value lives in one place.
+                if joined[name] == 1 and name in producers and self._may_have_gaps(name, producers[name]):
                     found[name] = node, start
                 start += self._known(name)[-1]
         return found
@@ -158,9 +162,8 @@ class Storage:
             return False
         if not all(find(n).strided and not find(n).view for n in (producer, *readers)):
             return False
-        # A convolution that pads would rather have its border; and a value lives in one place.
-        padded = any(n.qualified == "nhwc.Conv" and any(n.attributes.get("pads", ())) for n in readers)
-        return not padded and sum(n.inputs.count(name) for n in readers if n.qualified == "Concat") == 1
+        # A convolution that pads would rather have its border.
+        return not any(n.qualified == "nhwc.Conv" and any(n.attributes.get("pads", ())) for n in readers)
 
     def _part(self, name: str) -> Tensor:
         """Where a part of a whole lives. The first part of it defines the whole."""
