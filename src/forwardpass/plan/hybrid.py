@@ -166,6 +166,7 @@ class Hybrid(Planned):
         self.inputs = {k: self._types[k] for k in self.graph.inputs}
         self.outputs = {o: self._types[o] for o in self.graph.outputs}
         self._parts: list[_Stretch | _Definition] = []
+        self._readers = self.graph.consumers()
         self.late = {n for n in self.reasons if self._is_late(n)}
         nodes: list[Node] = []
         for node in self.graph.nodes:
@@ -193,13 +194,12 @@ class Hybrid(Planned):
         """Make a stretch of the collected nodes."""
         if not nodes:
             return
-        made = {o for n in nodes for o in n.outputs if o}
+        made = dict.fromkeys(o for n in nodes for o in n.outputs if o)
         read = dict.fromkeys(i for n in nodes for i in n.inputs if i and i not in made)
         constants = {k: self.graph.constants[k] for k in read if k in self.graph.constants}
         inputs = {k: TensorType(self._types[k].dtype, None) for k in read if k not in constants}
-        inside = set(map(id, nodes))
-        wanted = {i for n in self.graph.nodes if id(n) not in inside for i in n.inputs} | set(self.graph.outputs)
-        outputs = [o for n in nodes for o in n.outputs if o and o in wanted]
+        inside = set(nodes)
+        outputs = [o for o in made if o in self.outputs or not inside.issuperset(self._readers.get(o, ()))]
         if outputs:
             graph = Graph(inputs, outputs, list(nodes), constants, name=self.graph.name)
             self._parts.append(_Stretch(graph, self._planner))
