@@ -47,6 +47,8 @@ _TILE_CYCLES = 100.0
 """Cycles around the inner loop of a tile."""
 _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
+_STREAM_BYTES = 320 * 1024
+"""Of all weights of a product, up to which the kernel goes through them for each tile of rows."""
 _LANES = 16
 _CHAINS = 8
 _WIDE = 5
@@ -158,9 +160,12 @@ def _tile_cycles(
     vector.
 
     A step along K takes half a cycle per FMA, but no less than the latency of one; loads run beside the FMAs and cost
-    little, unless a chunk of the panels is too large for L1. Every tile costs its prologue and epilogue.
+    little, unless a chunk of the panels is too large for L1. Where every tile meets all weights, and these come from
+    L2, a step takes a cycle per panel at least. Every tile costs its prologue and epilogue.
     """
     made: list[tuple[float, float, float, float]] = []
+    weights = 4 * panels * panel * k
+    streams = k <= MAX_CHUNK and _L1_BYTES < weights <= _STREAM_BYTES
     before = groups = 0
     wide = row = least = around = 0.0
     for rows, most in enumerate(tile_panels, 1):
@@ -168,7 +173,7 @@ def _tile_cycles(
             before, groups = most, max(-(-panels // most), 1)
             wide = max(panels, 1) / groups
             loads = 0.25 * wide if wide * panel * length * 4 > _L1_BYTES else 0.0
-            row, least = groups * wide / 2 * k, groups * _LATENCY * k
+            row, least = groups * wide / 2 * k, groups * max(_LATENCY, wide if streams else 0.0) * k
             around = groups * (loads * k + _TILE_CYCLES * -(-k // length))
         made.append((max(rows * row, least) + around + groups * 0.03 * (rows + wide) * k, row, least, around))
     return made
