@@ -81,17 +81,15 @@ def native(op: str, arrays: Arrays, isa: str, threads: int = 1, **attributes: An
 
 
 def check(op: str, arrays: Arrays, **attributes: Any) -> list[np.ndarray[Any, Any]]:
-    """Every ISA against the definition in float64, where float32 has its numbers, and against each other; the outputs.
-    Several Relus in a row can grow without bounds."""
+    """Every ISA against the definition in float64, but where Relus grow out of float32, and each other; the outputs."""
     graph, inputs = graph_of(op, arrays, **attributes)
     want = evaluate(graph, inputs, dtype=np.float64)
-    close = network_of(want.values())
-    grown = max(np.abs(v).max(initial=0) for v in want.values()) > 1e30
+    close = network_of(want.values()) if all(np.abs(v).max(initial=0) < 1e30 for v in want.values()) else {}
     got = {isa: run(graph, inputs, isa) for isa in _native.available_isas()}
     for isa, outputs in got.items():
         for name, value in outputs.items():
             assert value.shape == want[name].shape
-            if not grown:
+            if close:
                 np.testing.assert_allclose(value, want[name], **close, err_msg=f"{isa} {name}")
             assert value.tobytes() == got["scalar"][name].tobytes(), f"{isa} {name} differs from scalar"
     return list(got["scalar"].values())
