@@ -1,0 +1,89 @@
+"""Twice the graph is at most twice the work to pass, plan and run: counted in calls of functions, not in time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from forwardpass import Model
+from forwardpass.graph import Graph, Node, TensorType
+
+F32 = np.dtype(np.float32)
+WIDE = 64
+
+
+def chain(layer: Callable[[int, str], list[Node]], count: int, **constants: Any) -> Graph:
+    nodes: list[Node] = []
+    for k in range(count):
+        nodes += layer(k, nodes[-1].outputs[0] if nodes else "x")
+    return Graph({"x": TensorType(F32, (1, WIDE))}, [nodes[-1].outputs[0]], nodes, constants)
+
+
+def one_value_with_many_readers(count: int) -> Graph:
+    def layer(k: int, v: str) -> list[Node]:
+        shape = [Node("Shape", [v], [f"s{k}"]), Node("Reshape", ["x", f"s{k}"], [f"r{k}"])]
+        return [*shape, Node("Add", [v, f"r{k}"], [f"y{k}"])]
+
+    return chain(layer, count)
+
+
+def numbers_in_large_shapes(count: int) -> Graph:
+    def layer(k: int, v: str) -> list[Node]:
+        return [Node("ConstantOfShape", ["large"], [f"c{k}"]), Node("Add", [v, f"c{k}"], [f"y{k}"])]
+
+    return chain(layer, count, large=np.array([5000, WIDE]))
+
+
+def shapes_that_depend_on_data(count: int) -> Graph:
+    def layer(k: int, v: str) -> list[Node]:
+        found = [Node("NonZero", [v], [f"i{k}"]), Node("Cast", [f"i{k}"], [f"f{k}"], {"to": 1})]
+        most = [Node("ReduceMax", [f"f{k}"], [f"m{k}"], {"keepdims": 0}), Node("Sqrt", [f"m{k}"], [f"q{k}"])]
+        return [*found, *most, Node("Add", [v, f"q{k}"], [f"y{k}"])]
+
+    return chain(layer, count)
+
+
+def layers(count: int) -> Graph:
+    def layer(k: int, v: str) -> list[Node]:
+        return [Node("MatMul", [v, "w"], [f"p{k}"]), Node("Relu", [f"p{k}"], [f"y{k}"])]
+
+    return chain(layer, count, w=np.eye(WIDE, dtype=np.float32))
+
+
+def all_before_joined(count: int) -> Graph:
+    """As in a DenseNet. Its edges are as many as the square of its nodes."""
+    nodes: list[Node] = []
+    for k in range(round((2 * count) ** 0.5)):
+        nodes.append(Node("Concat", ["x", *(f"y{i}" for i in range(k))], [f"c{k}"], {"axis": 1}))
+        nodes.append(Node("ReduceMean", [f"c{k}", "last"], [f"y{k}"], {"keepdims": 1}))
+    return Graph({"x": TensorType(F32, (1, WIDE))}, [nodes[-1].outputs[0]], nodes, {"last": np.array([1])})
+
+
+def calls(graph: Graph) -> int:
+    """Of functions, from the graph to its first result."""
+    count = 0
+
+    def counted(frame: Any, event: str, arg: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        Model(graph, threads=1)(np.ones((1, WIDE), np.float32))
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "make",
+    [one_value_with_many_readers, numbers_in_large_shapes, shapes_that_depend_on_data, layers, all_before_joined],
+)
+def test_twice_the_graph_is_twice_the_work(make: Callable[[int], Graph]) -> None:
+    calls(make(8))  # what is made once
+    assert calls(make(400)) <= 2.05 * calls(make(200))
