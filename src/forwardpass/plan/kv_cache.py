@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..memory import Buffer
 from ..ops import Tensor
 from ..ops.lower import transposed
 from ..tracked import call, total
@@ -23,17 +25,35 @@ def copy_in_attention(steps: Sequence[Step]) -> list[Step]:
     """The steps of a plan, where `attention_f32` steps read a cache in the caller's memory and write it in front of the
     new keys and values, in place of `copy_f32` steps."""
     left: list[Step | None] = list(steps)
+    touching = _touching(steps)
+    nbytes: int | None = None
     for k, s in enumerate(steps):
-        if s.kernel != "attention_f32" or not _reads_all(s):
+        if not touching or s.kernel != "attention_f32" or not _reads_all(s):
             continue
-        copies = [_copy(left, k, t) for t in s.inputs[1:3] if t is not None]
+        copies = [_copy(left, touching.get(t.buffer, ()), k, t) for t in s.inputs[1:3] if t is not None]
         found = [(at, past) for c in copies if c is not None for at, past in [c]]
         if len(found) < 2 or found[0][0] == found[1][0] or not _appends(s, [past for _, past in found]):
             continue
-        _take(s, [past for _, past in found], total(x.nbytes for x in steps))
+        nbytes = total(x.nbytes for x in steps) if nbytes is None else nbytes
+        _take(s, [past for _, past in found], nbytes)
         for at, _ in found:
             left[at] = None
     return [s for s in left if s is not None]
+
+
+def _touching(steps: Sequence[Step]) -> dict[Buffer, list[int]]:
+    """Buffer that something is copied to -> the places of the steps that read or copy to it."""
+    found: dict[Buffer, list[int]] = {s.output.buffer: [] for s in steps if _copies(s)}
+    for at, s in enumerate(steps if found else ()):
+        read = {t.buffer for t in s.inputs if t is not None}
+        for buffer in read | {s.output.buffer} if _copies(s) else read:
+            if buffer in found:
+                found[buffer].append(at)
+    return found
+
+
+def _copies(s: Step) -> bool:
+    return s.kernel == "copy_f32" and len(s.output.shape) == 4
 
 
 def _reads_all(s: Step) -> bool:
@@ -45,17 +65,15 @@ def _reads_all(s: Step) -> bool:
     return bool(s.params["k_row"]) and lengths is None and k.shape[0] == q.shape[0] == v.shape[0]
 
 
-def _copy(steps: Sequence[Step | None], end: int, whole: Tensor) -> tuple[int, Tensor] | None:
+def _copy(steps: Sequence[Step | None], touching: Sequence[int], end: int, whole: Tensor) -> tuple[int, Tensor] | None:
     """The step that copies an input of the graph to the front of a tensor [batch, heads, length, size] which nobody
-    reads before step `end`, and that input."""
-    for at in range(end - 1, -1, -1):
+    reads before step `end`, and that input. The steps at `touching` read the tensor's buffer or copy to it."""
+    for at in reversed(touching[: bisect_left(touching, end)]):
         s = steps[at]
         if s is None:
             continue
         if any(t is not None and t.buffer is whole.buffer for t in s.inputs):
             return None
-        if s.output.buffer is not whole.buffer or s.kernel != "copy_f32" or len(s.output.shape) != 4:
-            continue
         past = s.inputs[0]
         assert past is not None
         for order in ((0, 1, 2, 3), _HEADS_INSIDE):
