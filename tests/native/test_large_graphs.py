@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from calls import calls_of
 from forwardpass import Model
 from forwardpass.graph import Graph, Node, TensorType
 
@@ -80,23 +80,11 @@ def all_before_joined(count: int) -> Graph:
     return Graph({"x": TensorType(F32, (1, WIDE))}, [nodes[-1].outputs[0]], nodes, {"last": np.array([1])})
 
 
-def calls(graph: Graph) -> int:
-    """Of functions, from the graph to its first result and its summary."""
-    count = 0
-
-    def counted(frame: Any, event: str, arg: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        model = Model(graph, threads=1)
-        model(np.ones((1, WIDE), np.float32))
-        str(model.summary())
-    finally:
-        sys.setprofile(before)
-    return count
+def used(graph: Graph) -> None:
+    """From the graph to its first result and its summary."""
+    model = Model(graph, threads=1)
+    model(np.ones((1, WIDE), np.float32))
+    str(model.summary())
 
 
 @pytest.mark.parametrize(
@@ -107,5 +95,6 @@ def calls(graph: Graph) -> int:
     ],
 )  # fmt: skip
 def test_twice_the_graph_is_twice_the_work(make: Callable[[int], Graph]) -> None:
-    calls(make(8))  # what is made once
-    assert calls(make(400)) <= 2.05 * calls(make(200))
+    used(make(8))  # what is made once
+    small, large = make(200), make(400)
+    assert calls_of(lambda: used(large)) <= 2.05 * calls_of(lambda: used(small))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from torch_files import (
     zipped,
 )
 
+from calls import calls_of
 from forwardpass.errors import Error, FileError
 from forwardpass.formats.torch import containers, pickles
 
@@ -57,23 +56,6 @@ BOMBS = {
     "copies of a list": b"]q\0(" + b"(K\1Nt" * 2000 + b"e0" + b"ccollections\nOrderedDict\n(h\0tR0" * 10_000,
     "many steps": b"N0" * 20_000,
 }
-
-
-def calls_of(work: Callable[[], object]) -> int:
-    """How many functions were called, those written in C too."""
-    calls = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-    return calls
 
 
 @both
