@@ -10,7 +10,7 @@ import numpy as np
 from .graph import Array
 from .records import record
 
-__all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense"]
+__all__ = ["ALIGNMENT", "Blocks", "Buffer", "aligned_empty", "dense", "is_dense", "is_repeated"]
 
 ALIGNMENT = 64
 """Bytes; the size of a cache line."""
@@ -74,6 +74,11 @@ def is_dense(array: Array) -> bool:
 def dense(array: Array) -> Array:
     """The array, or a copy that `is_dense`."""
     return array if is_dense(array) else np.require(array, requirements=["C", "A"])
+
+
+def is_repeated(array: Array) -> bool:
+    """Whether several elements of an array are one number in memory, and no others are there."""
+    return array.size > 1 and not any(array.strides)
 
 
 class Blocks:

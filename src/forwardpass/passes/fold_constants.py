@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array, Node
+from ..memory import is_repeated
 from ..ops import evaluate_node
 from ..ops.evaluate import is_pure
 from .merge_views import VIEWS
@@ -59,11 +60,11 @@ def fold(view: View, node: Node) -> Result:
     if known:
         return Patch("follows from shapes", [node], constants={o: view.known[o] for o in values})
     size = _size(view, node)
-    given = sum(a.nbytes if any(a.strides) else a.itemsize for a in inputs if a is not None)
+    given = sum(a.itemsize if is_repeated(a) else a.nbytes for a in inputs if a is not None)
     if size is None:
         return Declined("the size of the result is unknown")
-    number = _number(node, inputs)
-    if size > _SMALL and number is not None:
+    number = _number(node, inputs) if size > _SMALL else None
+    if number is not None:
         return _repeated(view, node, size, number)
     if size > _MOST or size > max(_SMALL, _GROWTH * given):
         return Declined(f"the result would have {size} bytes")
@@ -81,7 +82,7 @@ def _number(node: Node, inputs: Sequence[Array | None]) -> Array | None:
     if node.qualified == "ConstantOfShape":
         (made,) = evaluate_node(node, [np.zeros(0, np.int64)])
         return np.asarray(made)
-    if node.qualified in _MOVES and inputs[0] is not None and not any(inputs[0].strides) and inputs[0].size:
+    if node.qualified in _MOVES and inputs[0] is not None and is_repeated(inputs[0]):
         return inputs[0].reshape(-1)[0]  # type: ignore[no-any-return]
     return None
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from ..errors import GraphError
 from ..graph import Array, Graph, Node, TensorType
+from ..memory import is_repeated
 from ..ops import find, infer_node, infer_types
 
 __all__ = ["View", "named_sizes"]
-
 
 _MANY = 64
 """Readers of a value up to which all of them are looked at again when one goes."""
@@ -58,10 +58,6 @@ def _merge(old: TensorType, new: TensorType) -> TensorType | None:
     return TensorType(old.dtype, shape, old.container)
 
 
-def _repeated(array: Array) -> int:
-    return 0 if any(array.strides) or array.size < 2 else array.nbytes
-
-
 class View:
     """A graph and its maps.
 
@@ -84,7 +80,7 @@ class View:
     def __init__(self, graph: Graph, input_types: Mapping[str, TensorType] | None = None) -> None:
         self.graph = graph
         self.known: dict[str, Array] = {}
-        self.repeated = sum(map(_repeated, graph.constants.values()))
+        self.repeated = sum(a.nbytes for a in graph.constants.values() if is_repeated(a))
         self._input_types = named_sizes(graph, input_types or {})
         self._types = infer_types(graph, self._input_types, values=self.known)
         self._outputs = frozenset(graph.outputs)
@@ -239,7 +235,7 @@ class View:
             self._unlink(n)
         for name, array in patch.constants.items():
             constants[name] = array
-            self.repeated += _repeated(array)
+            self.repeated += array.nbytes if is_repeated(array) else 0
             self._types[name] = TensorType.of(array)
             self._names.add(name)
         self._types.update(patch.types)
