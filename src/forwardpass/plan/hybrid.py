@@ -166,18 +166,18 @@ class Hybrid(Planned):
         self.inputs = {k: self._types[k] for k in self.graph.inputs}
         self.outputs = {o: self._types[o] for o in self.graph.outputs}
         self._parts: list[_Stretch | _Definition] = []
-        self._readers = self.graph.consumers()
         self.late = {n for n in self.reasons if self._is_late(n)}
+        readers = self.graph.consumers()
         nodes: list[Node] = []
         for node in self.graph.nodes:
             kind = self._kind(node)
             if nodes and kind != self._kind(nodes[0]):
-                self._close(nodes)
+                self._close(nodes, readers)
             if kind == "definition":
                 self._parts.append(_Definition(node, planner))
             else:
                 nodes.append(node)
-        self._close(nodes)
+        self._close(nodes, readers)
         self._last = self._last_uses()
 
     def _is_late(self, node: Node) -> bool:
@@ -190,8 +190,8 @@ class Hybrid(Planned):
     def _kind(self, node: Node) -> str:
         return "late" if node in self.late else "definition" if node in self.reasons else "native"
 
-    def _close(self, nodes: list[Node]) -> None:
-        """Make a stretch of the collected nodes."""
+    def _close(self, nodes: list[Node], readers: Mapping[str, list[Node]]) -> None:
+        """Make a stretch of the collected nodes. `readers`: of each value of the graph."""
         if not nodes:
             return
         made = dict.fromkeys(o for n in nodes for o in n.outputs if o)
@@ -199,7 +199,7 @@ class Hybrid(Planned):
         constants = {k: self.graph.constants[k] for k in read if k in self.graph.constants}
         inputs = {k: TensorType(self._types[k].dtype, None) for k in read if k not in constants}
         inside = set(nodes)
-        outputs = [o for o in made if o in self.outputs or not inside.issuperset(self._readers.get(o, ()))]
+        outputs = [o for o in made if o in self.outputs or not inside.issuperset(readers.get(o, ()))]
         if outputs:
             graph = Graph(inputs, outputs, list(nodes), constants, name=self.graph.name)
             self._parts.append(_Stretch(graph, self._planner))

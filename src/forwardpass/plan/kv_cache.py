@@ -25,11 +25,10 @@ def copy_in_attention(steps: Sequence[Step]) -> list[Step]:
     """The steps of a plan, where `attention_f32` steps read a cache in the caller's memory and write it in front of the
     new keys and values, in place of `copy_f32` steps."""
     left: list[Step | None] = list(steps)
-    touching = _touching(steps)
+    readers = [(k, s) for k, s in enumerate(steps) if s.kernel == "attention_f32" and _reads_all(s)]
+    touching = _touching(steps) if readers else {}
     nbytes: int | None = None
-    for k, s in enumerate(steps):
-        if not touching or s.kernel != "attention_f32" or not _reads_all(s):
-            continue
+    for k, s in readers if touching else ():
         copies = [_copy(left, touching.get(t.buffer, ()), k, t) for t in s.inputs[1:3] if t is not None]
         found = [(at, past) for c in copies if c is not None for at, past in [c]]
         if len(found) < 2 or found[0][0] == found[1][0] or not _appends(s, [past for _, past in found]):
