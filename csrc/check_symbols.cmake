@@ -9,24 +9,25 @@
 #   DIR_<name>  a file that lists the ISA's object files, one on a line or separated by semicolons
 cmake_minimum_required(VERSION 3.18)
 
-# Types of nm: W and V weak, w and v weak without a definition of their own, u GNU unique.
-set(weak_symbol "^[0-9a-fA-F]* *[WVwvu] ")
+# An object, a type and a symbol in a line of nm -A. Types: W and V weak, w and v weak without a definition of their own,
+# u GNU unique.
+set(weak_symbol "^(.*):[0-9a-fA-F]* *[WVwvu] (.*)$")
 
-# The lines of nm for one object, brackets and semicolons replaced so that CMake lists keep them apart.
-function(read_symbols result object)
+# The lines of nm for the weak symbols of objects, brackets and semicolons replaced so that CMake lists keep them apart.
+function(read_weak_symbols result)
   execute_process(
-    COMMAND "${NM}" -p --defined-only ${ARGN} "${object}"
+    COMMAND "${NM}" -A -p --defined-only ${ARGN}
     OUTPUT_VARIABLE text
     ERROR_VARIABLE error
     RESULT_VARIABLE status)
   if(NOT status EQUAL 0)
-    message(FATAL_ERROR "${NM} cannot read ${object}: ${error}")
+    message(FATAL_ERROR "${NM} failed: ${error}")
   endif()
   string(REPLACE ";" "," text "${text}")
   string(REPLACE "[" "(" text "${text}")
   string(REPLACE "]" ")" text "${text}")
-  string(REGEX REPLACE "\n+$" "" text "${text}")
   string(REPLACE "\n" ";" text "${text}")
+  list(FILTER text INCLUDE REGEX "${weak_symbol}")
   set(${result} "${text}" PARENT_SCOPE)
 endfunction()
 
@@ -40,26 +41,22 @@ foreach(isa IN LISTS ISAS)
   # The demangled text would not do: there a template function begins with its return type.
   string(LENGTH "${isa}" length)
   set(own_name "^_Z(GV|GR|T.|Z)*N[rVKRO]*11forwardpass${length}${isa}")
-  foreach(object IN LISTS objects)
-    read_symbols(mangled "${object}")
-    read_symbols(demangled "${object}" -C)
-    foreach(line name IN ZIP_LISTS mangled demangled)
-      if(NOT line MATCHES "${weak_symbol}(.*)$")
-        continue()
-      endif()
-      set(symbol "${CMAKE_MATCH_1}")
-      # The compiler's own pointer to the exception personality: data, and the same in every object.
-      if(symbol MATCHES "^DW\\.ref\\.")
-        continue()
-      endif()
-      string(REGEX REPLACE "${weak_symbol}" "" name "${name}")
-      if(DEFINED "owner_${symbol}" AND NOT "${owner_${symbol}}" STREQUAL isa)
-        list(APPEND problems "${name}: defined for ${owner_${symbol}} and ${isa} (${object})")
-      elseif(NOT symbol MATCHES "${own_name}")
-        list(APPEND problems "${name}: outside forwardpass::${isa} (${object})")
-      endif()
-      set("owner_${symbol}" "${isa}")
-    endforeach()
+  read_weak_symbols(mangled ${objects})
+  read_weak_symbols(demangled -C ${objects})
+  foreach(line text IN ZIP_LISTS mangled demangled)
+    string(REGEX REPLACE "${weak_symbol}" "\\1" object "${line}")
+    string(REGEX REPLACE "${weak_symbol}" "\\2" symbol "${line}")
+    # The compiler's own pointer to the exception personality: data, and the same in every object.
+    if(symbol MATCHES "^DW\\.ref\\.")
+      continue()
+    endif()
+    string(REGEX REPLACE "${weak_symbol}" "\\2" name "${text}")
+    if(DEFINED "owner_${symbol}" AND NOT "${owner_${symbol}}" STREQUAL isa)
+      list(APPEND problems "${name}: defined for ${owner_${symbol}} and ${isa} (${object})")
+    elseif(NOT symbol MATCHES "${own_name}")
+      list(APPEND problems "${name}: outside forwardpass::${isa} (${object})")
+    endif()
+    set("owner_${symbol}" "${isa}")
   endforeach()
 endforeach()
 
