@@ -67,14 +67,18 @@ class Tiles {
   [[gnu::noinline]] static void multiply_tiles(std::uint32_t* sums, const std::uint32_t* left,
                                                const std::uint32_t* right, int rows) noexcept {
     for (int m = 0; m < rows; ++m) {
-      for (int n = 0; n < 16; ++n) {
-        float first = 0.0f, second = 0.0f;
-        for (int k = 0; k < 16; ++k) {
-          const std::uint32_t a = left[16 * m + k], b = right[16 * k + n];
-          first = __builtin_fmaf(number(a << 16), number(b << 16), first);
-          second = __builtin_fmaf(number(a & 0xffff0000u), number(b & 0xffff0000u), second);
+      // Columns innermost, since they do not depend on each other: a vector's, where there are vectors.
+      float first[16] = {}, second[16] = {};
+      for (int k = 0; k < 16; ++k) {
+        const std::uint32_t a = left[16 * m + k];
+        for (int n = 0; n < 16; ++n) {
+          const std::uint32_t b = right[16 * k + n];
+          first[n] = __builtin_fmaf(number(a << 16), number(b << 16), first[n]);
+          second[n] = __builtin_fmaf(number(a & 0xffff0000u), number(b & 0xffff0000u), second[n]);
         }
-        const float sum = number(sums[16 * m + n]) + (first + second);
+      }
+      for (int n = 0; n < 16; ++n) {
+        const float sum = number(sums[16 * m + n]) + (first[n] + second[n]);
         __builtin_memcpy(sums + 16 * m + n, &sum, 4);
       }
     }
