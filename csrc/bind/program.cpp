@@ -78,7 +78,8 @@ void add_step(BoundProgram& self, const std::string& isa, const std::string& ker
   const int index = require_kernel(kernel);
   const Work work(self, inputs, output, ranges);
   ParamBlock block = make_params(index, params);
-  self.program.add_step(require_table(isa).kernels[index], block.data.get(), work.in, work.out, work.parts, barrier);
+  self.program.add_step(require_table(isa).kernels[index], block.data.get(), work.in, work.out, work.parts, barrier,
+                        works_together(index));
   self.blocks.push_back(self.params.size());
   self.params.push_back(std::move(block));
   self.kernels.push_back(index);

@@ -33,6 +33,10 @@ struct Fault {
   std::int64_t value = 0;
 };
 
+// Where the threads of a run wait for each other (core/team.hpp).
+class Barrier;
+void wait_at(Barrier& barrier) noexcept;
+
 // What a kernel works on. `params` points at the struct that kernels.def names for the kernel.
 struct KernelArgs {
   const void* in[kMaxInputs];
@@ -40,7 +44,12 @@ struct KernelArgs {
   const void* params;
   Fault* fault;
   std::int64_t step;
+  Barrier* barrier = nullptr;  // of those that work on other parts at the same time, if there are any
 
+  // Until all parts of a kernel that works together have come here as often.
+  void wait() const noexcept {
+    if (barrier) wait_at(*barrier);
+  }
   void report(std::int64_t value) const noexcept {
     __atomic_store_n(&fault->value, value, __ATOMIC_RELAXED);
     __atomic_store_n(&fault->step, step, __ATOMIC_RELAXED);
@@ -93,6 +102,10 @@ enum KernelId : int {
 struct TilePanels {
   std::int64_t of[kMaxTileRows];
 };
+
+// Whether the parts of a kernel may wait for each other. Every thread then works on all of its ranges as one, and calls
+// the kernel with an empty one where it has none.
+constexpr bool works_together(int kernel) { return kernel == kernel_gru_f32 || kernel == kernel_lstm_f32; }
 
 // Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).
 struct KernelTable {

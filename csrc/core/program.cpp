@@ -53,9 +53,9 @@ void Program::set_operand(KernelArgs& args, std::uint16_t operand, const void* a
 }
 
 void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
-                       const std::vector<Range>& ranges, bool barrier) {
+                       const std::vector<Range>& ranges, bool barrier, bool together) {
   const auto step = static_cast<std::uint32_t>(steps_.size());
-  steps_.push_back({fn, barrier});
+  steps_.push_back({fn, barrier, together});
   args_.push_back(KernelArgs{{}, nullptr, params, nullptr, step + 1});
   ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
   for (std::uint16_t i = 0; i <= kMaxInputs; ++i) {
@@ -123,6 +123,18 @@ void Program::run_range(const Step& step, const KernelArgs& args, Range range, b
   }
 }
 
+void Program::run_together(const Step& step, KernelArgs args, const Range* ranges, int count,
+                           Barrier* barrier) noexcept {
+  Range all = {0, 0};
+  for (int t = 0; t < count; ++t) {
+    if (ranges[t].begin >= ranges[t].end) continue;
+    if (all.end == 0) all.begin = ranges[t].begin;
+    all.end = ranges[t].end;
+  }
+  args.barrier = barrier;
+  step.fn(args, all);
+}
+
 KernelArgs Program::shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept {
   for (int i = 0; i < kMaxInputs; ++i) args.in[i] = moved(args.in[i], times * shift.in[i]);
   args.out = const_cast<void*>(moved(args.out, times * shift.out));
@@ -149,8 +161,12 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
     const Range* ranges = all_ranges + begin * threads;
     for (std::size_t s = begin; s < end; ++s, ++args, ranges += threads) {
       const Step& step = program.steps_[s];
-      for (int t = first; t < last; ++t) {
-        if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
+      if (step.together) {
+        run_together(step, *args, ranges + first, last - first, barrier);
+      } else {
+        for (int t = first; t < last; ++t) {
+          if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
+        }
       }
       after(s, barrier && step.barrier);
     }

@@ -55,13 +55,13 @@ class Program {
   void add_input(TensorInfo info) { inputs_.push_back(std::move(info)); }
   void add_output(TensorInfo info) { outputs_.push_back(std::move(info)); }
   // `params` must live as long as the program. `ranges` has one range per thread; `barrier` says that all threads
-  // wait after this step.
+  // wait after this step, `together` that its parts may wait for each other.
   void add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
-                const std::vector<Range>& ranges, bool barrier);
+                const std::vector<Range>& ranges, bool barrier, bool together = false);
   // The same kernel with the same parameters as an earlier step, on other operands and ranges.
   void add_slice(std::size_t like, const Operand (&in)[kMaxInputs], const Operand& out,
                  const std::vector<Range>& ranges, bool barrier) {
-    add_step(steps_[like].fn, args_[like].params, in, out, ranges, barrier);
+    add_step(steps_[like].fn, args_[like].params, in, out, ranges, barrier, steps_[like].together);
   }
   // Let steps from `first` on, one for each shift, run `count` times by turns, counted from `begin`: at time i each on
   // ranges and addresses that are i shifts further. A barrier after the last one is waited at after all times; the
@@ -106,6 +106,7 @@ class Program {
   struct Step {
     KernelFn fn;
     bool barrier;
+    bool together;
     std::int64_t backwards = 0;
   };
   // An operand whose address is known per context (arena) or per run (inputs and outputs).
@@ -131,6 +132,9 @@ class Program {
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
   static KernelArgs shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept;
   static void run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept;
+  // Some threads' ranges, which lie side by side, as one.
+  static void run_together(const Step& step, KernelArgs args, const Range* ranges, int count,
+                           Barrier* barrier) noexcept;
   static void work(void* context, int member, Barrier& barrier) noexcept;
   std::unique_ptr<Context> make_context() const;
   Fault run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;

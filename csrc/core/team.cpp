@@ -275,6 +275,8 @@ void Barrier::wait() noexcept {
   }
 }
 
+void wait_at(Barrier& barrier) noexcept { barrier.wait(); }
+
 bool run_on_team(int members, Job job, void* context) noexcept {
   Team* team = get_team();
   if (team == nullptr || team->busy.exchange(true, std::memory_order_acquire)) return false;

@@ -45,6 +45,11 @@ struct Row {
   }
 };
 
+// Of the candidate's product with the state, in a GRU that is linear before the reset.
+const float* candidate_bias(const RecurrentParams& p, std::int64_t direction) {
+  return p.bias ? static_cast<const float*>(p.bias) + direction * 3 * p.hidden + 2 * p.hidden : nullptr;
+}
+
 // Rows of one direction.
 class Block {
  public:
@@ -73,6 +78,7 @@ class Block {
   }
 
   std::int64_t gate_columns() const { return p_.n_gates * p_.hidden; }
+  std::int64_t direction() const { return direction_; }
   std::int64_t longest() const { return longest_; }
 
   // n columns of `out` = rows of `a` x packed weights (+ bias). Columns of gates are given by the row's first.
@@ -90,10 +96,6 @@ class Block {
   // All gates from the states.
   void multiply_states(std::int64_t n) { multiply(p_.b, n, h_, p_.hidden, gates_, p_.bias); }
   float* gates() const { return gates_; }
-  // Of the candidate's product with the state, in a GRU that is linear before the reset.
-  const float* candidate_bias() const {
-    return p_.bias ? static_cast<const float*>(p_.bias) + direction_ * 3 * p_.hidden + 2 * p_.hidden : nullptr;
-  }
   // Of the states, packed.
   const float* weights() const {
     return static_cast<const float*>(p_.b) + direction_ * ((gate_columns() + kPanel - 1) / kPanel * p_.hidden * kPanel);
@@ -247,7 +249,7 @@ void lstm_step(Block& block, const RecurrentParams& p, std::int64_t t) {
 template <class Cell>
 void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   const std::int64_t n = p.hidden;
-  const float* bias = block.candidate_bias();
+  const float* bias = candidate_bias(p, block.direction());
   if (p.n_chunks != 1 || n % (2 * kPanel) != 0) {
     block.multiply_states(Cell::kGates * n);
     block.for_each_row(t, [=](const Row& r) {
@@ -259,7 +261,7 @@ void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   CellRow rows[kCellBatch];
   std::int64_t count = 0;
   const auto flush = [&] {
-    if (count > 0) cell_step<Cell>(rows, count, block.weights(), n, t & 1, bias);
+    if (count > 0) cell_step<Cell>(rows, count, block.weights(), n, {0, n}, t & 1, bias);
     for (std::int64_t i = 0; i < count; ++i) fill_row(rows[i].h, n, rows[i].next);
     count = 0;
   };
@@ -268,6 +270,33 @@ void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
     if (count == kCellBatch) flush();
   });
   flush();
+}
+
+// All steps of the only row, whose hidden units are shared among threads. These wait for each other's states after each
+// step, which are in two places by turns: those of the last step where they belong.
+template <class Cell>
+void shared_row(const KernelArgs& args, Range range) {
+  const RecurrentParams& p = params_of<RecurrentParams>(args);
+  const std::int64_t n = p.hidden;
+  const Range own = {range.begin * p.unit, range.end * p.unit};
+  const auto put = [own](float* to, const float* from) {
+    fill_row(to + own.begin, own.end - own.begin, from ? from + own.begin : nullptr);
+  };
+  float* last = static_cast<float*>(args.out);
+  float* other = last + p.gates;
+  float* c = last + p.c;
+  float* h = p.steps % 2 == 0 ? last : other;
+  put(h, static_cast<const float*>(args.in[2]));
+  if (p.c) put(c, static_cast<const float*>(args.in[3]));
+  for (std::int64_t t = 0; t < p.steps; ++t) {
+    args.wait();
+    const std::int64_t time = p.reverse ? p.steps - 1 - t : t;
+    float* next = h == last ? other : last;
+    const CellRow row = {static_cast<const float*>(args.in[0]) + time * p.x_time, h, c, next};
+    cell_step<Cell>(&row, 1, static_cast<const float*>(p.b), n, own, t & 1, candidate_bias(p, 0));
+    if (p.y) put(last + p.y + time * p.y_time, next);
+    h = next;
+  }
 }
 
 template <class Step>
@@ -293,6 +322,7 @@ void rnn_f32(const KernelArgs& args, Range range) noexcept { run(args, range, rn
 void gru_f32(const KernelArgs& args, Range range) noexcept {
   const RecurrentParams& p = params_of<RecurrentParams>(args);
   const bool usual = p.activation_f == k_sigmoid && p.activation_g == k_tanh && p.clip == __builtin_inff();
+  if (p.unit) return shared_row<Gru>(args, range);
   if (p.b_candidate) return run(args, range, gru_step);
   run(args, range, usual ? usual_step<Gru> : gru_linear_step);
 }
@@ -301,6 +331,7 @@ void lstm_f32(const KernelArgs& args, Range range) noexcept {
   const RecurrentParams& p = params_of<RecurrentParams>(args);
   const bool usual = p.activation_f == k_sigmoid && p.activation_g == k_tanh && p.activation_h == k_tanh &&
                      !p.peepholes && !p.input_forget && p.clip == __builtin_inff();
+  if (p.unit) return shared_row<Lstm>(args, range);
   run(args, range, usual ? usual_step<Lstm> : lstm_step);
 }
 

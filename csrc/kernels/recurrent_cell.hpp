@@ -264,27 +264,28 @@ void update_rows(const CellRow* rows, std::int64_t count, float* sums, std::int6
   });
 }
 
-// A step of at most kCellBatch rows. `backwards` goes through the hidden units the other way: the weights that the step
+// A step of at most kCellBatch rows, for some of the hidden units. `backwards` goes through the hidden units the other way: the weights that the step
 // before has read last are still in L1.
 template <class Cell>
-void cell_step(const CellRow* rows, std::int64_t count, const float* weights, std::int64_t hidden, bool backwards,
-               const float* bias) {
+void cell_step(const CellRow* rows, std::int64_t count, const float* weights, std::int64_t hidden, Range own,
+               bool backwards, const float* bias) {
   constexpr int kGates = Cell::kGates;
   alignas(64) float sums[kCellSums];
   const std::int64_t groups = (count + kSumRows<kGates> - 1) / kSumRows<kGates>;  // of even size
   std::int64_t cuts[kCellBatch + 1];
   for (std::int64_t g = 0; g <= groups; ++g) cuts[g] = count * g / groups;
   const std::int64_t step = sum_vectors<kGates>(static_cast<int>(count)) * kLanes;
-  const std::int64_t block = max_of(step, min_of(hidden, kCellSums / (kGates * count) & -step));
-  for (std::int64_t at = 0; at < hidden; at += block) {
-    const std::int64_t units = min_of(block, hidden - at);
-    const std::int64_t column = backwards ? hidden - units - at : at;
+  const std::int64_t all = own.end - own.begin;
+  const std::int64_t block = max_of(step, min_of(all, kCellSums / (kGates * count) & -step));
+  for (std::int64_t at = 0; at < all; at += block) {
+    const std::int64_t units = min_of(block, all - at);
+    const std::int64_t column = own.begin + (backwards ? all - units - at : at);
     for (std::int64_t u = 0; u < units; u += step) {
       const std::int64_t unit = backwards ? units - step - u : u;
-      const float* own = weights_at(weights, hidden, column + unit);
+      const float* from = weights_at(weights, hidden, column + unit);
       for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t first = cuts[g];
-        kSumFns<kGates>.of[cuts[g + 1] - first](rows + first, own, hidden, sums + first * kGates * units + unit, units);
+        kSumFns<kGates>.of[cuts[g + 1] - first](rows + first, from, hidden, sums + first * kGates * units + unit, units);
       }
     }
     update_rows<Cell>(rows, count, sums, units, column, hidden, bias);

@@ -38,6 +38,11 @@ _MOST_INPUTS = 256
 """Numbers of a row that `linear_split_f32` splits on the way."""
 _LARGEST = 2.0**55
 """Weights below it are safe in sums of terms."""
+_LEAST_SHARED = 90_000
+"""Operations of a time step for which threads share the hidden units of a row: they take one thread 1.5 us, and the
+threads wait for each other after each."""
+_USUAL = ["sigmoid", "tanh", "tanh"]
+"""Activations f, g, h of nearly all networks. A GRU has no h."""
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
@@ -197,6 +202,7 @@ class _Layer:
     def run(self, first: int, count: int, functions: Sequence[Activation]) -> str | None:
         """The time steps of `count` directions, and the outputs that they make."""
         ctx, h = self.ctx, self.hidden
+        unit = self._shared_unit(count, functions)
         units = count * self.batch
         cell_states = units * h if self.cell == "lstm" else 0
         gates = units * h + cell_states
@@ -207,6 +213,7 @@ class _Layer:
         backwards = {"forward": 0, "reverse": 1, "bidirectional": 2}[ctx.attributes["direction"]]
         params: dict[str, Any] = {
             "batch": self.batch, "hidden": h, "n_gates": self.gates, "reverse": backwards >> first,
+            "unit": unit,
             "x_time": self.width if self.batch_first else self.batch * self.width,
             "x_row": self.steps * self.width if self.batch_first else self.width, "x_direction": self.gates * h,
             "state_row": self.directions * h if self.batch_first else h,
@@ -225,7 +232,8 @@ class _Layer:
             products.offset += first * self.gates * h
             piece = {**params, "steps": steps, "y": size + start * units * h if keeps_all else 0}
             flops = 2 * steps * units * self.gates * h * h
-            ctx.step(f"{self.cell}_f32", piece, [products, ctx.input(4), *states], work, units=units, flops=flops)
+            inputs = [products, ctx.input(4), *states]
+            ctx.step(f"{self.cell}_f32", piece, inputs, work, units=h // unit if unit else units, flops=flops)
             # A next piece goes on from the states where they are.
             states = [Tensor(work.buffer, (1, 1, h), (h, h, 1), work.offset + at) for at in (0, cell_states)]
         state = (1, count, self.batch, h)
@@ -235,6 +243,19 @@ class _Layer:
             if reason:
                 return reason
         return None
+
+    def _shared_unit(self, count: int, functions: Sequence[Activation]) -> int:
+        """Hidden units that threads cut a single row at; 0 where each takes rows of its own."""
+        ctx, unit = self.ctx, 2 * self.ctx.panel
+        plain = ctx.attributes["clip"] is None and not ctx.attributes.get("input_forget", 0) and ctx.input(7) is None
+        usual = self.cell == "lstm" or self.linear
+        names = [name for name, _, _ in functions]
+        if ctx.threads == 1 or not (plain and usual and names == _USUAL[: len(names)]) or ctx.input(4) is not None:
+            return 0
+        h, columns = self.hidden, self.gates * self.hidden
+        if h % unit or 2 * h * columns < _LEAST_SHARED or chunk_length(h, columns) < h:
+            return 0
+        return unit if count == 1 and self.batch == 1 else 0
 
     def _state(self, index: int, first: int) -> Tensor | None:
         """An initial state, from direction `first` on."""
