@@ -65,7 +65,7 @@ struct Range {
 
 // A kernel is single-threaded over its range, writes only the outputs of that range, allocates nothing, and its
 // result for one output does not depend on the range that the output is in. Indices that come from data are checked
-// against the shapes, and reported.
+// against the shapes, and reported. Only one that works together (below) waits.
 using KernelFn = void (*)(const KernelArgs& args, Range range) noexcept;
 
 // An activation over n contiguous floats; in == out is allowed.

@@ -261,7 +261,7 @@ void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   CellRow rows[kCellBatch];
   std::int64_t count = 0;
   const auto flush = [&] {
-    if (count > 0) cell_step<Cell>(rows, count, block.weights(), n, {0, n}, t & 1, bias);
+    if (count > 0) cell_step<Cell, false>(rows, count, block.weights(), n, n, {0, n}, t & 1, bias);
     for (std::int64_t i = 0; i < count; ++i) fill_row(rows[i].h, n, rows[i].next);
     count = 0;
   };
@@ -286,6 +286,7 @@ void shared_row(const KernelArgs& args, Range range) {
   float* other = last + p.gates;
   float* c = last + p.c;
   float* h = p.steps % 2 == 0 ? last : other;
+  const std::int64_t chunk = static_cast<const std::int64_t*>(p.entries)[1];
   put(h, static_cast<const float*>(args.in[2]));
   if (p.c) put(c, static_cast<const float*>(args.in[3]));
   for (std::int64_t t = 0; t < p.steps; ++t) {
@@ -293,7 +294,7 @@ void shared_row(const KernelArgs& args, Range range) {
     const std::int64_t time = p.reverse ? p.steps - 1 - t : t;
     float* next = h == last ? other : last;
     const CellRow row = {static_cast<const float*>(args.in[0]) + time * p.x_time, h, c, next};
-    cell_step<Cell>(&row, 1, static_cast<const float*>(p.b), n, own, t & 1, candidate_bias(p, 0));
+    cell_step<Cell, true>(&row, 1, static_cast<const float*>(p.b), n, chunk, own, t & 1, candidate_bias(p, 0));
     if (p.y) put(last + p.y + time * p.y_time, next);
     h = next;
   }

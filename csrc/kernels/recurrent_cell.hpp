@@ -64,10 +64,11 @@ FP_INLINE const float* weights_at(const float* b, std::int64_t hidden, std::int6
   return b + unit / kPanel * hidden * kPanel + unit % kPanel;
 }
 
-// Products of the states with the gates of sum_vectors hidden units, whose weights begin at `b`. The sums of a row are
-// [gate][width], one row after another.
+// Products of `length` states with the gates of sum_vectors hidden units, whose weights begin at `b`. The sums of a row
+// are [gate][width], one row after another.
 template <int kGates, int kRows>
-void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, float* out, std::int64_t width) noexcept {
+void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, std::int64_t length, float* out,
+               std::int64_t width) noexcept {
   constexpr int kSums = kGates * sum_vectors<kGates>(kRows);
   // Simple sums: the first loads wait for them.
   const std::int64_t gate = hidden * hidden, next = kPanel == kLanes ? hidden * kLanes : kLanes;
@@ -85,7 +86,7 @@ void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, float* 
   // What waits in registers beside the sums: the states of all rows, or all weights where there is no room for those.
   constexpr bool kKeepsWeights = kSums < kRows && kRows * kSums + kRows >= kRegisters;
 #pragma GCC unroll 2
-  for (std::int64_t k = 0; k < hidden; ++k) {
+  for (std::int64_t k = 0; k < length; ++k) {
     if constexpr (kKeepsWeights) {
       Vec w[kSums];
 #pragma GCC unroll 8
@@ -115,7 +116,7 @@ void sum_units(const CellRow* rows, const float* b, std::int64_t hidden, float* 
   }
 }
 
-using SumFn = void (*)(const CellRow*, const float*, std::int64_t, float*, std::int64_t) noexcept;
+using SumFn = void (*)(const CellRow*, const float*, std::int64_t, std::int64_t, float*, std::int64_t) noexcept;
 
 template <int kGates>
 struct SumFns {
@@ -137,6 +138,27 @@ constexpr SumFns<kGates> make_sums() {
 
 template <int kGates>
 constexpr SumFns<kGates> kSumFns = make_sums<kGates>();
+
+// Adds the products of states from `k` on, of a later chunk.
+template <int kGates>
+[[gnu::noinline]] void add_chunk(SumFn sum, const CellRow* rows, std::int64_t count, const float* b,
+                                 std::int64_t hidden, std::int64_t k, std::int64_t length, float* out,
+                                 std::int64_t width) {
+  const std::int64_t columns = sum_vectors<kGates>(static_cast<int>(count)) * kLanes;
+  CellRow later[kSumRows<kGates>] = {};
+  alignas(64) float sums[kSumRows<kGates> * kGates * 2 * kLanes] = {};
+  for (std::int64_t r = 0; r < count; ++r) {
+    later[r] = rows[r];
+    later[r].h += k;
+  }
+  sum(later, b + k * kPanel, hidden, length, sums, columns);
+  for (std::int64_t i = 0; i < count * kGates; ++i) {
+    for (std::int64_t v = 0; v < columns; v += kLanes) {
+      float* at = out + i * width + v;
+      store(at, load(at) + load(sums + i * columns + v));
+    }
+  }
+}
 
 // Gates have a shorter exponential than others: ln2 in a single float32, which moves e^x by 2.8e-9 |x| of it, and a fit
 // of e^r - 1 for |r| <= ln2 / 2 alone: 1.4e-8. Errors are up to 2.3 ULP for sigmoids of |x| < 16,
@@ -264,11 +286,12 @@ void update_rows(const CellRow* rows, std::int64_t count, float* sums, std::int6
   });
 }
 
-// A step of at most kCellBatch rows, for some of the hidden units. `backwards` goes through the hidden units the other way: the weights that the step
-// before has read last are still in L1.
-template <class Cell>
-void cell_step(const CellRow* rows, std::int64_t count, const float* weights, std::int64_t hidden, Range own,
-               bool backwards, const float* bias) {
+// A step of at most kCellBatch rows, for some of the hidden units, whose sums are of one chunk or, with kChunks, of any
+// number. `backwards` goes through the hidden units the other way: the weights that the step before has read last are
+// still in L1.
+template <class Cell, bool kChunks>
+void cell_step(const CellRow* rows, std::int64_t count, const float* weights, std::int64_t hidden, std::int64_t chunk,
+               Range own, bool backwards, const float* bias) {
   constexpr int kGates = Cell::kGates;
   alignas(64) float sums[kCellSums];
   const std::int64_t groups = (count + kSumRows<kGates> - 1) / kSumRows<kGates>;  // of even size
@@ -285,7 +308,15 @@ void cell_step(const CellRow* rows, std::int64_t count, const float* weights, st
       const float* from = weights_at(weights, hidden, column + unit);
       for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t first = cuts[g];
-        kSumFns<kGates>.of[cuts[g + 1] - first](rows + first, from, hidden, sums + first * kGates * units + unit, units);
+        const std::int64_t many = cuts[g + 1] - first;
+        const SumFn sum = kSumFns<kGates>.of[many];
+        float* of = sums + first * kGates * units + unit;
+        sum(rows + first, from, hidden, kChunks ? min_of(chunk, hidden) : hidden, of, units);
+        if constexpr (kChunks) {
+          for (std::int64_t k = chunk; k < hidden; k += chunk) {
+            add_chunk<kGates>(sum, rows + first, many, from, hidden, k, min_of(chunk, hidden - k), of, units);
+          }
+        }
       }
     }
     update_rows<Cell>(rows, count, sums, units, column, hidden, bias);

@@ -38,9 +38,9 @@ _MOST_INPUTS = 256
 """Numbers of a row that `linear_split_f32` splits on the way."""
 _LARGEST = 2.0**55
 """Weights below it are safe in sums of terms."""
-_LEAST_SHARED = 90_000
-"""Operations of a time step for which threads share the hidden units of a row: they take one thread 1.5 us, and the
-threads wait for each other after each."""
+_LEAST_SHARED = 50_000
+"""Operations of a time step for which threads share the hidden units of a row: they take one thread 0.8 us or longer,
+and the threads wait for each other after each."""
 _USUAL = ["sigmoid", "tanh", "tanh"]
 """Activations f, g, h of nearly all networks. A GRU has no h."""
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -252,8 +252,7 @@ class _Layer:
         names = [name for name, _, _ in functions]
         if ctx.threads == 1 or not (plain and usual and names == _USUAL[: len(names)]) or ctx.input(4) is not None:
             return 0
-        h, columns = self.hidden, self.gates * self.hidden
-        if h % unit or 2 * h * columns < _LEAST_SHARED or chunk_length(h, columns) < h:
+        if self.hidden % unit or 2 * self.gates * self.hidden**2 < _LEAST_SHARED:
             return 0
         return unit if count == 1 and self.batch == 1 else 0
 
