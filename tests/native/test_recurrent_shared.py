@@ -79,6 +79,21 @@ def test_with_and_without_states_biases_and_outputs(op: str, outputs: tuple[int,
     assert native(op, arrays, isa, 2, **how)[0].tobytes() == native(op, arrays, isa, **how)[0].tobytes()
 
 
+@pytest.mark.usefixtures("every_step_split")
+@pytest.mark.parametrize("usual_first", [True, False])
+@pytest.mark.parametrize("op", CELLS)
+def test_one_of_two_directions(op: str, usual_first: bool, isa: str) -> None:
+    """Directions of different activations are kernels of their own, and only that of the usual ones is shared."""
+    names = ["Sigmoid", "Tanh", "Tanh"][: GATES[op] - 1]
+    other = ["HardSigmoid", *names[1:]]
+    functions = [*names, *other] if usual_first else [*other, *names]
+    arrays = usual(op, 5, directions=2)
+    how = {"direction": "bidirectional", "activations": functions, **CELLS[op]}
+    want = native(op, arrays, isa, **how)
+    for got, expected in zip(native(op, arrays, isa, 2, **how), want):
+        assert got.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize(
     ("op", "arrays", "attributes"),
     [

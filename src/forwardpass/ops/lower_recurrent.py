@@ -212,8 +212,8 @@ class _Layer:
         clip = ctx.attributes["clip"]
         backwards = {"forward": 0, "reverse": 1, "bidirectional": 2}[ctx.attributes["direction"]]
         params: dict[str, Any] = {
-            "batch": self.batch, "hidden": h, "n_gates": self.gates, "reverse": backwards >> first,
-            "unit": unit,
+            "batch": self.batch, "hidden": h, "n_gates": self.gates, "unit": unit,
+            "reverse": backwards >> first & (1 << count) - 1,
             "x_time": self.width if self.batch_first else self.batch * self.width,
             "x_row": self.steps * self.width if self.batch_first else self.width, "x_direction": self.gates * h,
             "state_row": self.directions * h if self.batch_first else h,
