@@ -99,6 +99,9 @@ using Shifts = std::vector<std::pair<std::int64_t, std::vector<std::int64_t>>>;
 
 void add_loop(BoundProgram& self, std::size_t first, std::int64_t begin, std::int64_t count, const Shifts& shifts) {
   if (shifts.empty() || first + shifts.size() > self.program.steps()) throw py::value_error("no such steps");
+  if (std::any_of(self.kernels.begin() + first, self.kernels.begin() + first + shifts.size(), works_together)) {
+    throw py::value_error("steps that work together in a loop");
+  }
   std::vector<Shift> made;
   for (const auto& [range, operands] : shifts) {
     if (operands.empty() || operands.size() > kMaxInputs + 1) throw py::value_error("a shift for each operand");

@@ -33,9 +33,8 @@ struct Fault {
   std::int64_t value = 0;
 };
 
-// Where the threads of a run wait for each other (core/team.hpp).
-class Barrier;
-void wait_at(Barrier& barrier) noexcept;
+// Threads that work on the ranges of a step together (core/barrier.hpp).
+class Convoy;
 
 // What a kernel works on. `params` points at the struct that kernels.def names for the kernel.
 struct KernelArgs {
@@ -44,12 +43,8 @@ struct KernelArgs {
   const void* params;
   Fault* fault;
   std::int64_t step;
-  Barrier* barrier = nullptr;  // of those that work on other parts at the same time, if there are any
+  Convoy* convoy = nullptr;  // of the threads that work together on other ranges at the same time
 
-  // Until all parts of a kernel that works together have come here as often.
-  void wait() const noexcept {
-    if (barrier) wait_at(*barrier);
-  }
   void report(std::int64_t value) const noexcept {
     __atomic_store_n(&fault->value, value, __ATOMIC_RELAXED);
     __atomic_store_n(&fault->step, step, __ATOMIC_RELAXED);
@@ -63,9 +58,23 @@ struct Range {
   std::int64_t part = 0;  // which of the ranges that may run at the same time
 };
 
+// A member of a convoy.
+struct Turns {
+  std::int64_t member;    // its Range::part
+  std::int64_t most;      // nanoseconds that it would take to do the others' parts of a turn, about
+  std::int64_t turn = 0;  // how many there were
+  std::int64_t late = 0;  // of them, one after another, those for which it waited longer than that
+  bool alone = false;
+};
+
+// Waits until all members have come here as often: after it a member sees what all others have written. False where
+// another one does all the rest alone. One that is to do that has `all` as its `own` range from then on.
+bool next_turn(Convoy& convoy, Turns& mine, Range& own, const Range& all) noexcept;
+
 // A kernel is single-threaded over its range, writes only the outputs of that range, allocates nothing, and its
 // result for one output does not depend on the range that the output is in. Indices that come from data are checked
-// against the shapes, and reported. Only one that works together (below) waits.
+// against the shapes, and reported. Only one that works together (below) waits for other ranges, and then reads what
+// they have written.
 using KernelFn = void (*)(const KernelArgs& args, Range range) noexcept;
 
 // An activation over n contiguous floats; in == out is allowed.
@@ -103,8 +112,7 @@ struct TilePanels {
   std::int64_t of[kMaxTileRows];
 };
 
-// Whether the parts of a kernel may wait for each other. Every thread then works on all of its ranges as one, and calls
-// the kernel with an empty one where it has none.
+// Whether the ranges of a kernel may wait for each other. Every thread then works on all of its ranges as one.
 constexpr bool works_together(int kernel) { return kernel == kernel_gru_f32 || kernel == kernel_lstm_f32; }
 
 // Everything that one ISA level provides. One constant of this type per ISA (kernels/table.cpp).

@@ -2,7 +2,6 @@
 #include "program.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "flush.hpp"
@@ -11,10 +10,9 @@ namespace forwardpass {
 
 namespace {
 
-std::int64_t now() noexcept {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
+constexpr int kBroken = 3;                  // runs in which a convoy broke up, before the next ones try none
+constexpr std::int64_t kRest = 50'000'000;  // for so many nanoseconds, and twice as many after each try that fails,
+constexpr int kMostBroken = kBroken + 6;    // up to this one
 
 // An address so many bytes further: of no array that it must stay in, since what is added to it follows.
 const void* moved(const void* address, std::int64_t bytes) noexcept {
@@ -56,6 +54,7 @@ void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMax
                        const std::vector<Range>& ranges, bool barrier, bool together) {
   const auto step = static_cast<std::uint32_t>(steps_.size());
   steps_.push_back({fn, barrier, together});
+  if (together) together_.push_back(step);
   args_.push_back(KernelArgs{{}, nullptr, params, nullptr, step + 1});
   ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
   for (std::uint16_t i = 0; i <= kMaxInputs; ++i) {
@@ -79,6 +78,7 @@ void Program::add_step(KernelFn fn, const void* params, const Operand (&in)[kMax
 
 void Program::copy_steps(const Program& other) {
   steps_ = other.steps_;
+  together_ = other.together_;
   args_ = other.args_;
   ranges_ = other.ranges_;
   arena_patches_ = other.arena_patches_;
@@ -102,8 +102,9 @@ void Program::set_offset(std::size_t step, std::uint16_t operand, std::int64_t b
 }
 
 std::unique_ptr<Program::Context> Program::make_context() const {
-  auto context = std::make_unique<Context>(args_, nullptr, Fault{});
+  auto context = std::make_unique<Context>(args_, std::vector<Convoy>(together_.size()), nullptr, Fault{});
   for (KernelArgs& args : context->args) args.fault = &context->fault;
+  for (std::size_t i = 0; i < together_.size(); ++i) context->args[together_[i]].convoy = &context->convoys[i];
   return context;
 }
 
@@ -123,16 +124,15 @@ void Program::run_range(const Step& step, const KernelArgs& args, Range range, b
   }
 }
 
-void Program::run_together(const Step& step, KernelArgs args, const Range* ranges, int count,
-                           Barrier* barrier) noexcept {
-  Range all = {0, 0};
-  for (int t = 0; t < count; ++t) {
+Range Program::joined(std::size_t step, int first, int last) const noexcept {
+  const Range* ranges = ranges_.data() + step * static_cast<std::size_t>(threads_);
+  Range all = {0, 0, first};
+  for (int t = first; t < last; ++t) {
     if (ranges[t].begin >= ranges[t].end) continue;
     if (all.end == 0) all.begin = ranges[t].begin;
     all.end = ranges[t].end;
   }
-  args.barrier = barrier;
-  step.fn(args, all);
+  return all;
 }
 
 KernelArgs Program::shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept {
@@ -162,7 +162,8 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
     for (std::size_t s = begin; s < end; ++s, ++args, ranges += threads) {
       const Step& step = program.steps_[s];
       if (step.together) {
-        run_together(step, *args, ranges + first, last - first, barrier);
+        const Range range = program.joined(s, first, last);
+        if (range.begin < range.end) step.fn(*args, range);
       } else {
         for (int t = first; t < last; ++t) {
           if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
@@ -195,8 +196,40 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
 
 void Program::work(void* context, int member, Barrier& barrier) noexcept {
   const Call& call = *static_cast<const Call*>(context);
-  const int parts = call.program->threads_;
-  run_steps(call, parts * member / call.members, parts * (member + 1) / call.members, &barrier);
+  const Program& program = *call.program;
+  run_steps(call, program.first_of(member, call.members), program.first_of(member + 1, call.members), &barrier);
+}
+
+void Program::gather(Context& context, int members) const noexcept {
+  for (std::size_t i = 0; i < together_.size(); ++i) {
+    int working = 0;
+    for (int m = 0; m < members; ++m) {
+      const Range range = joined(together_[i], first_of(m, members), first_of(m + 1, members));
+      working += range.begin < range.end;
+    }
+    context.convoys[i].reset(working);
+  }
+}
+
+void Program::share(Call& call, Context& context) const noexcept {
+  const bool rests =
+      broken_.load(std::memory_order_relaxed) >= kBroken && now() < rests_.load(std::memory_order_relaxed);
+  if (call.members > 1 && !rests) {
+    gather(context, call.members);
+    if (run_on_team(call.members, &Program::work, &call)) return look_back(context);
+  }
+  gather(context, 1);
+  run_steps(call, 0, threads_, nullptr);
+}
+
+void Program::look_back(const Context& context) const noexcept {
+  if (together_.empty()) return;
+  int broken = 0;
+  if (std::ranges::any_of(context.convoys, &Convoy::broken)) {
+    broken = std::min(broken_.load(std::memory_order_relaxed) + 1, kMostBroken);
+    if (broken >= kBroken) rests_.store(now() + (kRest << (broken - kBroken)), std::memory_order_relaxed);
+  }
+  broken_.store(broken, std::memory_order_relaxed);
 }
 
 Fault Program::run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const {
@@ -217,7 +250,7 @@ Fault Program::run_with(const void* const* inputs, void* const* outputs, std::in
   const int members = std::min(threads_, thread_limit());
   const bool backwards = runs_.fetch_add(1, std::memory_order_relaxed) % 2 != 0;
   Call call{this, context.get(), nanoseconds, backwards, members};
-  if (members == 1 || !run_on_team(members, &Program::work, &call)) run_steps(call, 0, threads_, nullptr);
+  share(call, *context);
   const Fault fault = context->fault;
   if (fault.step != 0) context->fault = {};
   contexts_.put(std::move(context));

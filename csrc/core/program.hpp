@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arenas.hpp"
+#include "barrier.hpp"
 #include "kernel.hpp"
 #include "slots.hpp"
 #include "team.hpp"
@@ -55,7 +56,7 @@ class Program {
   void add_input(TensorInfo info) { inputs_.push_back(std::move(info)); }
   void add_output(TensorInfo info) { outputs_.push_back(std::move(info)); }
   // `params` must live as long as the program. `ranges` has one range per thread; `barrier` says that all threads
-  // wait after this step, `together` that its parts may wait for each other.
+  // wait after this step, `together` that its ranges may wait for each other: then they lie side by side.
   void add_step(KernelFn fn, const void* params, const Operand (&in)[kMaxInputs], const Operand& out,
                 const std::vector<Range>& ranges, bool barrier, bool together = false);
   // The same kernel with the same parameters as an earlier step, on other operands and ranges.
@@ -65,7 +66,7 @@ class Program {
   }
   // Let steps from `first` on, one for each shift, run `count` times by turns, counted from `begin`: at time i each on
   // ranges and addresses that are i shifts further. A barrier after the last one is waited at after all times; the
-  // others have none, and none goes backwards. Loops come in the order of their steps.
+  // others have none, none goes backwards and none works together. Loops come in the order of their steps.
   void add_loop(std::size_t first, std::int64_t begin, std::int64_t count, const std::vector<Shift>& shifts);
   void set_loop(std::size_t loop, std::int64_t begin, std::int64_t count) {
     loops_[loop].begin = begin;
@@ -122,7 +123,8 @@ class Program {
   };
   struct Context {
     std::vector<KernelArgs> args;
-    const std::byte* base;  // of the arena whose addresses are in `args`
+    std::vector<Convoy> convoys;  // of the steps that are together
+    const std::byte* base;        // of the arena whose addresses are in `args`
     Fault fault;
   };
   struct Call;
@@ -132,10 +134,17 @@ class Program {
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
   static KernelArgs shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept;
   static void run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept;
-  // Some threads' ranges, which lie side by side, as one.
-  static void run_together(const Step& step, KernelArgs args, const Range* ranges, int count,
-                           Barrier* barrier) noexcept;
+  // The ranges of threads first .. last - 1 as one.
+  Range joined(std::size_t step, int first, int last) const noexcept;
+  // The first of the threads whose parts a member of the team does.
+  int first_of(int member, int members) const noexcept { return threads_ * member / members; }
   static void work(void* context, int member, Barrier& barrier) noexcept;
+  // Tells the convoys how many members have work.
+  void gather(Context& context, int members) const noexcept;
+  // Runs all steps, on the team where it is free and its convoys hold.
+  void share(Call& call, Context& context) const noexcept;
+  // After a run on the team: whether the next ones should try.
+  void look_back(const Context& context) const noexcept;
   std::unique_ptr<Context> make_context() const;
   Fault run_with(const void* const* inputs, void* const* outputs, std::int64_t* nanoseconds) const;
 
@@ -146,6 +155,7 @@ class Program {
   std::vector<TensorInfo> inputs_;
   std::vector<TensorInfo> outputs_;
   std::vector<Step> steps_;
+  std::vector<std::size_t> together_;  // steps
   std::vector<KernelArgs> args_;
   std::vector<Range> ranges_;  // threads_ per step
   std::vector<Patch> arena_patches_;
@@ -154,6 +164,8 @@ class Program {
   std::vector<Shift> shifts_;
   mutable Slots<Context> contexts_;
   mutable std::atomic<std::uint32_t> runs_{0};
+  mutable std::atomic<int> broken_{0};          // runs, one after another, in which a convoy broke up
+  mutable std::atomic<std::int64_t> rests_{0};  // after too many of them: the time of the next try
 };
 
 }  // namespace forwardpass

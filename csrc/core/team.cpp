@@ -12,52 +12,21 @@
 #include <time.h>
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <new>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace forwardpass {
 
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(50);
-constexpr auto kPatience = std::chrono::microseconds(5);
 constexpr int kSeats = 64;                     // members whose processors are known
 constexpr std::int64_t kWaited = 500'000;      // nanoseconds without a processor that tell that others want it
 constexpr std::int64_t kRest = 1'000'000'000;  // nanoseconds without a move after that
 
-inline void pause() noexcept {
-#if defined(__x86_64__)
-  _mm_pause();
-#else
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-#endif
-}
-
-// Returns when `value` is no longer `old`: spins for kSpin, then sleeps. After kPatience it offers its processor, since
-// on a busy machine the thread that it waits for may be queued behind it.
-void wait_while(std::atomic<std::uint32_t>& value, std::uint32_t old) noexcept {
-  const auto start = std::chrono::steady_clock::now();
-  auto waited = std::chrono::steady_clock::duration::zero();
-  do {
-    for (int i = 0; i < 64; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
-      pause();
-    }
-    waited = std::chrono::steady_clock::now() - start;
-    if (waited > kPatience) sched_yield();
-  } while (waited < kSpin);
-  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
-}
-
 #if defined(__linux__)
-inline std::int64_t nanoseconds(clockid_t clock) noexcept {
+inline std::int64_t own_time() noexcept {
   timespec t{};
-  clock_gettime(clock, &t);
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
 
@@ -115,38 +84,38 @@ struct Team {
 #if defined(__linux__)
   // To a processor that no member is on, if there is one that this thread may use.
   void move(Seat& seat) noexcept {
-    cpu_set_t now;
-    if (sched_getaffinity(0, sizeof now, &now) != 0) return;
-    if (!seat.moved || !CPU_EQUAL(&now, &seat.chosen)) seat.allowed = now;  // somebody else has set it since
+    cpu_set_t found;
+    if (sched_getaffinity(0, sizeof found, &found) != 0) return;
+    if (!seat.moved || !CPU_EQUAL(&found, &seat.chosen)) seat.allowed = found;  // somebody else has set it since
     seat.chosen = seat.allowed;
     for (int other = 0; other < members && other < kSeats; ++other) {
       const int taken = seats[other].processor.load(std::memory_order_relaxed);
       if (taken >= 0 && taken < CPU_SETSIZE) CPU_CLR(taken, &seat.chosen);
     }
-    const std::int64_t before = nanoseconds(CLOCK_MONOTONIC);
+    const std::int64_t before = now();
     if (before < seat.rests) return;
-    seat.moved = CPU_COUNT(&seat.chosen) > 0 && sched_setaffinity(0, sizeof now, &seat.chosen) == 0;
+    seat.moved = CPU_COUNT(&seat.chosen) > 0 && sched_setaffinity(0, sizeof found, &seat.chosen) == 0;
     if (!seat.moved) return;
     seat.processor.store(sched_getcpu(), std::memory_order_relaxed);
-    if (nanoseconds(CLOCK_MONOTONIC) - before > kWaited) leave(seat);
+    if (now() - before > kWaited) leave(seat);
   }
 
   // The place is somebody else's too, who takes it for longer than the caller would: anywhere, for a while.
   void leave(Seat& seat) noexcept {
     sched_setaffinity(0, sizeof seat.allowed, &seat.allowed);
     seat.moved = false;
-    seat.rests = nanoseconds(CLOCK_MONOTONIC) + kRest;
+    seat.rests = now() + kRest;
   }
 
   // The job of a member that has moved; leaves its place if others took the processor from it for long.
   void work_apart(int member) noexcept {
     Seat& seat = seats[member];
-    const std::int64_t wall = nanoseconds(CLOCK_MONOTONIC), own = nanoseconds(CLOCK_THREAD_CPUTIME_ID);
+    const std::int64_t wall = now(), own = own_time();
     const std::int64_t taken = times_taken();
     job(context, member, barrier);
-    const std::int64_t passed = nanoseconds(CLOCK_MONOTONIC) - wall;
+    const std::int64_t passed = now() - wall;
     if (passed <= kWaited || times_taken() == taken) return;
-    if (passed - (nanoseconds(CLOCK_THREAD_CPUTIME_ID) - own) > kWaited) leave(seat);
+    if (passed - (own_time() - own) > kWaited) leave(seat);
   }
 #endif
 
@@ -263,19 +232,6 @@ std::atomic<int> the_limit{kNoThreadLimit};
 int thread_limit() noexcept { return the_limit.load(std::memory_order_relaxed); }
 
 void set_thread_limit(int most) noexcept { the_limit.store(std::max(most, 1), std::memory_order_relaxed); }
-
-void Barrier::wait() noexcept {
-  const std::uint32_t generation = generation_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
-    generation_.notify_all();
-  } else {
-    wait_while(generation_, generation);
-  }
-}
-
-void wait_at(Barrier& barrier) noexcept { barrier.wait(); }
 
 bool run_on_team(int members, Job job, void* context) noexcept {
   Team* team = get_team();

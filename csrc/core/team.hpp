@@ -2,26 +2,11 @@
 // The process's one team of worker threads. A job is one function that all members run once, with barriers of the
 // team inside; there is one job, so one fork and one join, per inference.
 #pragma once
-#include <atomic>
-#include <cstdint>
 #include <limits>
 
+#include "barrier.hpp"
+
 namespace forwardpass {
-
-// A barrier for `members` threads that spins for a while and then sleeps. Reusable at once.
-class Barrier {
- public:
-  void reset(std::uint32_t members) noexcept {
-    members_ = members;
-    arrived_.store(0, std::memory_order_relaxed);
-  }
-  void wait() noexcept;
-
- private:
-  std::uint32_t members_ = 1;
-  alignas(64) std::atomic<std::uint32_t> arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> generation_{0};
-};
 
 // Member 0 is the caller. `barrier` is for all members of this job.
 using Job = void (*)(void* context, int member, Barrier& barrier) noexcept;

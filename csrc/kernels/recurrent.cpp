@@ -272,14 +272,18 @@ void usual_step(Block& block, const RecurrentParams& p, std::int64_t t) {
   flush();
 }
 
-// All steps of the only row, whose hidden units are shared among threads. These wait for each other's states after each
-// step, which are in two places by turns: those of the last step where they belong.
+constexpr std::int64_t kUsualRate = 16;  // products of a state and a weight per nanosecond and core
+
+// All steps of the only row, whose hidden units are shared among threads. These wait for each other's states before
+// each step, which are in two places by turns: those of the last step where they belong.
 template <class Cell>
 void shared_row(const KernelArgs& args, Range range) {
   const RecurrentParams& p = params_of<RecurrentParams>(args);
   const std::int64_t n = p.hidden;
-  const Range own = {range.begin * p.unit, range.end * p.unit};
-  const auto put = [own](float* to, const float* from) {
+  const Range all = {0, n};
+  Range own = {range.begin * p.unit, min_of(range.end * p.unit, n)};
+  Turns turns = {range.part, Cell::kGates * n * (n - own.end + own.begin) / kUsualRate};
+  const auto put = [&own](float* to, const float* from) {
     fill_row(to + own.begin, own.end - own.begin, from ? from + own.begin : nullptr);
   };
   float* last = static_cast<float*>(args.out);
@@ -290,7 +294,7 @@ void shared_row(const KernelArgs& args, Range range) {
   put(h, static_cast<const float*>(args.in[2]));
   if (p.c) put(c, static_cast<const float*>(args.in[3]));
   for (std::int64_t t = 0; t < p.steps; ++t) {
-    args.wait();
+    if (args.convoy && !next_turn(*args.convoy, turns, own, all)) return;
     const std::int64_t time = p.reverse ? p.steps - 1 - t : t;
     float* next = h == last ? other : last;
     const CellRow row = {static_cast<const float*>(args.in[0]) + time * p.x_time, h, c, next};

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,13 @@ def parts(graph: Graph, *shape: int) -> list[int]:
     """Threads of two that have work, step by step."""
     plan = Model(graph, threads=2, precision="portable").plan({"x": shape})
     return [s.threads for s in plan.steps]
+
+
+def run_apart(code: str) -> None:
+    """In a process of its own."""
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, timeout=120, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_small_programs_take_one_thread() -> None:
@@ -106,7 +114,32 @@ def test_members_keep_apart() -> None:
             model(x)
         assert os.sched_getaffinity(worker) == {{one}}
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], timeout=120, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_apart(code)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc here")
+def test_threads_on_one_processor_leave_a_row_to_one() -> None:
+    """One that waits for too long does the rest of a call, and after some such calls all of the next ones. Otherwise
+    the other one would be put on the processor and taken from it again at every time step."""
+    code = f"""
+        import os, sys
+        from pathlib import Path
+        sys.path[:0] = {sys.path[:]!r}
+        import numpy as np
+        from test_linear_split import layer
+        from forwardpass import Model
+        os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+        graph = layer("LSTM", 40, 64, 128)
+        x = np.random.default_rng(0).standard_normal((40, 1, 64), np.float32)
+        want = Model(graph, threads=1)(x)
+        before = set(os.listdir("/proc/self/task"))
+        model = Model(graph, threads=2)
+        calls = 500
+        for _ in range(calls):
+            np.testing.assert_array_equal(model(x), want)
+        workers = set(os.listdir("/proc/self/task")) - before
+        changes = [line for t in workers for line in Path("/proc/self/task", t, "status").read_text().splitlines()
+                   if "ctxt_switches" in line]
+        assert 0 < sum(int(line.split()[1]) for line in changes) < calls, changes
+    """
+    run_apart(code)

@@ -24,7 +24,7 @@ CELLS: dict[str, dict[str, Any]] = {"GRU": {"linear_before_reset": 1}, "LSTM": {
 
 @pytest.fixture(autouse=True)
 def every_state_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_recurrent, "_LEAST_SHARED", 0)
+    monkeypatch.setattr(lower_recurrent, "_LEAST_PART", 1)
 
 
 def usual(op: str, steps: int, batch: int = 1, hidden: int = 128, **how: Any) -> Arrays:
@@ -116,8 +116,16 @@ def test_others_are_not_shared(op: str, arrays: Arrays, attributes: dict[str, An
     assert recurrent(op, arrays, isa, 2, **attributes).params["unit"] == 0
 
 
+@pytest.mark.parametrize(("threads", "parts"), [(1, 0), (2, 2), (9, 4)])
+def test_a_part_is_worth_its_waits(threads: int, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of which each would do too little leave the row to some of them: at most 5 here."""
+    monkeypatch.setattr(lower_recurrent, "_LEAST_PART", 2 * 4 * 128 * 128 // 5)
+    step = recurrent("LSTM", usual("LSTM", 9), _native.available_isas()[0], threads)
+    assert step.params["unit"] == (128 // parts if parts else 0)
+
+
 def test_small_states_are_not_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower_recurrent, "_LEAST_SHARED", 2 * 4 * 64 * 64 + 1)
+    monkeypatch.setattr(lower_recurrent, "_LEAST_PART", 4 * 64 * 64 + 1)
     isa = _native.available_isas()[0]
     assert recurrent("LSTM", usual("LSTM", 9, hidden=64), isa, 2).params["unit"] == 0
     assert recurrent("LSTM", usual("LSTM", 9, hidden=96), isa, 2).params["unit"] > 0

@@ -38,9 +38,9 @@ _MOST_INPUTS = 256
 """Numbers of a row that `linear_split_f32` splits on the way."""
 _LARGEST = 2.0**55
 """Weights below it are safe in sums of terms."""
-_LEAST_SHARED = 50_000
-"""Operations of a time step for which threads share the hidden units of a row: they take one thread 0.8 us or longer,
-and the threads wait for each other after each."""
+_LEAST_PART = 25_000
+"""Operations of a time step for which a thread shares the hidden units of a row with others: some 0.4 us, and all wait
+for each other after each."""
 _USUAL = ["sigmoid", "tanh", "tanh"]
 """Activations f, g, h of nearly all networks. A GRU has no h."""
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -233,7 +233,7 @@ class _Layer:
             piece = {**params, "steps": steps, "y": size + start * units * h if keeps_all else 0}
             flops = 2 * steps * units * self.gates * h * h
             inputs = [products, ctx.input(4), *states]
-            ctx.step(f"{self.cell}_f32", piece, inputs, work, units=h // unit if unit else units, flops=flops)
+            ctx.step(f"{self.cell}_f32", piece, inputs, work, units=-(-h // unit) if unit else units, flops=flops)
             # A next piece goes on from the states where they are.
             states = [Tensor(work.buffer, (1, 1, h), (h, h, 1), work.offset + at) for at in (0, cell_states)]
         state = (1, count, self.batch, h)
@@ -245,16 +245,17 @@ class _Layer:
         return None
 
     def _shared_unit(self, count: int, functions: Sequence[Activation]) -> int:
-        """Hidden units that threads cut a single row at; 0 where each takes rows of its own."""
-        ctx, unit = self.ctx, 2 * self.ctx.panel
+        """Hidden units of each thread's part of a single row; 0 where each takes rows of its own."""
+        ctx = self.ctx
         plain = ctx.attributes["clip"] is None and not ctx.attributes.get("input_forget", 0) and ctx.input(7) is None
-        usual = self.cell == "lstm" or self.linear
-        names = [name for name, _, _ in functions]
-        if ctx.threads == 1 or not (plain and usual and names == _USUAL[: len(names)]) or ctx.input(4) is not None:
+        usual = [name for name, _, _ in functions] == _USUAL[: len(functions)] and (self.cell == "lstm" or self.linear)
+        one_row = count == 1 and self.batch == 1 and ctx.input(4) is None
+        two_vectors = 2 * ctx.panel  # that a kernel takes of a single row at a time
+        if not (plain and usual and one_row) or self.hidden % two_vectors:
             return 0
-        if self.hidden % unit or 2 * self.gates * self.hidden**2 < _LEAST_SHARED:
-            return 0
-        return unit if count == 1 and self.batch == 1 else 0
+        groups = self.hidden // two_vectors
+        parts = min(ctx.threads, groups, 2 * self.gates * self.hidden**2 // _LEAST_PART)
+        return -(-groups // parts) * two_vectors if parts > 1 else 0
 
     def _state(self, index: int, first: int) -> Tensor | None:
         """An initial state, from direction `first` on."""
