@@ -66,6 +66,7 @@ TensorView view_of(py::handle value, bool writeable) {
 
 const void* dense_data(py::handle value) {
   PyArrayObject* array = require_array(value);
+  if (PyDataType_REFCHK(PyArray_DESCR(array))) refuse(value, "of Python objects");
   if (!PyArray_ISCARRAY_RO(array)) refuse(value, "not contiguous, not aligned, or of foreign byte order");
   return PyArray_DATA(array);
 }

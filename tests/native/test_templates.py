@@ -17,7 +17,7 @@ import networks
 from cases import graph_of, mlp, parameters
 from forwardpass import _native
 from forwardpass.errors import Error
-from forwardpass.graph import Graph, TensorType
+from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import Case, Operator
 from forwardpass.passes import optimize
 from forwardpass.plan import Declined, Plan, Settings, make_plan
@@ -151,6 +151,26 @@ def test_a_real_transformer(models: Path, isa: str, rng: np.random.Generator) ->
             values = [np.ones(t.sizes, t.dtype) for t in made.inputs.values()]
             assert plan.run(values)[0].tobytes() == made.run(values)[0].tobytes()
     assert fits > 10
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("known", [True, False])
+def test_numbers_made_of_sizes(axis: int, known: bool, rng: np.random.Generator) -> None:
+    """As exported attention divides by the root of its width: a size that the model says, or that a call decides."""
+    nodes = [
+        Node("Shape", ["x"], ["sizes"]),
+        Node("Gather", ["sizes", "axis"], ["size"]),
+        Node("Cast", ["size"], ["number"], {"to": 1}),
+        Node("Sqrt", ["number"], ["root"]),
+        Node("Div", ["x", "root"], ["y"]),
+    ]
+    declared = ("n", "m") if not known else ("n", 6) if axis else (6, "n")
+    graph = Graph({"x": TensorType(np.dtype(np.float32), declared)}, ["y"], nodes, {"axis": np.array([axis])})
+    model = Model(graph)
+    for n in (9, *range(2, 12), 1):
+        x = rng.standard_normal((n, 6) if axis else (6, n), np.float32)
+        np.testing.assert_allclose(model(x), x / np.sqrt(np.float32(6)), rtol=1e-6)
+    assert model._plans.maker.filled > 5
 
 
 def test_sizes_that_must_agree() -> None:

@@ -65,8 +65,8 @@ def tracked_values(
     if _stays_small(node, types, known, found[0]):
         whole = _whole(node)
         data = [v.astype(object) if isinstance(v, np.ndarray) and k not in whole else v for k, v in enumerate(known)]
-        result = operator.reference(attributes, *data)
-        return [np.array(result, object).reshape(found[0].sizes)]
+        result = np.array(operator.reference(attributes, *data), object).reshape(found[0].sizes)
+        return [result if has_tracked(result) else result.astype(found[0].dtype)]
     made = _directly(node, attributes, types, known, found[0])
     if made is not None:
         return [made]
