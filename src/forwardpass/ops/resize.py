@@ -229,6 +229,8 @@ def _nearest(mode: str, x: Array) -> Array:
 
 def axis_taps(attributes: Attributes, plan: AxisPlan) -> Taps:
     """The pixels and weights of which the outputs of one axis are made."""
+    # Numbers of Python: an array of float32 takes any other for one of float64, and rounds to another pixel.
+    plan = AxisPlan(plan.axis, int(plan.size), int(plan.out), float(plan.scale), plan.region)
     transformation = attributes["coordinate_transformation_mode"]
     nearest = attributes["mode"] == "nearest"
     x = _coordinates(transformation, plan, np.float32 if nearest else np.float64)
