@@ -228,8 +228,18 @@ def test_writing_where_nothing_can_be_written(tmp_path: Path, graph: Graph) -> N
     with pytest.raises(FileError, match="cannot write"):
         npz.write(graph, tmp_path / "no folder" / "m.npz")
     with pytest.raises(FileError, match="cannot write"):
-        npz.write(graph, tmp_path)
+        npz.write(graph, tmp_path / "a\0b")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path, graph: Graph) -> None:
+    """Such as a device or a pipe, which somebody else has open."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(FileError, match="not a regular file"):
+            npz.write(graph, path)
+    assert pipe.is_fifo()
 
 
 def test_replacing_keeps_mode_and_link(path: Path, graph: Graph) -> None:

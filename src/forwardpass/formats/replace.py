@@ -24,9 +24,16 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     FileError
-        The operating system refuses; no partial file is left.
+        The operating system refuses, or something else than a file is there, such as a device or a pipe; no partial
+        file is left.
     """
-    final = os.path.realpath(path)
+    try:
+        final = os.path.realpath(os.fsdecode(path))
+        special = os.path.exists(final) and not os.path.isfile(final)
+    except ValueError as e:  # a null character
+        raise FileError(f"cannot write the file ({e})", where=os.fsdecode(path)) from e
+    if special:
+        raise FileError("not a regular file", where=os.fsdecode(path))
     folder, name = os.path.split(final)
     temporary = os.path.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.tmp")
     try:
