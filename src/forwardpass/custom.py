@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .errors import ConfigError, GraphError
-from .graph import TensorType
+from .graph import Array, TensorType
 from .ops import registry
 from .ops.catalog import load
 from .ops.registry import Attributes, Constants, Types, operator
@@ -90,7 +90,11 @@ def _called(function: Callable[..., Any], outputs: int, attributes: Attributes, 
     given = result if isinstance(result, tuple) else (result,)
     if len(given) != outputs:
         raise GraphError("wrong number of results", expected=str(outputs), got=str(len(given)))
-    return tuple(np.asarray(g) if not isinstance(g, (list, dict)) else g for g in given)
+    return tuple(g if isinstance(g, (list, dict)) else _native_order(np.asarray(g)) for g in given)
+
+
+def _native_order(array: Array) -> Array:
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _infer(rule: Callable[..., Any] | None, outputs: int) -> Callable[..., list[TensorType]]:

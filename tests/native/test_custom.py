@@ -40,6 +40,19 @@ def test_an_operator_runs_between_kernels(name: str) -> None:
     assert scaled(1, 3.0) == 3, "the function stays what it was"
 
 
+def test_results_of_another_byte_order(name: str) -> None:
+    fp.op("tests", name)(lambda x: x.astype(">f4"))
+    np.testing.assert_array_equal(fp.Model(graph(name))(np.array([[1, 2, 3]], np.float32)), [[-1, -2, -3]])
+
+
+@pytest.mark.parametrize("op", ["Constant", "ConstantOfShape"])
+def test_attributes_of_another_byte_order(op: str) -> None:
+    value = np.array([2] if op == "ConstantOfShape" else [1, 2, 3], ">f4")
+    nodes = [Node(op, ["three"] * (op == "ConstantOfShape"), ["c"], {"value": value}), Node("Add", ["x", "c"], ["y"])]
+    made = Graph({"x": TensorType(F32, (3,))}, ["y"], nodes, {"three": np.array([3])})
+    np.testing.assert_array_equal(fp.Model(made)(np.ones(3, np.float32)), np.broadcast_to(1 + value, 3))
+
+
 def test_shapes_may_depend_on_data(name: str) -> None:
     @fp.op("tests", name)
     def positive(x: Any) -> Any:
