@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filled import Shapes, described, fitting
+from graphs import Maker
 from planned import settings
 from small_graphs import decoder
 
@@ -18,7 +19,7 @@ from cases import graph_of, mlp, parameters
 from forwardpass import _native
 from forwardpass.errors import Error
 from forwardpass.graph import Graph, Node, TensorType
-from forwardpass.ops import Case, Operator
+from forwardpass.ops import Case, Operator, evaluate
 from forwardpass.passes import optimize
 from forwardpass.plan import Declined, Plan, Settings, make_plan
 from forwardpass.plan.template import make_template
@@ -171,6 +172,20 @@ def test_numbers_made_of_sizes(axis: int, known: bool, rng: np.random.Generator)
         x = rng.standard_normal((n, 6) if axis else (6, n), np.float32)
         np.testing.assert_allclose(model(x), x / np.sqrt(np.float32(6)), rtol=1e-6)
     assert model._plans.maker.filled > 5
+
+
+def test_the_nearest_pixels_of_a_computed_size() -> None:
+    """Scales round as Python's numbers do, whether sizes are tracked or not."""
+    m = Maker(dtype=np.float32)
+    size = m("Add", m("Mul", m("Shape", m.input("x", 1, 1, "h"), start=2), m.ints(2)), m.ints(3))
+    target = m("Concat", m.ints(1, 1), size, axis=0)
+    graph = m.graph(m("Resize", "x", "", "", target, mode="nearest"))
+    images = {h: np.arange(h, dtype=np.float32).reshape(1, 1, h) for h in range(4, 160, 4)}
+    want = {h: evaluate(graph, {"x": x})[graph.outputs[0]] for h, x in images.items()}
+    for third in (16, 36, 72):
+        model = Model(graph)
+        for h in (4, 20, third, *images):
+            np.testing.assert_array_equal(model(images[h]), want[h], err_msg=f"{h} after {third}")
 
 
 def test_sizes_that_must_agree() -> None:

@@ -121,6 +121,14 @@ def test_sums_of_float16_do_not_round_on_the_way(op: str) -> None:
     np.testing.assert_allclose(y, exact.astype(np.float16), **ROUNDED["float16"])
 
 
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+def test_integers_are_not_divided_by_zero(op: str, dtype: str) -> None:
+    with pytest.raises(GraphError, match="division by zero"):
+        run_node(op, np.array([5, 6], dtype), np.array([1, 0], dtype))
+    assert run_node(op, np.zeros(0, dtype), np.zeros((), dtype)).size == 0
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
 def test_signed_division_truncates(dtype: str) -> None:
     a, b = np.array([7, -7, 7, -7, -128], dtype), np.array([2, 2, -2, -2, 3], dtype)

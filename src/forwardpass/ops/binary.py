@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import GraphError
 from ..graph import Array, TensorType
 from . import shapes
 from .activations import activate
@@ -71,10 +72,17 @@ lower_sum = _lower("add_f32", 1)
 """Sum of any number of operands."""
 
 
+def check_divisor(a: Array, b: Array) -> None:
+    """Refuse what divides some integer by zero."""
+    if b.dtype.kind in "iu" and a.size and not np.all(b):
+        raise GraphError("integer division by zero")
+
+
 def divide(a: Array, b: Array) -> Array:
     """a / b; integers are truncated toward zero, as ONNX says since opset 14."""
     if a.dtype.kind == "f":
         return np.asarray(a / b)
+    check_divisor(a, b)
     quotient = np.floor_divide(a, b)
     inexact = (quotient * b != a) & ((a < 0) != (b < 0))
     return np.asarray(quotient + inexact.astype(quotient.dtype))

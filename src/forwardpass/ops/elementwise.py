@@ -10,7 +10,7 @@ from ..errors import GraphError
 from ..graph import Array, TensorType
 from . import shapes
 from .activations import sigmoid
-from .binary import lower_sum
+from .binary import check_divisor, lower_sum
 from .lower import binary_step, scalar
 from .lower_typed import lower_integer
 from .numeric import FLOATS, NUMBERS, rounded_once, typed
@@ -27,6 +27,7 @@ def _infer_mod(attributes: Attributes, types: Types, constants: Constants) -> li
 
 
 def _mod(attributes: Attributes, a: Array, b: Array) -> Array:
+    check_divisor(a, b)
     return np.asarray((np.fmod if attributes["fmod"] else np.mod)(a, b))
 
 

@@ -183,7 +183,9 @@ class Plan(Planned):
 
 def _fault(nodes: list[Node], entry: int) -> InputError:
     """`Plan.fault`, for who must not keep the plan: in a cycle its memory would wait for the garbage collector."""
-    return InputError("an index in the data is out of range", where=nodes[entry].label)
+    node = nodes[entry]
+    what = "integer division by zero" if node.op in ("Div", "Mod") else "an index in the data is out of range"
+    return InputError(what, where=node.label)
 
 
 def bind(plan: Plan, program: _native.Program, flops: int, nodes: list[Node]) -> Bound:

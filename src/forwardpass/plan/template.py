@@ -40,7 +40,8 @@ def make_template(
     if tracked is None:
         return None
     try:
-        return Template(draft(graph, tracked, settings, packed, declared=declared), trace, pattern, arenas)
+        with np.errstate(all="ignore"):  # of definitions that work on shapes
+            return Template(draft(graph, tracked, settings, packed, declared=declared), trace, pattern, arenas)
     except (*_FAILURES, Declined, AttributeError, TypeError, LookupError):
         return None  # something takes a size for more than a number, or the planner would fail too
 
