@@ -266,12 +266,18 @@ def _expand(attributes: Attributes, x: Array, shape: Array) -> Array:
     return np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(d) for d in shape.ravel()))))
 
 
+def _lower_expand(ctx: Lowering) -> str | None:
+    if ctx.constant(1) is None:
+        return "whether the shape fits is only known when the model runs"
+    return move_reason(ctx) or copy_step(ctx, given(ctx), ctx.output())
+
+
 operator(
     "Expand",
     infer=_infer_expand,
     reference=_expand,
     arity=(2, 2),
-    lower=lambda ctx: move_reason(ctx) or copy_step(ctx, given(ctx), ctx.output()),
+    lower=_lower_expand,
     typed=True,
     narrow=True,
     cases=(

@@ -58,6 +58,8 @@ def expand(view: View, node: Node) -> Result:
     before, after = view.type(node.inputs[0]).shape, view.type(node.outputs[0]).shape
     if before is None or before != after or None in before:
         return None
+    if view.constant(node.inputs[1]) is None:
+        return Declined(f"the shape {node.inputs[1]!r} may be one to which the value cannot be expanded")
     return drop(view, node, node.inputs[0], "dropped: the shape stays")
 
 
