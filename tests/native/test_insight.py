@@ -32,6 +32,18 @@ def with_fallback() -> Model:
     return Model(m.graph(m("Sigmoid", m("MatMul", x, m.const((4, 3)), out="product"), out="after")), threads=1)
 
 
+@pytest.mark.parametrize("kind", ["an input", "a constant"])
+def test_outputs_that_no_node_makes(kind: str) -> None:
+    m = Maker(dtype=F32)
+    x = m.input("x", "N", 4)
+    model = Model(m.graph(x if kind == "an input" else m.const((3, 4))))
+    assert "0 of 0 nodes" in str(model.summary())
+    assert "copy_f32" in str(fp.explain(model))
+    with model.profile() as profile:
+        model(np.ones((2, 4), np.float32))
+    assert "copy_f32" in str(profile)
+
+
 @pytest.fixture(scope="module")
 def model() -> Model:
     return Model(networks.build("branches"), threads=1)

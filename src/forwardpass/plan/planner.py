@@ -197,7 +197,8 @@ class Planner(Packer):
 
     def copy_plain_outputs(self) -> None:
         """Outputs of the graph that are an input, a constant or a view of one."""
-        for source, target in self.storage.plain_outputs():
+        for name, source, target in self.storage.plain_outputs():
+            self.node = Node("Identity", [name], [name])  # what tables say of the step
             reason = copy_step(self, source, target)
             assert reason is None, reason
 

@@ -243,13 +243,13 @@ class Storage:
         size = math.prod(shape)
         return Tensor(self._buffer("arena", size, name, itemsize=itemsize), shape, contiguous_strides(shape))
 
-    def plain_outputs(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, output) of the outputs that no step has written: inputs, constants, and views of them."""
+    def plain_outputs(self) -> list[tuple[str, Tensor, Tensor]]:
+        """(name, source, output) of the outputs that no step has written: inputs, constants, and views of them."""
         plain = []
         by_index = {b.index: b for b in self.buffers if b.kind == "output"}
         for index, name in enumerate(self.graph.outputs):
             source = self.tensor(name)
             target = by_index[index]
             if source.buffer is not target:
-                plain.append((source, Tensor(target, source.shape, contiguous_strides(source.shape))))
+                plain.append((name, source, Tensor(target, source.shape, contiguous_strides(source.shape))))
         return plain
