@@ -12,6 +12,7 @@ from forwardpass.dtypes import nearest_bfloat16
 from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import lower_linear
 from forwardpass.plan import Plan, make_plan
+from forwardpass.run import Model
 
 
 def planned(graph: Graph, isa: str, precision: str, threads: int = 1) -> Plan:
@@ -99,3 +100,17 @@ def test_numbers_near_the_ends(isa: str, rng: np.random.Generator, monkeypatch: 
     assert y[0] == -y[1] == np.float32(3.3895314e38)
     np.testing.assert_array_equal(y[2:6], w[0, 2:6])
     assert abs(y[6] - np.float32(1e-40)) <= np.float32(1e-40) / 256 or y[6] == 0  # where denormals count as zero
+
+
+def test_a_sequence_has_the_bits_of_its_pieces(isa: str, rng: np.random.Generator) -> None:
+    """Where a call decides how many rows there are; where the model does, its weights stay as they are."""
+    w, x = (rng.standard_normal(s, dtype=np.float32) for s in ((1024, 600), (1, 40, 1024)))
+    graph = dense(x, w)
+    fixed = Model(graph, isa=isa, precision="bfloat16", threads=1)(x)
+    graph = graph.copy()
+    graph.inputs = {"x": TensorType(x.dtype, ("n", "steps", 1024))}
+    model = Model(graph, isa=isa, precision="bfloat16", threads=1)
+    whole = model(x)
+    assert whole.tobytes() == np.concatenate([model(x[:, t : t + 1]) for t in range(40)], axis=1).tobytes()
+    assert whole.tobytes() == planned(dense(x, rounded(w)), isa, "portable").run([x])[0].tobytes()
+    assert fixed.tobytes() == planned(dense(x, w), isa, "portable").run([x])[0].tobytes()

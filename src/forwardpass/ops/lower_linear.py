@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Array
+from ..dtypes import BFLOAT16, decode, nearest_bfloat16
+from ..graph import Array, TensorType
 from ..tracked import call
 from .activations import ACTIVATIONS
 from .lower import collapse, dtype_reason, given
@@ -232,11 +233,25 @@ def packed_weights(
     """(kernel, packed panels) of a product with constant weights.
 
     In `bfloat16` weights of few rows of products are kept as such numbers where L2 does not hold them: the product
-    waits for them then. Elsewhere it would wait for their conversion.
+    waits for them then. Elsewhere it would wait for their conversion; but where a call decides how many rows there are,
+    many have the same numbers as few.
     """
-    if ctx.half_weights and rows <= _HALF_ROWS and 4 * count >= _HALF_BYTES:
-        return "brgemm_bf16", ctx.packed((*key, "bfloat16"), lambda: ctx.pack_half(b()))
+    if ctx.half_weights and 4 * count >= _HALF_BYTES:
+        if rows <= _HALF_ROWS:
+            return "brgemm_bf16", ctx.packed((*key, "bfloat16"), lambda: ctx.pack_half(b()))
+        if not _rows_are_fixed(ctx.declared(0)):
+            return "brgemm_f32", ctx.packed((*key, "rounded"), lambda: ctx.pack_b(_rounded(b())))
     return "brgemm_f32", ctx.packed(key, lambda: ctx.pack_b(b()))
+
+
+def _rounded(b: Array) -> Array:
+    """float32 numbers that bfloat16 has."""
+    return decode(nearest_bfloat16(b).view(BFLOAT16))
+
+
+def _rows_are_fixed(declared: TensorType | None) -> bool:
+    """Whether the model itself says how many rows of products one image or sequence has."""
+    return declared is not None and declared.shape is not None and all(isinstance(d, int) for d in declared.shape[1:-1])
 
 
 def lower_linear(ctx: Lowering) -> str | None:
