@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from attentions import FORMS, MASKS, Arrays, attention, draw, form, masked, same_everywhere
+from graphs import Maker
 from planned import plan_of, run
 
 from forwardpass.errors import InputError
 from forwardpass.graph import Graph
 from forwardpass.ops import evaluate
+from forwardpass.passes import optimize
 from tolerance import PROBABILITIES, native
 
 
@@ -154,3 +156,14 @@ def test_no_memory_for_all_scores() -> None:
 def test_nothing() -> None:
     inputs = {n: np.zeros((2, 3, s, 8), np.float32) for n, s in (("q", 4), ("k", 0), ("v", 0))}
     np.testing.assert_array_equal(run(attention(inputs), inputs, "scalar")["y"], 0)
+
+
+def test_no_keys_at_all(isa: str) -> None:
+    """The sum over nothing, as of the operators that attention is made of."""
+    m = Maker(dtype=np.float32)
+    q, k = m.input("q", "B", "L", 4), m.input("k", "B", "K", 4)
+    scores = m("Softmax", m("MatMul", q, m("Transpose", k, perm=[0, 2, 1])), axis=-1)
+    graph, _ = optimize(m.graph(m("MatMul", scores, k)))
+    assert [n.qualified for n in graph.nodes] == ["fused.Attention"]
+    check(graph, {"q": np.ones((1, 2, 4), np.float32), "k": np.ones((1, 0, 4), np.float32)}, isa)
+    assert not evaluate(graph, {"q": np.ones((1, 2, 4)), "k": np.ones((1, 0, 4))}, dtype=np.float64)["v3"].any()

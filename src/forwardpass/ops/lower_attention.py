@@ -117,7 +117,7 @@ def attend(
     left, right
         How many keys before and after its place a query sees; -1 for all.
     empty_nan
-        Rows that see nothing are NaN; else zero.
+        Rows that see nothing are NaN; else zero, as the sum over no keys at all is.
     lengths
         Of the keys, where that depends on the batch.
     sinks
@@ -145,7 +145,7 @@ def attend(
         "out_batch": out.strides[0], "out_head": out.strides[1], "out_row": out.strides[2],
         "mask_batch": added[0], "mask_head": added[1], "mask_row": added[2],
         "place": place, "left": _UNBOUNDED if left < 0 else left, "right": _UNBOUNDED if right < 0 else right,
-        "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan),
+        "scale": float(scale), "softcap": float(softcap), "empty_nan": int(empty_nan and keys > 0),
         "length_bytes": lengths.nbytes, "more": lengths.more, "least": lengths.least,
         "from_end": int(lengths.from_end), "sinks": sinks,
         "rows": rows,
