@@ -104,6 +104,22 @@ class Node:
         return f"{', '.join(self.outputs)} = {call}" + (f" {{{attributes}}}" if attributes else "")
 
 
+def _check_inputs(inputs: Mapping[str, TensorType], where: str) -> None:
+    expected = "a TensorType whose shape is None or a tuple of sizes, names and None"
+    for name, t in inputs.items():
+        shape = t.shape if isinstance(t, TensorType) else ""
+        if shape is None or (isinstance(shape, tuple) and all(map(_is_dim, shape))):
+            continue
+        got = f"shape {shape!r}" if isinstance(t, TensorType) else repr(t)
+        raise GraphError(f"input {name!r} has no type", where=where, expected=expected, got=got)
+
+
+def _is_dim(value: Any) -> bool:
+    if value is None or isinstance(value, str):
+        return True
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0
+
+
 def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(TensorType.of(value))
@@ -240,7 +256,10 @@ class Graph:
         GraphError
             Naming the first node or value that is wrong.
         """
+        if not isinstance(self.name, str):
+            raise GraphError("the graph's name is no text", where="graph", got=repr(self.name))
         where = self.name or "graph"
+        _check_inputs(self.inputs, where)
         defined = set(self.inputs)
         for name, value in self.constants.items():
             if name in defined:

@@ -10,7 +10,8 @@ import pytest
 import small_graphs  # noqa: F401 - registers the operator tests.Doubled
 from graphs import Maker, draw
 
-from forwardpass.graph import Graph
+from forwardpass.errors import Error, GraphError
+from forwardpass.graph import Graph, Node, TensorType
 from forwardpass.ops import evaluate
 from forwardpass.plan import Plan
 from forwardpass.plan.hybrid import Hybrid
@@ -342,3 +343,24 @@ def test_constants_of_any_layout(order: str, isa: str) -> None:
     m.constants[w] = array
     x = m.input("x", "N", 6)
     compared(m.graph(m("MatMul", x, w, out="y"), m("Add", x, m("Neg", m.const((6,))), out="z")), isa)
+
+
+@pytest.mark.parametrize("wanted", [(5, 3), (2, 7), (0, 3), (-1, 3)])
+def test_a_shape_to_which_nothing_can_be_expanded(wanted: tuple[int, int]) -> None:
+    """Known when the model runs, and of a result whose shape would be known if it fitted."""
+    m = Maker(dtype=F32)
+    x = m.input("x", 2, 3)
+    m.inputs["shape"] = TensorType(np.dtype(np.int64), (2,))
+    model = Model(m.graph(m("Expand", x, "shape")))
+    ones = np.ones((2, 3), np.float32)
+    assert model.run({"x": ones, "shape": np.array([1, 3])})["v0"].shape == (2, 3)
+    with pytest.raises(GraphError, match="Expand"):
+        model.run({"x": ones, "shape": np.array(wanted)})
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_a_division_by_zero_names_its_node(op: str) -> None:
+    numbers = TensorType(np.dtype(np.int64), ("n",))
+    model = Model(Graph({"x": numbers, "z": numbers}, ["y"], [Node(op, ["x", "z"], ["y"])]))
+    with pytest.raises(Error, match=f"node {op} -> 'y'.*division by zero"):
+        model.run({"x": np.array([1, 2]), "z": np.array([1, 0])})

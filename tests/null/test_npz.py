@@ -266,6 +266,15 @@ def test_constants_that_no_file_can_hold(tmp_path: Path, dtype: Any) -> None:
         npz.write(one_constant(np.zeros(2, dtype), "odd"), tmp_path / "m.npz")
 
 
+@pytest.mark.parametrize("shape", [(-1, 3), (2.5,), (True,), "N3", [2, 3]])
+def test_input_types_that_no_file_can_hold(tmp_path: Path, graph: Graph, shape: Any) -> None:
+    name = next(iter(graph.inputs))
+    graph.inputs = {**graph.inputs, name: TensorType(np.dtype(np.float32), shape)}
+    with pytest.raises(GraphError, match=f"input '{name}' has no type"):
+        npz.write(graph, tmp_path / "m.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bad_graph_is_not_written(tmp_path: Path, graph: Graph) -> None:
     del graph.constants["dense/kernel"]
     with pytest.raises(GraphError, match="dense/kernel"):
