@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import math
 import os
 import re
@@ -66,7 +67,8 @@ class _Parser(argparse.ArgumentParser):
         if given:
             choices = [c for a in self._actions if a.choices for c in a.choices]
             options = [o for a in self._actions for o in a.option_strings]
-            hint = suggest(given[1], choices) if given[1] else suggest(given[2].partition("=")[0], options)
+            option = given[2]  # None where it is a choice, which may be empty
+            hint = suggest(given[1], choices) if option is None else suggest(option.partition("=")[0], options)
             message += f" ({hint})" if hint else ""
         super().error(message)
 
@@ -101,6 +103,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _escape_unencodable() -> None:
+    """Have stdout and stderr escape what their encodings lack: names of files and nodes may hold anything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: `sys.argv[1:]`).
 
@@ -109,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 where the work failed or its answer is no; a usage error raises SystemExit(2).
     """
+    _escape_unencodable()
     args = make_parser().parse_args(argv)
     console = make_console(quiet=args.json)
     try:
@@ -125,6 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except (Error, OSError) as problem:
         print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+        return FAILED
+    except MemoryError as problem:
+        told = f": {problem}" if str(problem) else ""
+        print(f"error: this does not fit in memory{told}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..errors import FileError, suggest
-from .options import positive
+from .options import check_output, duration, positive, share, whole
 
 if TYPE_CHECKING:
     from ..bench.match import Entry, Job, Schedule
@@ -85,14 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=_numbers, default=[], metavar="N,M", help="sizes of a free first dimension (default: 1)")
     add("--precision", type=_words, default=["float32"], metavar="A,B", help="of forwardpass (default: float32)")
     add("--scenario", choices=_SCENARIOS, default="single-stream", help="of MLPerf (default: single-stream)")
-    add("--latency-bound", type=float, default=15.0, metavar="MS", help="of p99 in the server scenario (default: 15)")
-    add("--rate", type=float, default=0.0, metavar="QPS", help="queries per second of the server (default: the most)")
+    add("--latency-bound", type=duration, default=15.0, metavar="MS", help="of p99 of the server (default: 15)")
+    add("--rate", type=share, default=0.0, metavar="QPS", help="queries per second of the server (default: the most)")
     add("--rounds", type=positive, default=5, metavar="N", help="turns per engine (default: 5)")
-    add("--seconds", type=float, default=0.3, metavar="S", help="per turn (default: 0.3)")
+    add("--seconds", type=duration, default=0.3, metavar="S", help="per turn (default: 0.3)")
     add("--shape", action="append", default=[], metavar="[NAME=]SIZES", help="an input's shape, such as x=1,3,224,224")
     add("--input", action="append", default=[], metavar="NAME=FILE", help="an input's values (default: random)")
-    add("--seed", type=int, default=0, metavar="N", help="of random inputs (default: 0)")
-    add("--tolerance", type=float, default=_TOLERANCE, metavar="T", help=f"of outputs (default: {_TOLERANCE:g})")
+    add("--seed", type=whole, default=0, metavar="N", help="of random inputs (default: 0)")
+    add("--tolerance", type=share, default=_TOLERANCE, metavar="T", help=f"of outputs (default: {_TOLERANCE:g})")
     add(
         "--python",
         action="append",
@@ -111,6 +111,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..bench.match import Schedule
     from .bench_report import annotate, compare, machine, show
 
+    check_output(*args.output)
     old = _old(args.compare)
     models = {path: _load(path) for path in args.models}
     batches = args.batch or [None]
@@ -236,15 +237,17 @@ def _job(args: argparse.Namespace, path: Path, model: Model, batch: int | None, 
     from .feeds import make_feeds
 
     scenario = SCENARIOS[args.scenario]
-    free = all(t.shape and not isinstance(t.shape[0], int) for t in model.inputs.values())
-    asked, calls = batch, 1
+    told = args.shape or args.input  # whose sizes are the batch, whatever the scenario would like
+    free = not told and all(t.shape and not isinstance(t.shape[0], int) for t in model.inputs.values())
+    asked = batch
     if scenario.name == "multi-stream":
-        asked, calls = (scenario.samples, 1) if free else (None, scenario.samples)
-    elif scenario.name == "offline" and batch is None and free and not args.shape:
+        asked = scenario.samples if free else None
+    elif scenario.name == "offline" and batch is None and free:
         asked = _OFFLINE_BATCH
     feeds = make_feeds(model.graph, argparse.Namespace(**{**vars(args), "batch": asked}), console.note)
     sizes = {x.shape[0] for x in feeds.values() if x.ndim}
     size = asked or (sizes.pop() if len(sizes) == 1 else 1)
+    calls = -(-scenario.samples // max(size, 1)) if scenario.name == "multi-stream" else 1
     reference = _reference(model, feeds, console)
     bound, rate = args.latency_bound, args.rate
     return Job(path.resolve(), feeds, reference, args.tolerance, scenario, calls, size * calls, bound, rate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import InputError
+from ..errors import Error, InputError
 from ..text import human_bytes
 from .info import count_operators, count_weights, describe
 
@@ -93,19 +93,44 @@ def _loaded(args: argparse.Namespace) -> Model:
 
 def _with_weights(network: str, source: Path) -> Model:
     """The network that a Python file of the caller makes, with the weights of a file."""
-    import runpy
-
     from ..builder import Network
 
     path, _, name = network.rpartition(":")
     expected = "FILE.py:NAME, a network of forwardpass.builder or a function that makes one"
     if not Path(path).is_file():
         raise InputError("no such file", where="--network", expected=expected, got=network)
-    found = runpy.run_path(path).get(name)
-    found = found() if callable(found) else found
+    found = _made(path, name)
     if not isinstance(found, Network):
         raise InputError("not a network", where="--network", expected=expected, got=f"{name}: {type(found).__name__}")
     return found.set_weights(source).model()
+
+
+def _made(path: str, name: str) -> Any:
+    """What the name means in a Python file, or what the function of that name returns.
+
+    Raises
+    ------
+    InputError
+        The file cannot be run, or the function not be called. It is code of the caller's, which may raise anything.
+    """
+    import runpy
+
+    try:
+        found = runpy.run_path(path).get(name)
+        return found() if callable(found) else found
+    except Error:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError("cannot make the network", where=f"--network {path}{_line(error, path)}", got=what) from None
+
+
+def _line(error: BaseException, path: str) -> str:
+    """The last line of the file that took part, which is where its author looks."""
+    import traceback
+
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _write(graph: Graph, target: Path, progress: Callable[[int, int], None]) -> None:

@@ -11,7 +11,7 @@ from ..console import Console
 from ..errors import InputError, suggest
 from .inputs import ImageOptions, assign, read
 from .maps import is_channels_last, layers_of, planes
-from .options import add_engine_arguments, positive
+from .options import add_engine_arguments, check_output, positive
 
 if TYPE_CHECKING:
     from ..graph import Array, Graph
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import forwardpass as fp
 
+    check_output(args.output)
     model = fp.load(args.model, threads=args.threads, precision=args.precision)
     graph = model.graph
     feeds = {
@@ -78,9 +79,12 @@ def _value_of(graph: Graph, name: str, layers: Mapping[str, Any]) -> str:
     ends = {known[n] for n in known if n.endswith(f"/{name}")}
     if len(ends) == 1:
         return ends.pop()
+    expected = "the name of a node or of a value"
+    if ends:
+        several = ", ".join(sorted(n for n in known if n.endswith(f"/{name}"))[:_STRONGEST])
+        raise InputError("several layers match", where="--layer", expected=f"one of {several}", got=repr(name))
     last = {n.rpartition("/")[2]: n for n in [*sorted(known), *layers]}
     hint = suggest(name, [*layers, *sorted(known), *last]) or "without --layer, all are listed"
-    expected = "the name of a node or of a value"
     raise InputError("unknown layer", where="--layer", expected=expected, got=repr(name), hint=hint)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, UnsupportedError
 from .inputs import ImageOptions, Note, read, shapes
-from .options import positive
+from .options import positive, whole
 
 if TYPE_CHECKING:
     from ..graph import Array, Graph, TensorType
@@ -29,7 +31,7 @@ def add_feed_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input", action="append", default=[], metavar="NAME=FILE", help="an input's values (default: random)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random inputs (default: 0)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of random inputs (default: 0)")
 
 
 def full_shapes(inputs: Mapping[str, TensorType], given: Mapping[str, tuple[int, ...]], batch: int | None) -> Any:
@@ -38,7 +40,7 @@ def full_shapes(inputs: Mapping[str, TensorType], given: Mapping[str, tuple[int,
     Raises
     ------
     InputError
-        `batch` was asked for, and the model's first dimension is another size.
+        `batch` was asked for, and the first dimension is another size, which the model fixes or which was given.
     """
     found: dict[str, tuple[int, ...]] = {}
     names: dict[str, int] = {}
@@ -60,6 +62,11 @@ def full_shapes(inputs: Mapping[str, TensorType], given: Mapping[str, tuple[int,
         if batch is not None and dims and dims[0] is None:
             sizes[0] = batch
         found[name] = tuple(sizes)
+    if batch is not None and not any(sizes[:1] == (batch,) for sizes in found.values()):
+        shown = "; ".join(f"{name}={','.join(map(str, sizes))}" for name, sizes in found.items())
+        raise InputError(
+            "no input has this batch", where="--batch", expected=f"the first size of {shown}", got=str(batch)
+        )
     return found
 
 
@@ -72,6 +79,8 @@ def make_feeds(graph: Graph, args: argparse.Namespace, note: Note) -> dict[str, 
         An argument that does not fit the model, or a file that cannot be read.
     UnsupportedError
         An input that is no array.
+    MemoryError
+        Random values that do not fit.
     """
     import numpy as np
 
@@ -106,6 +115,8 @@ def _random(graph: Graph, name: str, shape: tuple[int, ...], source: Any) -> Arr
     kind = graph.inputs[name]
     if kind.container:
         raise UnsupportedError("inputs that are no arrays cannot be made at random", where=f"input {name!r}")
+    if 8 * math.prod(max(s, 1) for s in shape) > sys.maxsize:  # of which NumPy says that it is a wrong value
+        raise MemoryError(f"input {name!r} of shape {','.join(map(str, shape))}")
     dtype = kind.dtype
     if dtype.names:
         return encode(source.standard_normal(shape, dtype=np.float32), dtype)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, InputError, UnsupportedError, suggest
+from ..errors import InputError, UnsupportedError, suggest
 from ..preprocess.pictures import CHANNELS_TO_MODE, opened, picture_of
 
 if TYPE_CHECKING:
@@ -145,14 +145,12 @@ def read_array(path: Path) -> Array:
     Raises
     ------
     FileError
-        Missing, damaged, or of a dtype that no model takes.
+        Missing, no regular file, damaged, or of a dtype that no model takes.
     """
-    from ..formats import npy
+    from ..formats import files, npy
 
-    try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise FileError("cannot be read", where=str(path), got=problem.strerror or str(problem)) from None
+    with files.opened(path) as (file, _):
+        content = file.read()
     return npy.parse(memoryview(content), str(path))
 
 
@@ -190,7 +188,7 @@ def read_image(path: Path, where: str, wanted: TensorType, options: ImageOptions
     Raises
     ------
     FileError
-        No such file, or not an image that Pillow can decode.
+        No such file, no regular one, or not an image that Pillow can decode.
     UnsupportedError
         Pillow is not installed.
     InputError
@@ -198,7 +196,11 @@ def read_image(path: Path, where: str, wanted: TensorType, options: ImageOptions
     """
     import numpy as np
 
+    from ..formats import files
+
     kind = picture_of(where, wanted)
+    with files.opened(path):
+        pass  # Pillow would wait for whoever writes into a pipe
     picture = opened(path, CHANNELS_TO_MODE[kind.channels])
     size = (kind.width or picture.width, kind.height or picture.height)
     if picture.size != size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from .feeds import add_feed_arguments, make_feeds
-from .options import add_engine_arguments
+from .options import add_engine_arguments, check_output, duration
 
 if TYPE_CHECKING:
     from ..profile import Profile
@@ -25,7 +25,7 @@ HELP = "time a model step by step: rates, share of what the machine can do, kern
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="the model: .npz or .onnx")
     add_feed_arguments(parser)
-    parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="how long to run (default: 1)")
+    parser.add_argument("--seconds", type=duration, default=1.0, metavar="S", help="how long to run (default: 1)")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write a Chrome trace, for Perfetto")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a roofline plot")
     parser.add_argument("--no-peak", action="store_true", help="do not measure what the machine can do")
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import forwardpass as fp
 
+    check_output(args.trace, args.html)
     model = fp.load(args.model, threads=args.threads, precision=args.precision)
     feeds = make_feeds(model.graph, args, console.note)
     found = profiled(model, feeds, args.seconds, console)
@@ -67,7 +68,7 @@ def profiled(model: Model, feeds: dict[str, Any], seconds: float, console: Conso
     with model.profile() as found, console.progress("profiling", 100) as advance:
         start = time.perf_counter()
         while (passed := time.perf_counter() - start) < seconds or found.calls < 3:
-            advance(min(int(100 * passed / seconds), 100))
+            advance(int(min(100 * passed / seconds, 100)))
             for _ in range(10):
                 model.run(feeds)
                 if time.perf_counter() - start > seconds and found.calls >= 3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..console import Console
 from ..errors import FileError, InputError, UnsupportedError
 from ..labels import class_names, probabilities, top
 from .inputs import ImageOptions, assign, read
-from .options import add_engine_arguments, positive
+from .options import add_engine_arguments, number, positive
 
 if TYPE_CHECKING:
     from ..graph import Graph
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=positive, metavar="K", help="classes to show for each row (default: 3)")
     parser.add_argument(
-        "--pixel-max", type=float, metavar="V", help="value of a white pixel (default: the model's, else 255)"
+        "--pixel-max", type=number, metavar="V", help="value of a white pixel (default: the model's, else 255)"
     )
     parser.add_argument("--invert", action="store_true", help="exchange dark and light in images")
     add_engine_arguments(parser)
@@ -67,9 +68,12 @@ def _pixel_max(given: float | None, metadata: Mapping[str, str]) -> float:
         return given
     text = metadata.get("pixel_max", "255")
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise FileError("not a number", where="metadata 'pixel_max'", got=repr(text), hint="use --pixel-max") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise FileError("not a number", where="metadata 'pixel_max'", got=repr(text), hint="use --pixel-max")
+    return value
 
 
 def _save(path: Path, outputs: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from ..console import Console
 from .bisect import first_disagreement
 from .compare import compare, is_close
 from .feeds import add_feed_arguments, make_feeds
-from .options import add_engine_arguments, positive
+from .options import add_engine_arguments, positive, share
 
 if TYPE_CHECKING:
     from ..graph import Node
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=float,
+        type=share,
         default=_TOLERANCE,
         metavar="T",
         help=f"largest difference, relative to the largest value (default: {_TOLERANCE:g})",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..console import Console
 from ..errors import Error
 from .feeds import add_feed_arguments, make_feeds
-from .options import add_engine_arguments
+from .options import add_engine_arguments, check_output
 
 if TYPE_CHECKING:
     from ..graph import Graph, TensorType
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     from .view_page import make_page
 
+    check_output(args.output)
     model = fp.load(args.model, threads=args.threads, precision=args.precision)
     types, times = _measured(model, args, console)
     s = model.settings
