@@ -93,6 +93,24 @@ def test_what_a_session_says(data: bytes) -> None:
     assert "CPUExecutionProvider" in ours.get_available_providers()
 
 
+@pytest.mark.parametrize("own", ["", "about it"])
+@pytest.mark.parametrize("of_graph", ["", "about the graph: \N{GREEK SMALL LETTER ALPHA}"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_descriptions(own: str, of_graph: str, in_file: bool, data: bytes, tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(data)
+    model.doc_string, model.graph.doc_string = own, of_graph
+    source: Any = model.SerializeToString()
+    if in_file:
+        onnx.save_model(model, tmp_path / "m.onnx")
+        source = str(tmp_path / "m.onnx")
+
+    def script(ort: Any) -> list[Any]:
+        meta = session(ort, source).get_modelmeta()
+        return [meta.description, meta.graph_description]
+
+    assert agree(script) == [own, of_graph]
+
+
 @pytest.mark.parametrize("names", [None, [], ["t"], ["t", "y"]])
 def test_run(data: bytes, feed: dict[str, np.ndarray], names: list[str] | None) -> None:
     agree(lambda ort: session(ort, data).run(names, feed))

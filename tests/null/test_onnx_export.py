@@ -31,7 +31,13 @@ X = {"x": TensorType(FLOAT, ("N", 3))}
 
 
 def test_names_and_metadata_stay() -> None:
-    metadata = {"description": "what\nit does", "domain": "org.example", "version": "7", "labels": '["a", "ж"]'}
+    metadata = {
+        "description": "what\nit does",
+        "graph_description": "and how",
+        "domain": "org.example",
+        "version": "7",
+        "labels": '["a", "ж"]',
+    }
     nodes = [Node("Relu", ["x"], ["mid/1"], name="first node"), Node("Neg", ["mid/1"], ["y:0"])]
     graph = Graph(X, ["y:0", "mid/1"], nodes, name="a graph", metadata=metadata)
     model = checked(graph)

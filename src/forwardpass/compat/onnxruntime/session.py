@@ -23,7 +23,7 @@ from .values import IOBinding, OrtValue, type_text
 __all__ = ["InferenceSession", "ModelMetadata", "NodeArg"]
 
 _PROVIDER = "CPUExecutionProvider"
-_OWN_METADATA = ("producer", "domain", "version", "description")
+_OWN_METADATA = ("producer", "domain", "version", "description", "graph_description")
 
 
 class NodeArg(NamedTuple):
@@ -39,8 +39,7 @@ class NodeArg(NamedTuple):
 
 
 class ModelMetadata(NamedTuple):
-    """What the file says of itself. The description is the model's or the graph's; the producer's version follows
-    its name."""
+    """What the file says of itself. The producer's version follows its name."""
 
     producer_name: str
     graph_name: str
@@ -114,7 +113,8 @@ class InferenceSession:
         version = 0
         with suppress(ValueError):
             version = int(own["version"])
-        return ModelMetadata(own["producer"], graph.name, own["domain"], own["description"], "", version, custom)
+        texts = own["description"], own["graph_description"]
+        return ModelMetadata(own["producer"], graph.name, own["domain"], *texts, version, custom)
 
     def get_session_options(self) -> SessionOptions:
         """Those that it was made with."""
@@ -170,7 +170,7 @@ class InferenceSession:
         args = []
         for name, dtype in self._inputs:
             if name not in feed:
-                got = ", ".join(feed) or "none"
+                got = ", ".join(map(str, feed)) or "none"
                 raise InvalidArgument("missing inputs", where="run", expected=", ".join(self._model.inputs), got=got)
             value = feed[name]
             if isinstance(value, OrtValue):
@@ -183,7 +183,7 @@ class InferenceSession:
         if len(feed) > len(args):
             name = next(n for n in feed if n not in self._model.inputs)
             hint, expected = suggest(name, self._model.inputs), ", ".join(self._model.inputs)
-            raise InvalidArgument(f"unknown input {name!r}", where="run", expected=expected, got=name, hint=hint)
+            raise InvalidArgument(f"unknown input {name!r}", where="run", expected=expected, got=str(name), hint=hint)
         return args
 
     def _check_names(self, names: Sequence[str]) -> None:
@@ -191,7 +191,7 @@ class InferenceSession:
         for name in names:
             if name not in outputs:
                 hint = suggest(name, outputs)
-                raise InvalidArgument("no such output", where=name, expected=", ".join(outputs), hint=hint)
+                raise InvalidArgument("no such output", where=str(name), expected=", ".join(outputs), hint=hint)
 
     def run_with_ort_values(
         self, output_names: Sequence[str] | None, input_dict_ort_values: Mapping[str, OrtValue], run_options: Any = None

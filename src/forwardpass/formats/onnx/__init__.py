@@ -129,7 +129,8 @@ def _metadata(model: onnx.ModelProto) -> Mapping[str, str]:
         "producer": " ".join(texts_of((model.producer_name, model.producer_version))).strip(),
         "domain": text_of(model.domain),
         "version": str(model.model_version or ""),
-        "description": text_of(model.doc_string or model.graph.doc_string),
+        "description": text_of(model.doc_string),
+        "graph_description": text_of(model.graph.doc_string),
     }
     found.update((text_of(p.key), text_of(p.value)) for p in model.metadata_props)
     return {k: v for k, v in found.items() if v}

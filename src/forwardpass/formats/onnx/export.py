@@ -115,6 +115,7 @@ def _put_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     rest = dict(metadata)
     rest.pop(KEY, "")
     model.doc_string = rest.pop("description", "")
+    model.graph.doc_string = rest.pop("graph_description", "")
     model.domain = rest.pop("domain", "")
     version = rest.get("version", "")
     if version.isascii() and version.isdigit() and len(version) < 19 and str(int(version)) == version != "0":
