@@ -14,13 +14,16 @@ import numpy as np
 
 from .errors import ConfigError, InputError
 from .graph import Array
-from .inputs import as_array, bind_arguments, check_shapes
+from .inputs import as_array, as_model, bind_arguments, check_shapes
 from .records import record
 
 if TYPE_CHECKING:
     from .run import Model
 
 __all__ = ["Batcher"]
+
+_WHOLE = (int, np.integer)
+_REAL = (*_WHOLE, float, np.floating)
 
 
 @record(slots=True, eq=False)
@@ -58,7 +61,7 @@ class Batcher:
     ConfigError
         A number that makes no sense.
     InputError
-        A model with an input or an output that is not by rows.
+        No model, or one with an input or an output that is not by rows.
 
     Examples
     --------
@@ -69,15 +72,11 @@ class Batcher:
     def __init__(
         self, model: Model, max_batch: int = 32, max_delay: float = 0.001, *, max_waiting: int | None = None
     ) -> None:
+        _check_rows(as_model(model))
+        _check_number("max_batch", max_batch, _WHOLE, 1)
         waiting = 8 * max_batch if max_waiting is None else max_waiting
-        for name, value, least in (
-            ("max_batch", max_batch, 1),
-            ("max_delay", max_delay, 0),
-            ("max_waiting", waiting, 1),
-        ):
-            if not value >= least or value == float("inf"):
-                raise ConfigError("wrong number", where=name, expected=f">= {least}", got=repr(value))
-        _check_rows(model)
+        _check_number("max_waiting", waiting, _WHOLE, 1)
+        _check_number("max_delay", max_delay, _REAL, 0)
         self.model, self.max_batch, self.max_delay, self.max_waiting = model, max_batch, max_delay, waiting
         self._closed = False
         self._start()
@@ -258,6 +257,13 @@ class Batcher:
         cuts = np.cumsum([r.rows for r in batch])[:-1]
         # Copies, so that nobody keeps the rows of others in memory or writes to them.
         return [[p.copy() for p in parts] for parts in zip(*(np.split(y, cuts) for y in whole))]
+
+
+def _check_number(name: str, value: Any, kinds: tuple[type[Any], ...], least: int) -> None:
+    """Raise ConfigError where a number is not of these types, not finite, or below the least."""
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < float("inf"):
+        expected = f"{'an integer' if kinds is _WHOLE else 'a number'} >= {least}"
+        raise ConfigError("wrong number", where=name, expected=expected, got=repr(value))
 
 
 def _check_rows(model: Model) -> None:

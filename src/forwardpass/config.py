@@ -53,21 +53,21 @@ def default_threads() -> tuple[int, str]:
     return host["threads"], host["reason"]
 
 
-def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
-    """Check and complete what a model was asked to run with.
+def settings(threads: int | None, precision: str, isa: str | None = "") -> Settings:
+    """Check and complete what a model was asked to run with; None is the default of threads and ISA.
 
     Raises
     ------
     ConfigError
         Naming the setting that is wrong.
     """
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         raise ConfigError(
             "unknown precision",
             where="precision",
             expected=", ".join(PRECISIONS),
             got=repr(precision),
-            hint=suggest(str(precision), PRECISIONS),
+            hint=suggest(precision, PRECISIONS),
         )
     if threads is None:
         threads = default_threads()[0]
@@ -76,7 +76,7 @@ def settings(threads: int | None, precision: str, isa: str = "") -> Settings:
         raise ConfigError(
             "wrong number of threads", where="threads", expected=f"1 to {_MAX_THREADS}", got=repr(threads)
         )
-    name = choose_isa(isa)
+    name = choose_isa("" if isa is None else str(isa))
     info: dict[str, Any] = next(i for i in _native.isas() if i["name"] == name)
     return Settings(
         name, info["panel"], info["tile_panels"], number, precision, info["tiles"], _native.cache_sizes()[1]

@@ -3,16 +3,16 @@ what was found, with the same three things as fields."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 __all__ = ["ConfigError", "Error", "FileError", "GraphError", "InputError", "UnsupportedError"]
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt name, or nothing."""
+def suggest(name: object, known: Iterable[str]) -> str:
+    """A hint for a misspelt name, or nothing: what a caller gives as a name need not be text."""
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), 1)
+    near = difflib.get_close_matches(name, list(known), 1) if isinstance(name, str) else []
     return f"did you mean {near[0]!r}?" if near else ""
 
 
@@ -82,6 +82,12 @@ class GraphError(Error):
 
 class InputError(Error, ValueError):
     """An argument of a call that does not fit the model: name, shape, dtype or value."""
+
+
+def unknown(what: str, name: object, where: str, known: Collection[str]) -> InputError:
+    """The error for a name that is none of the known ones."""
+    hint = suggest(name, known)
+    return InputError(f"unknown {what} {name!r}", where=where, expected=", ".join(known), got=str(name), hint=hint)
 
 
 class UnsupportedError(Error):

@@ -11,6 +11,7 @@ import numpy as np
 from . import __version__, _native
 from .config import PRECISIONS, choose_isa, default_threads
 from .graph import Node
+from .inputs import as_model
 from .ops.lower_linear import PRODUCTS
 from .plan import Plan
 from .plan.depth_first import Chain
@@ -34,6 +35,11 @@ def explain(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> 
         Printable; `.log` is the passes' log, `.steps` a list of dicts with node, kernel, algorithm, isa, threads,
         bytes, flops; `.fallbacks` maps nodes without native kernels, which have the kernel "definition", to the
         reason.
+
+    Raises
+    ------
+    InputError
+        No model, or a shape that does not fit it.
     """
     return Explanation(model, shapes)
 
@@ -79,7 +85,7 @@ class Explanation(Steps):
     """See `explain`."""
 
     def __init__(self, model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> None:
-        plan = model.plan(shapes)
+        plan = as_model(model).plan(shapes)
         super().__init__(plan)
         self.log = model.log
         self.isa = model.settings.isa

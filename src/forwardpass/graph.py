@@ -117,7 +117,7 @@ def _check_inputs(inputs: Mapping[str, TensorType], where: str) -> None:
 def _is_dim(value: Any) -> bool:
     if value is None or isinstance(value, str):
         return True
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _short(value: Any) -> str:

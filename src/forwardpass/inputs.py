@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .dtypes import STRING, decode, encode, from_foreign, is_narrow, name_of
-from .errors import InputError, suggest
+from .errors import InputError, unknown
 from .graph import Array, TensorType, Value
 from .memory import is_dense
 
+if TYPE_CHECKING:
+    from .run import Model
+
 __all__ = [
     "as_array",
+    "as_mapping",
+    "as_model",
     "as_ndarray",
     "as_shape",
+    "as_tensor",
     "as_value",
     "bind_arguments",
     "bind_outputs",
@@ -26,6 +32,35 @@ __all__ = [
     "check_shapes",
     "shape_of",
 ]
+
+
+def as_model(model: Any) -> Model:
+    """A model, as it is.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    from .run import Model
+
+    if isinstance(model, Model):
+        return model
+    hint = "forwardpass.Model(graph) makes one"
+    raise InputError("not a model", where="model", expected="a Model", got=type(model).__name__, hint=hint)
+
+
+def as_mapping(given: Any, where: str, expected: str) -> Mapping[Any, Any]:
+    """A mapping, as it is.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    if isinstance(given, Mapping):
+        return given
+    raise InputError("not a mapping", where=where, expected=expected, got=type(given).__name__)
 
 
 def bind_arguments(
@@ -46,8 +81,7 @@ def bind_arguments(
     bound = dict(zip(names, args))
     for name, value in kwargs.items():
         if name not in inputs:
-            hint = suggest(name, names)
-            raise InputError(f"unknown input {name!r}", where="call", expected=", ".join(names), got=name, hint=hint)
+            raise unknown("input", name, "call", names)
         if name in bound:
             raise InputError(f"input {name!r} is given twice", where="call", expected="once", got="twice")
         bound[name] = value
@@ -68,13 +102,12 @@ def bind_shapes(given: Mapping[str, Sequence[int]], inputs: Mapping[str, TensorT
     Raises
     ------
     InputError
-        An unknown input, or a shape that does not fit.
+        No mapping, an unknown input, or a shape that does not fit.
     """
-    shapes = {k: as_shape(k, v) for k, v in given.items()}
+    shapes = {k: as_shape(k, v) for k, v in as_mapping(given, "shapes", "input name -> shape").items()}
     for name in shapes:
         if name not in inputs:
-            hint, expected = suggest(name, inputs), ", ".join(inputs)
-            raise InputError(f"unknown input {name!r}", where="shapes", expected=expected, got=name, hint=hint)
+            raise unknown("input", name, "shapes", inputs)
     for name, t in inputs.items():
         shapes.setdefault(name, tuple(d if isinstance(d, int) else 1 for d in t.shape or ()))
     check_shapes(shapes, inputs)
@@ -90,14 +123,12 @@ def bind_outputs(given: Any, outputs: Mapping[str, TensorType]) -> Mapping[str, 
         Unknown or missing outputs.
     """
     targets = by_name(given, outputs)
-    expected = ", ".join(outputs)
     for name in targets:
         if name not in outputs:
-            hint = suggest(name, outputs)
-            raise InputError(f"unknown output {name!r}", where="run_into", expected=expected, got=name, hint=hint)
+            raise unknown("output", name, "run_into", outputs)
     if len(targets) < len(outputs):
         got = ", ".join(targets) or "none"
-        raise InputError("missing outputs", where="run_into", expected=expected, got=got)
+        raise InputError("missing outputs", where="run_into", expected=", ".join(outputs), got=got)
     return targets
 
 
@@ -146,7 +177,7 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
     if is_narrow(wanted.dtype) or wanted.dtype == STRING:
         return _unusual(where, array, wanted)
     dtype = wanted.dtype.newbyteorder("=")
-    if array.dtype.kind not in "biufc" or (array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind")):
+    if not _may_become(array.dtype, dtype):
         raise InputError("wrong dtype", where=where, expected=dtype.name, got=str(array.dtype))
     if dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, dtype):
         limits, least, most = np.iinfo(dtype), array.min(), array.max()
@@ -158,6 +189,13 @@ def as_array(name: str, value: Any, wanted: TensorType) -> Array:
             return np.require(array, dtype, ["C", "A"])
     except MemoryError:
         raise InputError("not enough memory for a copy", where=where, got=str(TensorType.of(array))) from None
+
+
+def _may_become(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Whether numbers of one dtype are taken for another one. Of integers the values decide, not the types: those of
+    Python are int64 in an array."""
+    integers = given.kind in "iu" and wanted.kind in "iu"
+    return given.kind in "biufc" and (integers or np.can_cast(given, wanted, "same_kind"))
 
 
 def _is_plain(dtype: np.dtype[Any]) -> bool:
@@ -181,8 +219,13 @@ def _unusual(where: str, array: Array, wanted: TensorType) -> Array:
     return made
 
 
-def as_ndarray(name: str, value: Any) -> Array:
+def as_ndarray(name: str, value: Any, where: str = "") -> Array:
     """Whatever NumPy or DLPack can read as an array, without a copy where that is possible.
+
+    Parameters
+    ----------
+    where
+        What messages call it: the input of that name, if not given.
 
     Raises
     ------
@@ -191,7 +234,7 @@ def as_ndarray(name: str, value: Any) -> Array:
     """
     if isinstance(value, np.ndarray):
         return value
-    where, kind = f"input {name!r}", type(value).__name__
+    where, kind = where or f"input {name!r}", type(value).__name__
     if value is None or isinstance(value, (str, bytes, dict)):
         raise InputError("not an array", where=where, expected="an array", got=kind)
     try:
@@ -219,8 +262,25 @@ def as_shape(name: str, value: Any) -> tuple[int, ...]:
     return shape
 
 
+def as_tensor(name: str, value: Any) -> Array:
+    """An output that is to fill an array, as it is.
+
+    Raises
+    ------
+    InputError
+        It is a sequence, a map, or an empty optional.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    kind = "a sequence" if isinstance(value, list) else "a map" if isinstance(value, dict) else "an empty optional"
+    raise InputError(
+        f"the output is {kind}", where=f"output {name!r}", expected="an array", got=type(value).__name__,
+        hint="call the model instead",
+    )  # fmt: skip
+
+
 def check_output(name: str, value: Any, wanted: TensorType, others: Sequence[Array]) -> Array:
-    """A caller's array for an output, as it is.
+    """A caller's array for an output, as it is; an array of ml_dtypes is one of the narrow type of that name.
 
     Raises
     ------
@@ -230,7 +290,7 @@ def check_output(name: str, value: Any, wanted: TensorType, others: Sequence[Arr
     where = f"output {name!r}"
     if not isinstance(value, np.ndarray):
         raise InputError("not an array", where=where, expected=str(wanted), got=type(value).__name__)
-    got = TensorType.of(value)
+    got = TensorType.of(from_foreign(value))
     if got != wanted:
         raise InputError("wrong array", where=where, expected=str(wanted), got=str(got))
     flags = value.flags

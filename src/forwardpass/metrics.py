@@ -11,12 +11,15 @@ Each metric is a function `(y_true, y_pred) -> one number per row`, float64; the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .dtypes import DTYPES, decode, from_foreign, name_of
 from .errors import InputError, suggest
 from .graph import Array
+from .inputs import as_ndarray
 
 if TYPE_CHECKING:
     from .run import Model
@@ -147,7 +150,7 @@ def top_k(k: int = 5) -> Metric:
         raise InputError("wrong number of classes", where="top_k", expected="a positive integer", got=repr(k))
 
     def metric(y_true: Array, y_pred: Array) -> Array:
-        y, p = np.asarray(y_true), np.asarray(y_pred)
+        y, p = _numeric("top_k", y_true), np.asarray(y_pred)
         classes = y.argmax(axis=-1) if y.shape == p.shape and y.ndim > 1 else _numbers("top_k", y, p)
         own = np.take_along_axis(p, classes[..., np.newaxis], axis=-1)
         return _row_means(((p > own).sum(axis=-1) < k) & np.isfinite(own[..., 0]))
@@ -183,13 +186,22 @@ def _row_means(values: Array) -> Array:
 
 def _alike(name: str, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
     """Both in float64 and of the shape of the predictions, of which a last dimension of 1 may be missing."""
-    y, p = np.asarray(y_true), np.asarray(y_pred)
+    y, p = _numeric(name, y_true), np.asarray(y_pred)
     if y.shape != p.shape:
         fits = (*y.shape, 1) == p.shape or y.shape == (*p.shape, 1)
         if not fits:
             raise InputError("the answers do not fit", where=name, expected=str(list(p.shape)), got=str(list(y.shape)))
         y = y.reshape(p.shape)
     return y.astype(np.float64), p.astype(np.float64)
+
+
+def _numeric(name: str, y_true: Array) -> Array:
+    """The answers as numbers that NumPy calculates with."""
+    y = from_foreign(np.asarray(y_true))
+    y = decode(y) if y.dtype in DTYPES.values() else y
+    if y.dtype.kind not in "biuf":
+        raise InputError("the answers are no numbers", where=name, expected="numbers", got=name_of(y.dtype))
+    return y
 
 
 def _classes(name: str, p: Array) -> None:
@@ -199,7 +211,7 @@ def _classes(name: str, p: Array) -> None:
 
 def _numbers(name: str, y_true: Array, y_pred: Array) -> Array:
     """Class numbers of the shape of the predictions without their last dimension."""
-    y, p = np.asarray(y_true), np.asarray(y_pred)
+    y, p = _numeric(name, y_true), np.asarray(y_pred)
     _classes(name, p)
     if y.shape == (*p.shape[:-1], 1):
         y = y[..., 0]
@@ -207,7 +219,8 @@ def _numbers(name: str, y_true: Array, y_pred: Array) -> Array:
         raise InputError(
             "the answers do not fit", where=name, expected=f"class numbers {list(p.shape[:-1])}", got=str(list(y.shape))
         )
-    whole = y.astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what is not finite is no class number, which the next lines say
+        whole = y.astype(np.int64)
     if y.size and not ((whole == y).all() and whole.min() >= 0 and whole.max() < p.shape[-1]):
         raise InputError(
             "no class numbers", where=name, expected=f"0 to {p.shape[-1] - 1}", got=f"{y.min()} to {y.max()}"
@@ -246,7 +259,7 @@ def evaluate(
         if output not in found:
             hint = suggest(output, found)
             raise InputError("unknown output", where="y", expected=", ".join(found), got=str(output), hint=hint)
-        given = np.asarray(right)
+        given = as_ndarray("y", right, "y")
         if not given.ndim or len(given) != len(found[output]) or not len(given):
             rows = f"{len(found[output])} rows" if len(found[output]) else "1 row or more"
             raise InputError("the answers do not fit", where="y", expected=rows, got=str(list(given.shape)))
@@ -257,16 +270,19 @@ def evaluate(
 
 
 def _named(metrics: Iterable[str | Metric]) -> dict[str, Metric]:
+    """Name -> metric. Further functions of one name, such as lambdas, are name_1, name_2, ... as Keras has it."""
     found: dict[str, Metric] = {}
+    if not isinstance(metrics, Iterable):
+        raise InputError("no metrics", where="metrics", expected="names or functions", got=repr(metrics))
     for metric in metrics:
-        if callable(metric):
-            found[getattr(metric, "__name__", str(metric))] = metric
-            continue
-        if metric not in METRICS:
-            hint = suggest(str(metric), METRICS)
+        if not callable(metric) and not (isinstance(metric, str) and metric in METRICS):
+            hint = suggest(metric, METRICS)
             expected = f"a function, or one of {', '.join(METRICS)}"
             raise InputError("unknown metric", where="metrics", expected=expected, got=repr(metric), hint=hint)
-        found[metric] = METRICS[metric]
+        function = METRICS[metric] if isinstance(metric, str) else metric
+        name = metric if isinstance(metric, str) else getattr(metric, "__name__", str(metric))
+        names = chain([name], (f"{name}_{k}" for k in count(1)))
+        found[next(n for n in names if found.get(n, function) is function)] = function
     if not found:
         raise InputError("no metrics", where="metrics", expected="one or more")
     return found

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
-from .graph import Array
-from .inputs import as_ndarray, bind_arguments
+from .graph import Array, TensorType
+from .inputs import as_ndarray, as_tensor, bind_arguments
 
 if TYPE_CHECKING:
     from .run import Model
@@ -25,15 +25,15 @@ def predict(model: Model, x: Any, batch_size: int, progress: bool) -> Any:
     given = bind_arguments((), x, model.inputs) if isinstance(x, Mapping) else bind_arguments((x,), {}, model.inputs)
     arrays = {k: as_ndarray(k, v) for k, v in given.items()}
     count = _rows(arrays)
-    whole: list[Any] = []
+    whole: list[Array] = []
     with _progress(count) if progress else nullcontext(lambda done: None) as advance:
         for start in range(0, max(count, 1), batch_size):
             rows = min(batch_size, count - start)
             parts = model.outputs_for({k: a[start : start + rows] for k, a in arrays.items()})
             if not whole:
                 whole = [_empty(name, count, rows, p) for name, p in zip(model.outputs, parts)]
-            for all_rows, part in zip(whole, parts):
-                all_rows[start : start + rows] = part
+            for name, all_rows, part in zip(model.outputs, whole, parts):
+                _put(name, all_rows[start : start + rows], part)
             advance(start + rows)
     return model.as_result(whole)
 
@@ -54,14 +54,31 @@ def _rows(arrays: Mapping[str, Array]) -> int:
     return count
 
 
-def _empty(name: str, count: int, rows: int, part: Array) -> Array:
+def _empty(name: str, count: int, rows: int, part: Any) -> Array:
     """Room for all rows of an output, of which `part` are the first ones."""
-    if part.shape[:1] != (rows,):
+    if as_tensor(name, part).shape[:1] != (rows,):
         raise InputError(
             "the output has no row per row of the inputs", where=f"output {name!r}", expected=f"{rows} rows",
             got=str(part.shape), hint="call the model instead",
         )  # fmt: skip
-    return np.empty((count, *part.shape[1:]), part.dtype)
+    shape = (count, *part.shape[1:])
+    try:
+        return np.empty(shape, part.dtype)
+    except (MemoryError, ValueError):  # the second where not even the number of bytes is one
+        raise InputError(
+            "not enough memory for all rows", where=f"output {name!r}", got=str(TensorType(part.dtype, shape)),
+            hint="predict fewer rows at a time",
+        ) from None  # fmt: skip
+
+
+def _put(name: str, rows: Array, part: Any) -> None:
+    """Fill the rows of a batch. NumPy would repeat what is too small for them."""
+    if as_tensor(name, part).shape != rows.shape:
+        raise InputError(
+            "the output has another shape than in the batches before", where=f"output {name!r}",
+            expected=str(rows.shape), got=str(part.shape), hint="call the model instead",
+        )  # fmt: skip
+    rows[...] = part
 
 
 def _progress(total: int) -> AbstractContextManager[Any]:

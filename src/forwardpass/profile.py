@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .errors import FileError
 from .graph import Array, Node
 from .tabular import Parts, Report
 
@@ -130,7 +131,13 @@ class Profile(Report):
         return Parts([], columns, rows, ["", f"{self.calls} calls, {typical / 1e3:.3f} us each in kernels"])
 
     def save_trace(self, path: str | os.PathLike[str]) -> None:
-        """Write a Chrome trace (chrome://tracing, Perfetto) of the first 10,000 steps, one after another."""
+        """Write a Chrome trace (chrome://tracing, Perfetto) of the first 10,000 steps, one after another.
+
+        Raises
+        ------
+        FileError
+            The file cannot be written.
+        """
         events = []
         now = 0
         for row, ns in self._events:
@@ -138,5 +145,8 @@ class Profile(Report):
             args = {"flops": row["flops"], "bytes": row["bytes"]}
             events.append(event | {"pid": 0, "tid": 0, "args": args})
             now += ns
-        with open(path, "w", encoding="utf-8") as f:
-            json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, f)
+        try:
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump({"traceEvents": events, "displayTimeUnit": "ns"}, f)
+        except OSError as e:
+            raise FileError(f"cannot write the file ({e.strerror or e})", where=os.fsdecode(path)) from e

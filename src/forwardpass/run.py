@@ -18,7 +18,18 @@ from .config import settings
 from .errors import InputError, suggest
 from .formats import npz as npz  # most models are such files, and their load shall import nothing
 from .graph import Array, Graph, TensorType
-from .inputs import as_value, bind_arguments, bind_outputs, bind_shapes, by_name, check_output, check_shapes, shape_of
+from .inputs import (
+    as_mapping,
+    as_tensor,
+    as_value,
+    bind_arguments,
+    bind_outputs,
+    bind_shapes,
+    by_name,
+    check_output,
+    check_shapes,
+    shape_of,
+)
 from .ops.evaluate import infer_types
 from .plan import Plan, Settings
 from .plan.hybrid import AnyPlan, Hybrid
@@ -72,7 +83,9 @@ class Model(Caller, Around):
         A setting that is unknown or not available.
     """
 
-    def __init__(self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str = "") -> None:
+    def __init__(
+        self, graph: Any, *, threads: int | None = None, precision: str = "float32", isa: str | None = ""
+    ) -> None:
         self._asked = (threads, precision, isa)
         self._file, self._pickle_by = "", "bytes"
         self.settings = settings(threads, precision, isa)
@@ -121,7 +134,7 @@ class Model(Caller, Around):
         InputError
             A shape that does not fit the model.
         """
-        given = bind_shapes(shapes or {}, self.inputs)
+        given = bind_shapes({} if shapes is None else shapes, self.inputs)
         return self._plans(tuple(given[k] for k in self.inputs))
 
     # ---- calls; the fast path is Caller's
@@ -164,12 +177,12 @@ class Model(Caller, Around):
         if isinstance(plan, Hybrid):
             # Before the outputs are looked at: their shapes may only be known now.
             results = plan.run(dict(zip(self.inputs, arrays)), profile)
-            types = {name: TensorType.of(r) for name, r in zip(types, results)}
+            types = {name: TensorType.of(as_tensor(name, r)) for name, r in zip(types, results)}
         checked: list[Array] = []
         for name in self.outputs:
             checked.append(check_output(name, targets[name], types[name], [*arrays, *checked]))
         for target, result in zip(checked, results):
-            np.copyto(target, result)
+            np.copyto(target, result if target.dtype == result.dtype else public(result))
         if isinstance(plan, Plan):
             plan.run(arrays, into=checked, profile=profile)
             if profile is None:
@@ -201,9 +214,9 @@ class Model(Caller, Around):
         if not capture and isinstance(inputs, dict) and inputs.keys() == self.inputs.keys():
             found = self(*[inputs[name] for name in self.inputs])  # the fast path takes arguments in order
             return dict(zip(self.graph.outputs, (found,) if self._tuple is None else found))
-        names = tuple(dict.fromkeys([capture] if isinstance(capture, str) else capture))
-        model = self._variants(names) if names else self
-        return dict(zip(model.outputs, model.outputs_for(bind_arguments((), inputs, self.inputs))))
+        bound = bind_arguments((), as_mapping(inputs, "inputs", "input name -> array"), self.inputs)
+        model = self._variants(names) if (names := _names(capture)) else self
+        return dict(zip(model.outputs, model.outputs_for(bound)))
 
     def like(self, graph: Any) -> Model:
         """Another graph as a model with the settings of this one."""
@@ -338,12 +351,20 @@ def _like(graph: Any, settings: Settings) -> Model:
     return Model(graph, threads=settings.threads, precision=settings.precision, isa=settings.isa)
 
 
+def _names(capture: Any) -> tuple[str, ...]:
+    """The names of values, each once."""
+    try:
+        return tuple(dict.fromkeys([capture] if isinstance(capture, str) else capture))
+    except TypeError:
+        raise InputError("not names", where="capture", expected="names of values", got=repr(capture)) from None
+
+
 def _variant(graph: Graph, settings: Settings, names: tuple[str, ...]) -> Model:
     """A model with more outputs. No method, so that no cycle keeps memory until a garbage collection."""
     values = graph.producers().keys() | graph.inputs.keys() | graph.constants.keys()
     for n in names:
         if n not in values:
-            raise InputError(f"unknown value {n!r}", where="capture", got=n, hint=suggest(n, values))
+            raise InputError(f"unknown value {n!r}", where="capture", got=str(n), hint=suggest(n, values))
     graph = graph.copy()
     graph.outputs += [n for n in names if n not in graph.outputs]
     return _like(graph, settings)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError, suggest
+from .dtypes import name_of
+from .errors import InputError, unknown
 from .graph import Array, TensorType
-from .inputs import as_array, bind_arguments
+from .inputs import as_array, as_mapping, bind_arguments
+from .plan import Plan
 from .recurrence import show_states
 from .result import result_type
 
@@ -157,7 +159,7 @@ class Stream:
         results = dict(zip(self.model.outputs, self.model.outputs_for(bound)))
         after = {i: results[o] for i, o in self.pairs.items()}
         for name, value in after.items():
-            if value.ndim != before[name].ndim or value.dtype != before[name].dtype:
+            if value.ndim != before[name].ndim or name_of(value.dtype) != name_of(before[name].dtype):
                 raise InputError(
                     "the output cannot be the next value of the state", where=f"state {name!r}",
                     expected=str(TensorType.of(before[name])), got=str(TensorType.of(value)),
@@ -165,7 +167,9 @@ class Stream:
         self._forget()
         self._states = after
         made = [results[o] for o in self.outputs]
-        if all(after[k].shape == v.shape for k, v in before.items()):
+        # Only a plan knows the shapes of all outputs before it runs, and takes memory to write them to.
+        whole = isinstance(self.model.plan({k: v.shape for k, v in bound.items()}), Plan)
+        if whole and all(after[k].shape == v.shape for k, v in before.items()):
             self._shapes = tuple(v.shape for v in frames.values())
             self._made = [(o, v.shape, v.dtype) for o, v in zip(self.outputs, made)]
             self._make_buffers(after)
@@ -222,9 +226,7 @@ class Stream:
         """
         for name in states:
             if name not in self.pairs:
-                hint = suggest(name, self.pairs)
-                expected = ", ".join(self.pairs)
-                raise InputError(f"unknown state {name!r}", where="reset", expected=expected, got=name, hint=hint)
+                raise unknown("state", name, "reset", self.pairs)
         given = {k: np.array(as_array(k, v, self.model.inputs[k])) for k, v in states.items()}
         for name, value in given.items():
             if not _alike(self.model.inputs[name], TensorType.of(value)):
@@ -255,7 +257,7 @@ def _result_of(names: list[str]) -> Callable[[list[Any]], Any]:
 def _paired(model: Model, states: Mapping[str, str] | None) -> tuple[Model, dict[str, str]]:
     """The model that a stream runs, and its states."""
     if states is not None:
-        return model, _checked(model, dict(states))
+        return model, _checked(model, dict(as_mapping(states, "stream", "state input -> output")))
     pairs = pair_states(model.inputs, model.outputs)
     if pairs:
         return model, pairs
@@ -272,9 +274,8 @@ def _paired(model: Model, states: Mapping[str, str] | None) -> tuple[Model, dict
 def _checked(model: Model, pairs: dict[str, str]) -> dict[str, str]:
     for what, names, known in (("input", pairs, model.inputs), ("output", pairs.values(), model.outputs)):
         for name in names:
-            if name not in known:
-                hint, expected = suggest(name, known), ", ".join(known)
-                raise InputError(f"unknown {what} {name!r}", where="stream", expected=expected, got=name, hint=hint)
+            if not isinstance(name, str) or name not in known:
+                raise unknown(what, name, "stream", known)
     if not pairs or len(set(pairs.values())) < len(pairs) or len(pairs) == len(model.outputs):
         expected = "input -> output, each output once, and one output that is no state"
         raise InputError("the states are wrong", where="stream", expected=expected, got=str(pairs))

@@ -222,12 +222,24 @@ def test_a_forgotten_batcher_leaves_no_thread(model: Model, rng: np.random.Gener
 
 
 @pytest.mark.parametrize(
-    ("where", "value"), [("max_batch", 0), ("max_delay", -1), ("max_delay", float("nan")), ("max_waiting", 0)]
-)
-def test_wrong_numbers(model: Model, where: str, value: float) -> None:
+    ("where", "value"),
+    [
+        ("max_batch", 0), ("max_batch", 2.5), ("max_batch", True), ("max_batch", "8"), ("max_batch", None),
+        ("max_delay", -1), ("max_delay", float("nan")), ("max_delay", float("inf")), ("max_delay", "1"),
+        ("max_waiting", 0), ("max_waiting", 2.5),
+    ],
+)  # fmt: skip
+def test_wrong_numbers(model: Model, where: str, value: Any) -> None:
     with pytest.raises(ConfigError) as e:
         fp.Batcher(model, **{where: value})
     assert e.value.where == where
+    assert e.value.got == repr(value)
+
+
+def test_numbers_of_numpy(model: Model, rng: np.random.Generator) -> None:
+    x = rows(2, rng)
+    with fp.Batcher(model, max_batch=np.int64(4), max_delay=np.float32(0)) as batcher:  # type: ignore[arg-type]
+        np.testing.assert_array_equal(batcher(x), model(x))
 
 
 def test_a_model_that_is_not_by_rows() -> None:

@@ -166,11 +166,31 @@ def test_integers_do_not_wrap() -> None:
         model(np.array([1.0]))
 
 
+@pytest.mark.parametrize("wanted", ["int8", "uint8", "uint16", "uint32", "uint64"])
+def test_integers_of_python_become_those_of_the_model(wanted: str) -> None:
+    m = Maker(dtype=F32)
+    m.inputs["i"] = TensorType(np.dtype(wanted), ("N",))
+    model = Model(m.graph(m("Cast", "i", to=1, out="y")))
+    np.testing.assert_array_equal(model([1, 2]), [1, 2])
+    np.testing.assert_array_equal(model(np.array([1, 127], np.int16)), [1, 127])
+    for value in (-129, 1 << 64) if wanted == "int8" else (-1, 1 << 64):
+        with pytest.raises(InputError, match=r"values out of range|wrong dtype"):
+            model([0, value])
+
+
 def test_more_memory_than_there_is(model: Model) -> None:
     huge = np.broadcast_to(np.float32(1), (1 << 44, 6))
     with pytest.raises(InputError, match=r"not enough memory|too large") as e:
         model(huge, np.broadcast_to(np.float32(1), (1 << 44, 2, 3)))
     assert "x" in e.value.where
+
+
+def test_predict_more_than_memory_holds(model: Model) -> None:
+    count = 1 << 44  # 256 TiB of results
+    given = {"x": np.broadcast_to(X[:1], (count, 6)), "image": np.broadcast_to(IMAGE[:1], (count, 2, 3))}
+    with pytest.raises(InputError, match=r"not enough memory for all rows: got float32\[17592186044416, 4\]") as e:
+        model.predict(given)
+    assert e.value.where == "output 'y'"
 
 
 # ---- arrays that work

@@ -173,6 +173,44 @@ def test_what_does_not_fit(y: Any, metrics: Any, words: str) -> None:
         passing_on(3).evaluate(np.zeros((2, 3), np.float32), y, metrics=metrics)
 
 
+@pytest.mark.parametrize("metric", m.METRICS)
+@pytest.mark.parametrize("y", [["a", "b"], [["a"] * 3] * 2, [None, 1.0], np.zeros(2, [("a", "f4")])])
+def test_answers_that_are_no_numbers(metric: str, y: Any) -> None:
+    with pytest.raises(fp.InputError, match="the answers are no numbers: expected numbers, got "):
+        passing_on(3).evaluate(np.zeros((2, 3), np.float32), y, metrics=metric)
+
+
+def test_ragged_answers() -> None:
+    with pytest.raises(fp.InputError, match="y: not an array"):
+        passing_on(3).evaluate(np.zeros((2, 3), np.float32), [[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "metric", ["sparse_categorical_crossentropy", "sparse_categorical_accuracy", "accuracy", "top_5"]
+)
+def test_class_numbers_that_are_not_finite(metric: str, value: float) -> None:
+    with pytest.raises(fp.InputError, match="no class numbers: expected 0 to 2, got "):
+        passing_on(3).evaluate(np.ones((2, 3), np.float32), [0, value], metrics=metric)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["mse", "mae", "binary_crossentropy", "categorical_crossentropy"])
+def test_values_that_are_not_a_number(metric: str) -> None:
+    x = np.full((2, 3), 1 / 3, np.float32)
+    assert np.isnan(passing_on(3).evaluate(x, np.full((2, 3), np.nan), metrics=metric)[metric])
+
+
+def test_metrics_of_one_name_are_all_there() -> None:
+    d = data()
+    largest, least = (lambda y, p: np.abs(y - p).max(axis=1)), (lambda y, p: np.abs(y - p).min(axis=1))
+    found = passing_on(3).evaluate(d["r"], d["q"], metrics=[largest, least, "mse", "mse", largest])
+    assert list(found) == ["<lambda>", "<lambda>_1", "mse"]
+    assert found["<lambda>"] == pytest.approx(float(largest(d["r"], d["q"]).mean()))
+    assert found["<lambda>_1"] == pytest.approx(float(least(d["r"], d["q"]).mean()))
+
+
 def test_no_rows_and_no_classes() -> None:
     with pytest.raises(fp.InputError, match="expected 1 row or more"):
         passing_on(3).evaluate(np.zeros((0, 3), np.float32), np.zeros((0, 3)))

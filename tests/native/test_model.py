@@ -246,16 +246,17 @@ def test_integers_of_numpy_are_threads() -> None:
     assert Model(mlp(), threads=np.int64(2)).settings.threads == 2  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("precision", ["bfloat17", "", None, "FLOAT32"])
+@pytest.mark.parametrize("precision", ["bfloat17", "", None, "FLOAT32", ["fast"]])
 def test_wrong_precision_lists_those_there_are(precision: Any) -> None:
     with pytest.raises(ConfigError, match="float32, portable, fast, bfloat16") as e:
         Model(mlp(), precision=precision)
     assert e.value.where == "precision"
 
 
-def test_wrong_isa_lists_those_there_are() -> None:
+@pytest.mark.parametrize("wrong", ["sse9", 9, ["scalar"]])
+def test_wrong_isa_lists_those_there_are(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="scalar") as e:
-        Model(mlp(), isa="sse9")
+        Model(mlp(), isa=wrong)
     assert e.value.where == "isa"
 
 

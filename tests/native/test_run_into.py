@@ -10,6 +10,7 @@ import pytest
 from graphs import Maker
 from small_graphs import F32, mlp, two_outputs
 
+from forwardpass.dtypes import DTYPES, decode, from_foreign, name_of
 from forwardpass.errors import InputError
 from forwardpass.run import Model
 
@@ -62,6 +63,24 @@ def test_run_into_allocates_no_arrays() -> None:
         tracemalloc.stop()
     assert after - before < 100  # the loop's own integer
     assert peak - before < 200
+
+
+@pytest.mark.parametrize("code", [16, 17, 18, 19, 20, 21, 22, 23, 24], ids=lambda c: name_of(DTYPES[c]))
+def test_run_into_what_a_call_returns(code: int) -> None:
+    """Also where NumPy lacks the type: arrays of ml_dtypes where that is installed, else the structured ones."""
+    m = Maker(dtype=F32)
+    model = Model(m.graph(m("Cast", m.input("x", "N"), to=code, out="y")))
+    x = np.float32([1, 0, 2])
+    want = model(x)
+    y, own = np.empty_like(want), np.empty(3, DTYPES[code])
+    for _ in range(2):
+        model.run_into(x, y)
+        model.run_into(x, own)
+    assert y.tobytes() == want.tobytes()
+    np.testing.assert_array_equal(decode(own), decode(from_foreign(want)))
+    other = np.empty(3, np.uint16)
+    with pytest.raises(InputError, match=f"wrong array: expected {name_of(DTYPES[code])}.*, got uint16"):
+        model.run_into(x, other)
 
 
 def _bad_outputs() -> dict[str, tuple[Any, str]]:

@@ -13,6 +13,7 @@ from small_graphs import F32, mlp
 
 import forwardpass as fp
 from forwardpass.builder import GRU, LSTM, Dense, Input, Network, Sequential
+from forwardpass.dtypes import BFLOAT16
 from forwardpass.errors import InputError
 from forwardpass.graph import Node, TensorType
 from forwardpass.run import Model
@@ -179,6 +180,38 @@ def test_a_push_allocates_no_states(rng: np.random.Generator) -> None:
     stream = Model(denoiser(), threads=1).stream()
     kept = [stream.push(x) for _ in range(5)]
     assert len({a.ctypes.data for a in kept}) == 5
+
+
+def late_outputs(*more: str) -> Model:
+    """hn = x + h, and where hn is not zero: of a size that only its values tell."""
+    m = Maker(dtype=F32)
+    s = m("Add", m.input("x", 2, 3), m.input("h", 2, 3), out="hn")
+    places = m("Cast", m("NonZero", s), to=1, out="y")
+    return Model(m.graph(places, s, *[m("Neg", s, out=name) for name in more]))
+
+
+@pytest.mark.parametrize("more", [(), ("minus",)])
+def test_outputs_whose_size_depends_on_data(more: tuple[str, ...]) -> None:
+    stream, total = late_outputs(*more).stream(), np.zeros((2, 3), np.float32)
+    one = np.ones((2, 3), np.float32)
+    for x in (np.eye(2, 3, dtype=np.float32), 0 * one, one, one, -3 * one, 0 * one):
+        total += x
+        made = stream.push(x)
+        y = made.y if more else made
+        np.testing.assert_array_equal(y, np.array(np.nonzero(total), np.float32))
+        np.testing.assert_array_equal(stream.states["h"], total)
+        if more:
+            np.testing.assert_array_equal(made.minus, -total)
+
+
+def test_states_of_types_that_numpy_lacks() -> None:
+    m = Maker(dtype=F32)
+    m.inputs["h"] = TensorType(BFLOAT16, (1, 3))
+    s = m("Add", m.input("x", 1, 3), m("Cast", "h", to=1))
+    model = Model(m.graph(m("Neg", s, out="y"), m("Cast", s, to=16, out="hn")))
+    stream, x = model.stream(), np.float32([[1, 2, 3]])
+    for k in range(1, 5):
+        np.testing.assert_array_equal(stream.push(x), -k * x)
 
 
 PAIRS = [
