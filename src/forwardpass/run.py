@@ -91,9 +91,8 @@ class Model(Caller, Around):
         self.settings = settings(threads, precision, isa)
         if isinstance(graph, _File):
             self._file = os.path.abspath(os.fsdecode(graph.path))
-            self.graph, self._prepared = of_file(
-                graph.path, self.settings, partial(graph.read, threads=self.settings.threads)
-            )
+            read = partial(graph.read, threads=self.settings.threads)
+            self.graph, self._prepared = of_file(graph.path, self.settings, read)
         else:
             self.graph = as_graph(graph)
             self._prepared = Prepared(self.graph, self.settings)
@@ -397,4 +396,5 @@ def load(
     ConfigError
         A setting that is unknown or not available.
     """
-    return Model(_File(path, partial(formats.load_graph, path, inputs=inputs)), threads=threads, precision=precision)
+    read = partial(formats.load_graph, path)  # with `inputs`, the file alone does not say what the model is
+    return Model(_File(path, read) if inputs is None else read(inputs=inputs), threads=threads, precision=precision)

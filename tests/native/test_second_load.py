@@ -156,6 +156,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_shared(path: Path) -> None:
     assert of_file(path, settings, read)[1] is second
 
 
+def test_shapes_of_inputs_are_refused_whoever_lives(path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(fp.InputError, match="says the shapes of its inputs itself"):
+            fp.load(path, inputs=[(1, 8)])
+        alive = fp.load(path)
+    assert alive(X).shape == (1, 8)
+
+
 def test_other_formats_are_read_each_time(tmp_path: Path) -> None:
     fp.save(scaled(1), tmp_path / "m.npz")
     (tmp_path / "m").write_bytes((tmp_path / "m.npz").read_bytes())  # a format found by its first bytes
