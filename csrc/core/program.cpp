@@ -141,11 +141,24 @@ KernelArgs Program::shifted(KernelArgs args, const Shift& shift, std::int64_t ti
   return args;
 }
 
+void Program::run_step(const Call& call, std::size_t s, int first, int last) noexcept {
+  const Program& program = *call.program;
+  const Step& step = program.steps_[s];
+  const KernelArgs& args = call.context->args[s];
+  if (step.together) {
+    const Range range = program.joined(s, first, last);
+    if (range.begin < range.end) step.fn(args, range);
+    return;
+  }
+  const Range* const ranges = program.ranges_.data() + s * static_cast<std::size_t>(program.threads_);
+  for (int t = first; t < last; ++t) {
+    if (ranges[t].begin < ranges[t].end) run_range(step, args, ranges[t], call.backwards);
+  }
+}
+
 void Program::run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept {
   const Program& program = *call.program;
   const FlushDenormals flush;
-  const KernelArgs* const all = call.context->args.data();
-  const Range* const all_ranges = program.ranges_.data();
   const auto threads = static_cast<std::size_t>(program.threads_);
   std::int64_t* const times = first == 0 ? call.nanoseconds : nullptr;
   std::int64_t time = times ? now() : 0;
@@ -157,19 +170,9 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
     time = done;
   };
   const auto run_plain = [&](std::size_t begin, std::size_t end) {
-    const KernelArgs* args = all + begin;
-    const Range* ranges = all_ranges + begin * threads;
-    for (std::size_t s = begin; s < end; ++s, ++args, ranges += threads) {
-      const Step& step = program.steps_[s];
-      if (step.together) {
-        const Range range = program.joined(s, first, last);
-        if (range.begin < range.end) step.fn(*args, range);
-      } else {
-        for (int t = first; t < last; ++t) {
-          if (ranges[t].begin < ranges[t].end) run_range(step, *args, ranges[t], call.backwards);
-        }
-      }
-      after(s, barrier && step.barrier);
+    for (std::size_t s = begin; s < end; ++s) {
+      run_step(call, s, first, last);
+      after(s, barrier && program.steps_[s].barrier);
     }
   };
   std::size_t begin = 0;
@@ -179,11 +182,11 @@ void Program::run_steps(const Call& call, int first, int last, Barrier* barrier)
       for (std::size_t s = loop.first; s < loop.last; ++s) {
         const Shift& shift = program.shifts_[loop.shifts + s - loop.first];
         for (int t = first; t < last; ++t) {
-          Range range = all_ranges[s * threads + static_cast<std::size_t>(t)];
+          Range range = program.ranges_[s * threads + static_cast<std::size_t>(t)];
           if (range.begin >= range.end) continue;
           range.begin += i * shift.range;
           range.end += i * shift.range;
-          program.steps_[s].fn(shifted(all[s], shift, i), range);
+          program.steps_[s].fn(shifted(call.context->args[s], shift, i), range);
         }
         after(s, false);
       }

@@ -132,6 +132,7 @@ class Program {
   static void set_operand(KernelArgs& args, std::uint16_t operand, const void* address);
   // The parts of threads first .. last - 1 of every step; without a barrier, one thread does all parts in order.
   static void run_steps(const Call& call, int first, int last, Barrier* barrier) noexcept;
+  static void run_step(const Call& call, std::size_t s, int first, int last) noexcept;
   static KernelArgs shifted(KernelArgs args, const Shift& shift, std::int64_t times) noexcept;
   static void run_range(const Step& step, const KernelArgs& args, Range range, bool backwards) noexcept;
   // The ranges of threads first .. last - 1 as one.
