@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 import tolerance
 from forwardpass import _native
 from forwardpass._native import run_kernel
-from forwardpass.ops.lower_linear import entries
+from forwardpass.ops.lower_linear import entries, tile_rows
+from forwardpass.ops.registry import Lowering
 
 ISAS = [i for i in _native.isas() if i["available"]]
 GAP = 5  # columns of C and of the residual that belong to nobody
@@ -96,3 +98,11 @@ def test_tiles_parts_and_isas_give_the_same_bits(case: Product) -> None:
             for cuts in ([], [tiles // 3, tiles // 2]):
                 got = compute(case, isa, tile_m, cuts)
                 np.testing.assert_array_equal(got.view(np.int32), want.view(np.int32), err_msg=f"{isa} {tile_m} {cuts}")
+
+
+def test_rows_that_meet_in_a_set_of_l1_are_few() -> None:
+    """Where rows begin a multiple of 4 KiB apart, the lines of a tile's rows all want one set, of eight or more."""
+    info = next(i for i in _native.isas() if i["name"] == "avx512")
+    kind = cast(Lowering, SimpleNamespace(panel=info["panel"], tile_panels=info["tile_panels"]))
+    rows = {pitch: tile_rows(kind, 196, 1024, 256, 256, pitch) for pitch in (1024, 3072, 512, 1040)}
+    assert rows[1024] == rows[3072] <= 8 < rows[512] == rows[1040]

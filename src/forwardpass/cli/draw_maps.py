@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, UnsupportedError
 
@@ -53,5 +53,5 @@ def draw(path: Path, title: str, maps: Sequence[Array]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _range(flat: bool) -> dict[str, float]:
+def _range(flat: bool) -> dict[str, Any]:
     return {"vmin": -1e30, "vmax": 1e30} if flat else {}

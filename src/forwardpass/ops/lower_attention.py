@@ -149,7 +149,7 @@ def attend(
         "length_bytes": lengths.nbytes, "more": lengths.more, "least": lengths.least,
         "from_end": int(lengths.from_end), "sinks": sinks,
         "rows": rows,
-        "tile_m": rows if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK),
+        "tile_m": rows if on_tiles else tile_rows(ctx, rows, size, keys, _BLOCK, q.strides[2]),
         "q_block": 0, "out_block": 0,
         **_NO_PAST,
     }  # fmt: skip

@@ -192,7 +192,7 @@ def products(
         return
     sizes, (xs, cs, rs) = merged
     length = sum_length(k)
-    tile_m = tile_rows(ctx, sizes[2], k, n, length)
+    tile_m = tile_rows(ctx, sizes[2], k, n, length, xs[2])
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries(segments, length)
     bias = ctx.constant(2)

@@ -48,6 +48,9 @@ _TILE_CYCLES = 100.0
 """Cycles around the inner loop of a tile."""
 _L1_BYTES = 40 * 1024
 """What of L1 a chunk of B may fill beside A and C."""
+_L1_WAYS = 8
+_L1_WAY_BYTES = 4096
+"""Rows that begin a multiple of the latter apart meet in one set of L1, which keeps so many lines, or more."""
 _STREAM_BYTES = 320 * 1024
 """Of all weights of a product, up to which the kernel goes through them for each tile of rows."""
 _LANES = 16
@@ -133,21 +136,24 @@ def _entries(segments: tuple[tuple[int, int], ...], length: int) -> tuple[Array,
     return table, starts
 
 
-def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int) -> int:
-    """Rows of the register tiles for rows of `pixels` pixels: those that should take the fewest cycles. The choice
-    does not change the result."""
-    return call(_tile_rows, ctx.panel, ctx.tile_panels, pixels, -(-n // ctx.panel), k, length)  # type: ignore[no-any-return]
+def tile_rows(ctx: Lowering, pixels: int, k: int, n: int, length: int, pitch: int) -> int:
+    """Rows of the register tiles for rows of `pixels` pixels that begin `pitch` numbers apart: those that should take
+    the fewest cycles. The choice does not change the result."""
+    return call(_tile_rows, ctx.panel, ctx.tile_panels, pixels, -(-n // ctx.panel), k, length, pitch)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=MOST_KEPT)
-def _tile_rows(panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int) -> int:
+def _tile_rows(
+    panel: int, tile_panels: tuple[int, ...], pixels: int, panels: int, k: int, length: int, pitch: int
+) -> int:
     best, fewest = 1, math.inf
+    most = min(pixels, _L1_WAYS * (_L1_WAY_BYTES // math.gcd(4 * pitch, _L1_WAY_BYTES)))
     for rows, (whole, row, least, around) in enumerate(_tile_cycles(panel, tile_panels, panels, k, length), 1):
         count, last = divmod(pixels, rows)
         cycles = count * whole + (max(last * row, least) + around if last else 0.0)
         if cycles < fewest:
             best, fewest = rows, cycles
-        if rows >= pixels:
+        if rows >= most:
             break
     return best
 
@@ -275,7 +281,7 @@ def lower_linear(ctx: Lowering) -> str | None:
         return "the rows' strides do not merge to three dimensions"
     sizes, (xs, cs, rs) = rows
     length = chunk_length(k, n)
-    tile_m = tile_rows(ctx, sizes[2], k, n, length)
+    tile_m = tile_rows(ctx, sizes[2], k, n, length, xs[2])
     split_n, units = brgemm_units(ctx, sizes, tile_m, n)
     table, chunks = entries([(0, k)] if k else [], length)
     weights = ctx.constant(1)
@@ -321,7 +327,7 @@ def lower_matmul(ctx: Lowering) -> str | None:
     n_b = 1 if b_batch == 0 else batch
     packed = pack_step(ctx, b, n_b, k, n, (b_batch, b.strides[-2], b.strides[-1]))
     length = chunk_length(k, n)
-    tile_m = tile_rows(ctx, m, k, n, length)
+    tile_m = tile_rows(ctx, m, k, n, length, a.strides[-2])
     table, chunks = entries([(0, k)] if k else [], length)
     params = {
         "batch": batch, "oh": 1, "ow": m, "groups": 1, "n": n, "k": k,

@@ -141,7 +141,7 @@ class _Layer:
             ctx.step("linear_split_f32", params, [x], out, units=-(-rows // _TILE), flops=2 * rows * n * k)
             return
         length = chunk_length(k, n)
-        tile_m = tile_rows(ctx, rows, k, n, length)
+        tile_m = tile_rows(ctx, rows, k, n, length, k)
         split_n, units = brgemm_units(ctx, [1, 1, rows], tile_m, n)
         table, chunks = entries([(0, k)] if k else [], length)
         params = {
@@ -194,7 +194,7 @@ class _Layer:
         peepholes = self._packed("P", 7, ctx.constant(7), lambda p: np.array(p, np.float32, order="C"))
         return {
             "n_chunks": len(chunks) - 1, "chunks": chunks, "entries": table,
-            "tile_m": tile_rows(ctx, self.batch, h, cut, length),
+            "tile_m": tile_rows(ctx, self.batch, h, cut, length, h),
             **{k: v[first:] if first and v is not None else v
                for k, v in (("b", b), ("b_candidate", candidate), ("bias", bias), ("peepholes", peepholes))},
         }  # fmt: skip

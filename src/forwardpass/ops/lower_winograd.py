@@ -168,7 +168,8 @@ def blocks(
     slices = -(-n // columns)
     block = call(_block, ctx.threads, len(ctx.tile_panels), tiles, way.taps, channels, columns, slices)
     slot = way.taps * (block * (channels + columns) + 32)
-    fields = {"tile_m": tile_rows(ctx, block, channels, columns, way.length), "block": block, "workspace": slot}
+    rows = tile_rows(ctx, block, channels, columns, way.length, channels)
+    fields = {"tile_m": rows, "block": block, "workspace": slot}
     return fields, ctx.threads * slot, -(-tiles // block) * slices
 
 

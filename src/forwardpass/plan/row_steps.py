@@ -163,7 +163,7 @@ def _cut_product(member: RowStep, ctx: Lowering) -> None:
     sh, sw = step.node.attributes.get("strides") or (1, 1)
     r = (0, 0, 0) if residual is None else residual.strides
     p = step.params
-    tile_m = tile_rows(ctx, width, p["k"], p["n"], sum_length(p["k"]))
+    tile_m = tile_rows(ctx, width, p["k"], p["n"], sum_length(p["k"]), p["a_col"])
     p.update(
         batch=batch, oh=height, ow=width, tile_m=tile_m,
         a_batch=x.strides[0], a_row=x.strides[1] * sh, a_col=x.strides[2] * sw,
